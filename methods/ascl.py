@@ -1,0 +1,17 @@
+"""Adaptive Soft Contrastive Learning."""
+
+from sslzoo.method import METHODS
+
+from .moco import MoCo
+
+
+@METHODS.register("ascl")
+class ASCL(MoCo):
+    """MoCo with a strong and a weak view, whose queries also match the key's neighbours in the queue."""
+
+    paper = "Feng and Patras, ICPR 2022 (arXiv 2207.11163)"
+    default_target = "adaptive-soft"
+
+    class Config(MoCo.Config):
+        views: tuple[str, str] = ("strong", "weak")
+        """View recipes of query and key."""

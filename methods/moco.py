@@ -1,0 +1,96 @@
+"""Momentum Contrast."""
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslzoo.backbones import feature_width
+from sslzoo.bank import Bank
+from sslzoo.distributed import encode_shuffled, world_size
+from sslzoo.heads import Encoder, Head, HeadConfig
+from sslzoo.losses import Loss
+from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision
+from sslzoo.norm import has_batch_norm, split_batch_norm
+from sslzoo.targets import Target
+from sslzoo.teacher import Teacher
+
+
+@METHODS.register("moco")
+class MoCo(PairMethod):
+    """Momentum Contrast: a query finds the key of its picture among a queue of older keys."""
+
+    paper = "He et al., CVPR 2020 (arXiv 1911.05722); projector: MoCo v2, Chen et al. 2020 (arXiv 2003.04297)"
+
+    class Config(PairMethod.Config):
+        views: tuple[str, str] = ("strong", "strong")
+        """View recipes of query and key."""
+        symmetric: bool = False
+        """Let each view be query and key in turn, and average both losses."""
+        queue_size: PositiveInt = 4096
+        """Number of keys in the bank."""
+        momentum: float = Field(0.99, ge=0, le=1)
+        """m of the momentum encoder."""
+        momentum_end: float | None = Field(None, ge=0, le=1)
+        """m at the end of training, reached along a cosine; None keeps it constant."""
+        split_bn: PositiveInt = 8
+        """Groups that a batch, over all processes, is normalised in by batch norm; 1 for plain batch norm."""
+        shuffle: bool = True
+        """Encode keys in random order, where the backbone has batch norm."""
+        projector: HeadConfig = HeadConfig()
+        """Head of both encoders."""
+
+        @property
+        def splits(self) -> int:
+            return self.split_bn
+
+        @property
+        def directions(self) -> str:
+            return "symmetric" if self.symmetric else "one-directional"
+
+    config: Config
+    step: Tensor
+
+    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        backbone = split_batch_norm(backbone, config.split_bn // world_size())
+        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
+        self.bank = Bank(config.queue_size, config.projector.out)
+        self.shuffle = config.shuffle and has_batch_norm(backbone)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Queries of view 0 against keys of view 1 and the bank; when symmetric, the other way round as well."""
+        pairs = [(0, 1), (1, 0)] if self.config.symmetric else [(0, 1)]
+        query = torch.cat([self.student(views[q]) for q, _ in pairs])
+        key = torch.cat([self.encode_keys(views[k], k) for _, k in pairs])
+        return self.contrast(query, key)
+
+    def encode_keys(self, view: Tensor, which: int) -> Tensor:
+        """Keys (B, out) of the momentum encoder, encoded in shuffled order."""
+        if not self.shuffle:
+            return self.teacher.forward(view)
+        return encode_shuffled(self.teacher, view, self.seed, which, self.step)
+
+    def contrast(self, query: Tensor, key: Tensor) -> MethodOutput:
+        """Queries (A, out) against their keys (A, out) and the bank, in float32."""
+        with full_precision(query.device):
+            query, key = F.normalize(query.float()), F.normalize(key.float())
+            loss, logs = self.score(
+                student_positive=(query * key).sum(dim=1),
+                student_candidates=query @ self.bank.keys.T,
+                teacher_positive=(key * key).sum(dim=1),
+                teacher_candidates=key @ self.bank.keys.T,
+            )
+        return MethodOutput(loss, logs, query.detach(), key)
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """The keys enter the bank."""
+        assert output.keys is not None
+        self.bank.push(output.keys)
+        self.step += 1
+
+    def after_step(self, progress: float) -> None:
+        """The momentum encoder follows."""
+        self.teacher.update(self.student, progress)

@@ -1,0 +1,156 @@
+"""timm's models as backbones, and ResNets for small pictures registered among them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.models import register_model
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from sslzoo.config import Config, YamlMapping
+from sslzoo.errors import UserError, near_misses
+
+__all__ = ["SMALL_STEMS", "BackboneConfig", "create_backbone", "feature_width", "resolve_name"]
+
+SMALL_STEMS = {"small": "_cifar", "small-pool": "_cifar_pool"}
+"""Stem to the ending of the name that such a model has in timm's registry."""
+
+
+class BackboneConfig(Config):
+    """The encoder that is trained: any timm model."""
+
+    name: str = "resnet18"
+    """timm's name, `resnet50.a1_in1k` with a tag, `hf-hub:owner/model`, or `local-dir:path`."""
+    pretrained: bool = False
+    """Start from timm's weights of that name instead of random ones."""
+    checkpoint: Path | None = None
+    """Start from the weights in a local file of the same architecture (.safetensors or .pth)."""
+    stem: Literal["auto", "standard", "small", "small-pool"] = "auto"
+    """First layer of a ResNet: timm's `standard` one; `small`: 3x3 convolution of stride 1, no max-pool;
+    `small-pool`: the same with max-pool; `auto`: small up to 32 pixels, small-pool up to 64, else standard."""
+    kwargs: YamlMapping = {}
+    """Further arguments of the model in timm, such as `{drop_path_rate: 0.1}`."""
+
+
+def create_backbone(config: BackboneConfig, *, in_chans: int, img_size: int) -> nn.Module:
+    """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
+
+    Raises:
+        UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
+            model that does not take pictures of this size.
+    """
+    arguments = {"in_chans": in_chans, "num_classes": 0} | config.kwargs
+    name = resolve_name(config, img_size)
+    if _is_fixed_size(name) and "img_size" not in arguments:
+        arguments["img_size"] = img_size
+    try:
+        backbone: nn.Module = timm.create_model(name, pretrained=config.pretrained, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # timm's builders raise whatever their arguments run into
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"--backbone {name} with {_shown(arguments)}: timm says: {reason}") from error
+    if config.checkpoint is not None:
+        from sslzoo.export import load_weights
+
+        load_weights(backbone, config.checkpoint)
+    _check_features(backbone, name, in_chans, img_size)
+    return backbone
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """D, the width of a timm model's features."""
+    width: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
+    return width
+
+
+def resolve_name(config: BackboneConfig, img_size: int) -> str:
+    """timm's name of the configured model, its stem included: resnet18 with the small stem is resnet18_cifar.
+
+    Raises:
+        UserError: no such model, or a stem that it cannot have.
+    """
+    if ":" in config.name:
+        return config.name
+    architecture, _, tag = config.name.partition(".")
+    if not timm.is_model(architecture):
+        raise UserError(
+            f"--backbone {config.name}: timm {timm.__version__} has no such model"
+            f"{near_misses(architecture, timm.list_models())}"
+        )
+    weights = config.pretrained or bool(tag)
+    stem = config.stem
+    if stem == "auto":
+        possible = timm.is_model(f"{architecture}_cifar") and not weights
+        stem = "standard" if not possible or img_size > 64 else "small" if img_size <= 32 else "small-pool"
+    if stem == "standard":
+        return config.name
+    if not timm.is_model(architecture + SMALL_STEMS[stem]):
+        raise UserError(
+            f"--backbone.stem {stem}: {config.name} has no such stem, only the ResNet families of timm do; "
+            "leave it at auto, or choose a ResNet"
+        )
+    if weights:
+        raise UserError(
+            f"--backbone.stem {stem}: the pretrained weights of {config.name} are for the standard stem; "
+            "use --backbone.stem standard, or --backbone.pretrained False"
+        )
+    return architecture + SMALL_STEMS[stem]
+
+
+def _is_fixed_size(name: str) -> bool:
+    if ":" in name:
+        return False
+    cfg = timm.get_pretrained_cfg(name.partition(".")[0])
+    return bool(cfg is not None and cfg.fixed_input_size)
+
+
+def _check_features(backbone: nn.Module, name: str, in_chans: int, img_size: int) -> None:
+    """A trial forward pass, so that a size that does not fit is told before anything is trained."""
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            features: Tensor = backbone.eval()(torch.zeros(2, in_chans, img_size, img_size))
+    except Exception as error:  # whatever the layer that does not fit raises
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"--backbone {name}: does not take {img_size} x {img_size} pictures: {reason}") from error
+    finally:
+        backbone.train(training)
+    if features.shape != (2, feature_width(backbone)):
+        raise UserError(f"--backbone {name}: gives features of shape {tuple(features.shape)}, not one vector a picture")
+
+
+def _shown(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in arguments.items())
+
+
+def _small_resnet(base: str, max_pool: bool) -> Callable[..., ResNet]:
+    def build(pretrained: bool = False, **kwargs: Any) -> ResNet:
+        if pretrained:
+            raise UserError(f"--backbone.pretrained: there are no weights of {base} with the small stem")
+        kwargs = {key: value for key, value in kwargs.items() if not key.startswith("pretrained_cfg")}
+        model: ResNet = timm.create_model(base, **kwargs)
+        convolutions = [part for part in model.conv1.modules() if isinstance(part, nn.Conv2d)]
+        model.conv1 = nn.Conv2d(
+            convolutions[0].in_channels, convolutions[-1].out_channels, kernel_size=3, padding=1, bias=False
+        )
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if not max_pool:
+            model.maxpool = nn.Identity()
+        return model
+
+    return build
+
+
+def _register_small_resnets() -> None:
+    for base in timm.list_models(module="resnet"):
+        for stem, ending in SMALL_STEMS.items():
+            build = _small_resnet(base, max_pool=stem == "small-pool")
+            build.__name__, build.__module__ = base + ending, __name__
+            globals()[build.__name__] = register_model(build)
+
+
+_register_small_resnets()

@@ -1,0 +1,141 @@
+"""The strict base of every setting, and the YAML layers that settings are read from."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tyro.constructors import PrimitiveConstructorSpec
+
+from sslzoo.errors import UserError, near_misses
+
+Layer = dict[str, Any]
+
+
+def _yaml_mapping(words: list[str]) -> dict[str, Any]:
+    value = yaml.safe_load(words[0])
+    if not isinstance(value, dict):
+        raise ValueError(f"{words[0]!r} is not a mapping such as '{{key: value}}'")
+    return value
+
+
+YamlMapping = Annotated[
+    dict[str, Any],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{KEY: VALUE, ...}",
+        instance_from_str=_yaml_mapping,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()],
+    ),
+]
+"""A free mapping, given on the command line as one word of YAML."""
+
+
+class Config(BaseModel):
+    """Base of every group of settings: typed, frozen, unknown keys refused, documented field by field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    def __init__(self, **settings: Any) -> None:
+        """Raises:
+        UserError: a setting is unknown or has a value that it cannot have.
+        """
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise UserError(explain(error, type(self))) from None
+
+
+def configs_folder() -> Path:
+    """The folder of the configs that ship with the package."""
+    return Path(str(files("sslzoo.configs")))
+
+
+def config_names(folder: str = "") -> list[str]:
+    """Names of the shipped layers below `folder`, such as `dataset/cifar10`, without their ending."""
+    root = configs_folder()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in (root / folder).rglob("*.yaml"))
+
+
+def find_layer(name: str, *, setting: str = "--config", beside: Path | None = None) -> Path:
+    """The file of a layer: a path (relative ones also beside the including file), or a shipped layer's name.
+
+    Raises:
+        UserError: there is no such file or name.
+    """
+    candidates = [Path(name), configs_folder() / f"{name}.yaml"]
+    if beside is not None:
+        candidates.insert(0, beside / name)
+    for path in candidates:
+        if path.is_file():
+            return path
+    hint = near_misses(name, config_names())
+    raise UserError(f"{setting} {name}: no such file, nor a config of that name{hint}")
+
+
+def read_layer(path: Path, _open: tuple[Path, ...] = ()) -> Layer:
+    """A YAML file as a mapping, the layers of its `include:` list merged below it (later ones win).
+
+    Raises:
+        UserError: the file is not YAML, not a mapping, or includes itself.
+    """
+    if path.resolve() in _open:
+        raise UserError(f"{path}: includes itself by way of {' -> '.join(p.name for p in _open)}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable as YAML: {reason}") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    if content is None:
+        content = {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{path}: a config is a mapping of settings, this is a {type(content).__name__}")
+    include = content.pop("include", [])
+    names = [include] if isinstance(include, str) else include
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: include takes a name or a list of names")
+    merged: Layer = {}
+    for name in names:
+        below = find_layer(name, setting=f"{path}: include", beside=path.parent)
+        merged = merge(merged, read_layer(below, (*_open, path.resolve())))
+    return merge(merged, content)
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
+    """`above` over `below`, mapping by mapping; any other value replaces what it covers.
+
+    A part that is named anew (`method: byol` over `method: {name: moco, ...}`) drops the old part's settings.
+    """
+    merged: Layer = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            renamed = "name" in value and value["name"] != old.get("name", value["name"])
+            merged[key] = dict(value) if renamed else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def explain(error: ValidationError, config: type[BaseModel], *, where: str = "") -> str:
+    """The first fault that pydantic found, as one line naming setting, value and what would be right."""
+    fault = error.errors()[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    prefix = f"{where}: " if where else ""
+    if fault["type"] == "extra_forbidden":
+        owner: Any = config
+        for part in fault["loc"][:-1]:
+            field = owner.model_fields.get(part) if hasattr(owner, "model_fields") else None
+            owner = field.annotation if field is not None else None
+        fields = getattr(owner, "model_fields", {})
+        return f"{prefix}{path}: no such setting{near_misses(str(fault['loc'][-1]), fields)}{more}"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = fault.get("input")
+    shown = f" = {given!r}" if path and not isinstance(given, BaseModel | Mapping) else ""
+    return f"{prefix}{path}{shown}: {message[0].lower()}{message[1:]}{more}" if path else f"{prefix}{message}{more}"

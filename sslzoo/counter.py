@@ -1,0 +1,45 @@
+"""Random numbers from a counter instead of a stream.
+
+A draw is a hash of its keys (seed, epoch, sample, view, ...), so it does not depend on batch size, number of
+processes, device, or on what was drawn before: a resumed run draws what the uninterrupted one would have.
+The hash is the finaliser of MurmurHash3 (Appleby 2011), 32 bits, chained over the keys.
+"""
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B9  # 2^32 / golden ratio: keeps a key of 0 from being a fixed point
+
+
+def _mix(bits: Tensor) -> Tensor:
+    bits = bits ^ (bits >> 16)
+    bits = (bits * 0x85EBCA6B) & _MASK
+    bits = bits ^ (bits >> 13)
+    bits = (bits * 0xC2B2AE35) & _MASK
+    return bits ^ (bits >> 16)
+
+
+def random_bits(*keys: int | Tensor) -> Tensor:
+    """32 random bits for every combination of the broadcast keys, as int64 in [0, 2**32).
+
+    Keys are integers or int64 tensors, taken modulo 2**64 (both halves enter the hash).
+    """
+    device = next((key.device for key in reversed(keys) if isinstance(key, Tensor)), torch.device("cpu"))
+    state = torch.zeros((), dtype=torch.int64, device=device)
+    for key in keys:
+        value = key.to(torch.int64) if isinstance(key, Tensor) else torch.tensor(key, dtype=torch.int64, device=device)
+        for half in (value & _MASK, (value >> 32) & _MASK):
+            state = _mix((state + _GOLDEN + half) & _MASK)
+            state = _mix((state * 0x01000193 ^ half) & _MASK)
+    return state
+
+
+def uniform(*keys: int | Tensor) -> Tensor:
+    """Uniform float32 draws in [0, 1) with 24 bits, one for every combination of the broadcast keys."""
+    return (random_bits(*keys) >> 8).to(torch.float32) * (1.0 / (1 << 24))
+
+
+def permutation(n: int, *keys: int | Tensor, device: torch.device | None = None) -> Tensor:
+    """A random order of `range(n)`, int64, the same on every device and process."""
+    return torch.argsort(random_bits(*keys, torch.arange(n, device=device)), stable=True)

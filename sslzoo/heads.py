@@ -1,0 +1,48 @@
+"""What stands on a backbone: projector, predictor, and the encoder of backbone and projector."""
+
+from typing import Literal
+
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from sslzoo.config import Config
+
+
+class HeadConfig(Config):
+    """A multi-layer perceptron: Linear [- norm] - ReLU between layers, a plain Linear at the end."""
+
+    layers: PositiveInt = 2
+    """Number of linear layers."""
+    hidden: PositiveInt = 2048
+    """Width between the layers."""
+    out: PositiveInt = 128
+    """Width of the embedding."""
+    norm: Literal["none", "batch"] = "none"
+    """Batch norm after each layer but the last."""
+
+
+class Head(nn.Sequential):
+    """(B, features) -> (B, out), as its config says."""
+
+    def __init__(self, features: int, config: HeadConfig) -> None:
+        parts: list[nn.Module] = []
+        for _ in range(config.layers - 1):
+            parts.append(nn.Linear(features, config.hidden, bias=config.norm == "none"))
+            if config.norm == "batch":
+                parts.append(nn.BatchNorm1d(config.hidden))
+            parts.append(nn.ReLU(inplace=True))
+            features = config.hidden
+        super().__init__(*parts, nn.Linear(features, config.out))
+
+
+class Encoder(nn.Module):
+    """Backbone and projector: pictures (B, C, H, W) to embeddings (B, out), not normalised."""
+
+    def __init__(self, backbone: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = projector
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        embeddings: Tensor = self.projector(self.backbone(pictures))
+        return embeddings

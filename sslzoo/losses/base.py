@@ -1,0 +1,34 @@
+"""The interface of a loss, and the registry of losses."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+import sslzoo.config
+from sslzoo.registry import Registry
+
+
+class Loss(nn.Module):
+    """Scores the student's similarities against weights."""
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+
+    class Config(sslzoo.config.Config):
+        """Settings of the loss, shown as `--loss.*`."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, student: Tensor, weights: Tensor) -> Tensor:
+        """Loss of each anchor, (B,).
+
+        Args:
+            student: (B, 1 + M) float32, the student's cosine similarities; column 0 is the positive.
+            weights: (B, 1 + M), rows sum to 1.
+        """
+        raise NotImplementedError
+
+
+LOSSES: Registry[type[Loss]] = Registry("loss", group="sslzoo.losses")

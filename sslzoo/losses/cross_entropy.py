@@ -1,0 +1,23 @@
+"""Softmax cross-entropy over the positive and the candidates."""
+
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from sslzoo.losses.base import LOSSES, Loss
+
+
+@LOSSES.register("cross-entropy")
+class CrossEntropy(Loss):
+    """- sum_j w_j log softmax(similarity / t)_j: InfoNCE, with soft weights where the target gives them."""
+
+    paper = "van den Oord et al. 2018 (arXiv 1807.03748); soft weights: Feng and Patras, ICPR 2022 (arXiv 2207.11163)"
+
+    class Config(Loss.Config):
+        temperature: PositiveFloat = 0.1
+        """t, the student's temperature."""
+
+    config: Config
+
+    def forward(self, student: Tensor, weights: Tensor) -> Tensor:
+        """(B, 1 + M) and (B, 1 + M) to (B,)."""
+        return -(weights * (student / self.config.temperature).log_softmax(dim=1)).sum(dim=1)

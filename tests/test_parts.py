@@ -1,0 +1,152 @@
+"""Bank, teacher, split batch norm, heads, counter."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from sslzoo import counter
+from sslzoo.bank import Bank
+from sslzoo.distributed import encode_shuffled
+from sslzoo.heads import Head, HeadConfig
+from sslzoo.norm import SplitBatchNorm2d, has_batch_norm, split_batch_norm
+from sslzoo.teacher import Teacher
+
+
+@given(size=st.integers(1, 20), batches=st.lists(st.integers(1, 30), max_size=8))
+def test_bank_holds_the_last_keys_whatever_the_batch_sizes(size: int, batches: list[int]) -> None:
+    bank = Bank(size, 3)
+    kept = list(bank.keys)  # oldest first
+    for number, n in enumerate(batches):
+        keys = F.normalize(torch.randn(n, 3, generator=torch.Generator().manual_seed(number)), dim=1)
+        bank.push(keys)
+        kept = [*kept, *keys][-size:]
+    cursor = int(bank.cursor)
+    oldest_first = torch.cat([bank.keys[cursor:], bank.keys[:cursor]])
+    assert torch.equal(oldest_first, torch.stack(kept))
+
+
+def test_bank_is_in_the_state_dict_and_starts_as_unit_vectors() -> None:
+    bank = Bank(8, 4)
+    torch.testing.assert_close(bank.keys.norm(dim=1), torch.ones(8))
+    bank.push(F.normalize(torch.randn(3, 4), dim=1))
+    other = Bank(8, 4)
+    other.load_state_dict(bank.state_dict())
+    assert torch.equal(other.keys, bank.keys)
+    assert int(other.cursor) == 3
+
+
+def test_teacher_averages_parameters_and_buffers_and_takes_no_gradient() -> None:
+    student = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    teacher = Teacher(student, momentum=0.9)
+    before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1)
+    student(torch.randn(8, 3, 2, 2))  # moves the running statistics
+    teacher.update(student, progress=0.0)
+    for name, value in teacher.model.state_dict().items():
+        theirs = student.state_dict()[name]
+        expected = 0.9 * before[name] + 0.1 * theirs if value.is_floating_point() else theirs
+        torch.testing.assert_close(value, expected)
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert not teacher(torch.randn(2, 3, 2, 2)).requires_grad
+
+
+def test_teacher_momentum_follows_a_cosine() -> None:
+    teacher = Teacher(nn.Linear(1, 1), momentum=0.9, momentum_end=1.0)
+    assert [teacher.momentum_at(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([0.9, 0.95, 1.0])
+    constant = Teacher(nn.Linear(1, 1), momentum=0.9)
+    assert constant.momentum_at(0.7) == 0.9
+
+
+def test_split_batch_norm_normalises_each_group_on_its_own() -> None:
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(5)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    split = SplitBatchNorm2d(plain, splits=4)
+    x = torch.randn(16, 5, 3, 3) * 2 + 1
+    groups = [F.batch_norm(part, None, None, plain.weight, plain.bias, training=True) for part in x.chunk(4)]
+    torch.testing.assert_close(split(x), torch.cat(groups), atol=1e-5, rtol=1e-5)
+    means = torch.stack([part.mean((0, 2, 3)) for part in x.chunk(4)]).mean(0)
+    torch.testing.assert_close(split.running_mean, 0.1 * means)
+    variances = torch.stack([part.transpose(0, 1).flatten(1).var(1) for part in x.chunk(4)]).mean(0)
+    torch.testing.assert_close(split.running_var, 0.9 + 0.1 * variances)
+    assert split.state_dict().keys() == plain.state_dict().keys()
+    split.eval()
+    plain.load_state_dict(split.state_dict())
+    torch.testing.assert_close(split(x), plain.eval()(x))
+
+
+def test_split_batch_norm_refuses_a_batch_that_does_not_divide() -> None:
+    with pytest.raises(ValueError, match="6 pictures does not divide into 4"):
+        SplitBatchNorm2d(nn.BatchNorm2d(2), 4)(torch.randn(6, 2, 1, 1))
+
+
+def test_split_batch_norm_keeps_the_activation_of_timms_norm() -> None:
+    import timm
+
+    model = timm.create_model("efficientnet_b0", num_classes=0)
+    names = set(model.state_dict())
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 32, 32)
+    expected = model.eval()(x)
+    split = split_batch_norm(model, 2)
+    assert any(isinstance(part, SplitBatchNorm2d) for part in split.modules())
+    assert set(split.state_dict()) == names
+    torch.testing.assert_close(split.eval()(x), expected)
+    assert split.train()(x).shape == expected.shape
+
+
+def test_has_batch_norm() -> None:
+    assert has_batch_norm(nn.Sequential(nn.BatchNorm2d(1)))
+    assert not has_batch_norm(nn.Sequential(nn.LayerNorm(1)))
+
+
+def test_shuffled_encoding_is_put_back_in_order() -> None:
+    seen = []
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.clone())
+        return x * 2
+
+    x = torch.arange(32.0)[:, None]
+    torch.testing.assert_close(encode_shuffled(encode, x, 0, 1), x * 2)
+    assert not torch.equal(seen[0], x)
+    encode_shuffled(encode, x, 0, 2)
+    assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize(("layers", "norm"), [(1, "none"), (2, "none"), (3, "batch")])
+def test_head_shape(layers: int, norm: str) -> None:
+    head = Head(6, HeadConfig(layers=layers, hidden=10, out=4, norm=norm))
+    assert head(torch.randn(5, 6)).shape == (5, 4)
+    assert sum(isinstance(part, nn.Linear) for part in head) == layers
+    assert sum(isinstance(part, nn.BatchNorm1d) for part in head) == (layers - 1 if norm == "batch" else 0)
+
+
+def test_paper_projector() -> None:
+    parts = [type(part).__name__ for part in Head(512, HeadConfig())]
+    assert parts == ["Linear", "ReLU", "Linear"]
+    shapes = [tuple(part.weight.shape) for part in Head(512, HeadConfig()) if isinstance(part, nn.Linear)]
+    assert shapes == [(2048, 512), (128, 2048)]
+
+
+def test_counter_draws_are_uniform_and_do_not_depend_on_company() -> None:
+    draws = counter.uniform(3, torch.arange(200_000))
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    counts = torch.histc(draws, bins=20, min=0, max=1)
+    assert ((counts - 10_000).abs() < 500).all()  # five standard deviations
+    alone = counter.uniform(3, torch.tensor([777]))
+    assert alone.item() == draws[777].item()
+    assert not torch.equal(counter.uniform(4, torch.arange(8)), draws[:8])
+
+
+@given(n=st.integers(1, 200), seed=st.integers(0, 2**40))
+def test_counter_permutation(n: int, seed: int) -> None:
+    order = counter.permutation(n, seed)
+    assert sorted(order.tolist()) == list(range(n))
