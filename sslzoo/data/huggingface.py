@@ -1,0 +1,129 @@
+"""Pictures through Hugging Face `datasets`: from the Hub, or from local folders and files."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset, IterableDataset
+from huggingface_hub.utils import logging as hub_logging
+
+from sslzoo.data.pictures import digest
+from sslzoo.data.sources import DATASETS, Source
+from sslzoo.errors import UserError
+
+_FILE_KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
+
+
+@DATASETS.register("huggingface")
+class HuggingFace(Source):
+    """A data set of the Hub, or local: parquet, folders of pictures, .tar shards (one file or a pattern too).
+
+    An existing path is local; otherwise the name is looked up on the Hub.
+    """
+
+    def load(self, split: str) -> Dataset:
+        with self._told_in_one_line():
+            self._builder.download_and_prepare()
+            self._require(split, list(self._builder.info.splits))
+            return self._builder.as_dataset(split=split)
+
+    def stream(self, split: str) -> IterableDataset:
+        with self._told_in_one_line():
+            splits = self._builder.as_streaming_dataset()
+            self._require(split, list(splits))
+            parts = [splits[name] for name in _split_names(split)]
+            return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+
+    def head(self, split: str, count: int | None) -> Dataset:
+        stream = self.stream(split)
+        rows = stream if count is None else stream.take(count)
+        with self._told_in_one_line():
+            version = digest(str(self._builder.cache_dir), split, str(count))
+            return Dataset.from_generator(lambda: iter(rows), features=stream.features, fingerprint=version)
+
+    def _require(self, split: str, splits: list[str]) -> None:
+        if not set(_split_names(split)) <= set(splits):
+            raise self.no_such_split(split, splits)
+
+    @cached_property
+    def _builder(self) -> Any:
+        path, config = self._path, self.config
+        local = Path(path).expanduser()
+        if has_magic(path) or local.is_file():
+            kind = _FILE_KINDS.get(local.suffix.lower())
+            if kind is None:
+                raise UserError(
+                    f"--dataset.path {path}: a file has to end in {', '.join(_FILE_KINDS)}; pictures come in folders"
+                )
+            if not glob(str(local), recursive=True):  # noqa: PTH207  (any part of the path may be a pattern)
+                raise UserError(f"--dataset.path {path}: no such files")
+            return datasets.load_dataset_builder(kind, data_files=str(local.absolute()))
+        if local.is_dir():
+            return datasets.load_dataset_builder(str(local.absolute()), config.subset)
+        if path.startswith((".", "/", "~")) or path.count("/") > 1:
+            raise UserError(f"--dataset.path {path}: no such file or folder")
+        return datasets.load_dataset_builder(path, config.subset, revision=config.revision)
+
+    @property
+    def _path(self) -> str:
+        if self.config.path is None:
+            raise UserError("--dataset.path: needed, a name on the Hub or a local folder or file")
+        return self.config.path
+
+    @contextmanager
+    def _told_in_one_line(self) -> Iterator[None]:
+        """Errors of the library as one line; no log lines, and progress bars on a terminal only."""
+        with _quiet():
+            try:
+                yield
+            except UserError:
+                raise
+            except datasets.exceptions.DatasetNotFoundError as error:
+                raise UserError(
+                    f"--dataset.path {self._path}: neither a local path nor a data set on the Hub that can be"
+                    " read (gated and private ones need `hf auth login`)"
+                ) from error
+            except ConnectionError as error:
+                raise UserError(
+                    f"--dataset.path {self._path}: no such local path, and the Hub could not be reached;"
+                    " `--dataset.path FOLDER` takes a local copy"
+                ) from error
+            except datasets.exceptions.DataFilesNotFoundError as error:
+                raise UserError(
+                    f"--dataset.path {self._path}: holds no pictures, parquet files or .tar shards"
+                ) from error
+            except Exception as error:  # the library's builders fail in many ways
+                cause = error.__cause__ or error
+                reason = " ".join(str(cause).split())[:300]
+                raise UserError(
+                    f"--dataset.path {self._path}: not readable: {type(cause).__name__}: {reason}"
+                ) from error
+
+
+def _split_names(split: str) -> list[str]:
+    """The names in an expression such as `train+unlabeled` or `train[:10%]`."""
+    return [re.sub(r"\[.*", "", part).strip() for part in split.split("+")]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    bars, verbosity = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
+    hub_verbosity = hub_logging.get_verbosity()
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    hub_logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        if bars:
+            datasets.enable_progress_bars()
+        datasets.logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)

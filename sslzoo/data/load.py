@@ -1,0 +1,116 @@
+"""A config as the pictures to train on and to measure with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sslzoo.counter import permutation
+from sslzoo.data.cache import cached
+from sslzoo.data.columns import encode_labels, image_column, label_column
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.pictures import EncodedPictures, Indices, Pictures
+from sslzoo.data.sources import Source, open_source
+from sslzoo.data.stream import StreamedPictures
+from sslzoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures of a run."""
+
+    train: Pictures | StreamedPictures
+    """To pre-train on."""
+    labelled: Pictures | None
+    """Labelled pictures that kNN and probes learn from; the very object `train` where they are the same."""
+    test: Pictures | None
+    """To measure on."""
+    classes: list[str]
+    """Names of the classes, empty where there are no labels."""
+
+
+def load_data(config: DatasetConfig) -> Data:
+    """The pictures that a config describes, decoded into the cache where that is wanted.
+
+    Raises:
+        UserError: source, path, split or column are not there or not clear, a picture does not decode, or the
+            cache cannot be written.
+    """
+    source = open_source(config)
+    limits: dict[str, int | None] = {}  # of the splits that are read as tables
+    if not config.streaming:
+        limits[config.train] = config.limit
+    if config.labelled is not None:
+        limits.setdefault(config.labelled, config.limit if config.streaming else None)
+    if config.test is not None:
+        limits.setdefault(config.test, config.test_limit)
+    tables = {
+        split: source.head(split, limit) if config.streaming else source.load(split) for split, limit in limits.items()
+    }
+    for split, table in tables.items():
+        if len(table) == 0:
+            raise UserError(f"{_name(config, split)}: holds no pictures")
+    labels, classes = encode_labels(
+        {split: (table, label_column(table.features, config)) for split, table in tables.items()}
+    )
+    pictures: dict[str, Pictures] = {}
+    for split, table in tables.items():
+        ids = _chosen(len(table), labels[split], limits[split])
+        kept = labels[split]
+        encoded = EncodedPictures(
+            table,
+            image_column(table.features, config),
+            ids=ids,
+            labels=None if kept is None else kept[ids],
+            classes=classes,
+            channels=config.channels,
+            short_side=config.short_side,
+            name=_name(config, split),
+        )
+        pictures[split] = cached(encoded, config)
+    train = _stream(source) if config.streaming else pictures[config.train]
+    labelled = pictures.get(config.labelled or config.train)
+    test = None if config.test is None else pictures[config.test]
+    return Data(train, None if labelled is None else _with_labels(labelled), test, classes)
+
+
+def _name(config: DatasetConfig, split: str) -> str:
+    return f"{config.path or config.source} ({split})"
+
+
+def _with_labels(pictures: Pictures) -> Pictures | None:
+    """The pictures that have a label, None where none has."""
+    if pictures.labels is None or (pictures.labels < 0).all():
+        return None
+    if (pictures.labels >= 0).all():
+        return pictures
+    return pictures.subset(np.flatnonzero(pictures.labels >= 0))
+
+
+def _chosen(n: int, labels: Indices | None, limit: int | None) -> Indices:
+    """`limit` of n rows in ascending order: the same ones always, as many of each class as there are."""
+    if limit is None or limit >= n:
+        return np.arange(n)
+    order = permutation(n, 0).numpy()
+    if labels is not None:
+        by_class = order[np.argsort(labels[order], kind="stable")]
+        starts = np.searchsorted(labels[by_class], labels[by_class])
+        turn = np.empty(n, dtype=np.int64)
+        turn[by_class] = np.arange(n) - starts  # how many of its class come before it
+        order = order[np.argsort(turn[order], kind="stable")]
+    return np.sort(order[:limit])
+
+
+def _stream(source: Source) -> StreamedPictures:
+    config = source.config
+    stream = source.stream(config.train)
+    assert config.epoch_pictures is not None  # checked by the config
+    return StreamedPictures(
+        stream,
+        image_column(stream.features, config),
+        label_column(stream.features, config),
+        channels=config.channels,
+        short_side=config.short_side,
+        epoch_pictures=config.epoch_pictures,
+        shuffle_buffer=config.shuffle_buffer,
+        name=_name(config, config.train),
+    )

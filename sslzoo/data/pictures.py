@@ -1,0 +1,155 @@
+"""Pictures by number: what training and evaluation see of a data set."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from datasets import Dataset, Image
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslzoo.data.batch import Batch
+from sslzoo.data.decode import decode
+from sslzoo.errors import UserError
+
+Indices = NDArray[np.int64]
+
+FORMAT = 1
+"""Raised whenever the same settings would decode or store pictures differently."""
+
+
+class Pictures(ABC):
+    """A split, or a part of one."""
+
+    ids: Indices
+    """(n,) the pictures' numbers in their split, whatever part of it this is."""
+    labels: Indices | None
+    """(n,) class numbers, -1 where a picture has no label; None where none has."""
+    classes: list[str]
+    """Names of the classes, empty where there are none."""
+    channels: int
+    """1 (grey) or 3 (RGB)."""
+    fingerprint: str
+    """Changes whenever the pixels or their order do."""
+    decoded: bool
+    """Whether `gather` only copies pixels."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @abstractmethod
+    def gather(self, indices: Indices) -> Batch:
+        """The pictures at these positions (B,), in this order.
+
+        Raises:
+            UserError: a picture does not decode.
+        """
+
+    def subset(self, indices: Indices) -> "Pictures":
+        """The pictures at these positions; they keep their ids."""
+        return Subset(self, indices)
+
+    def _batch(self, pixels: Tensor, sizes: Tensor, indices: Indices) -> Batch:
+        labels = np.full(len(indices), -1) if self.labels is None else self.labels[indices]
+        return Batch(pixels, sizes, torch.from_numpy(self.ids[indices]), torch.from_numpy(labels))
+
+
+class Subset(Pictures):
+    """Some pictures of others."""
+
+    def __init__(self, pictures: Pictures, indices: Indices) -> None:
+        self._pictures = pictures
+        self._indices = np.asarray(indices, dtype=np.int64)
+        self.ids = pictures.ids[self._indices]
+        self.labels = None if pictures.labels is None else pictures.labels[self._indices]
+        self.classes = pictures.classes
+        self.channels = pictures.channels
+        self.decoded = pictures.decoded
+        self.fingerprint = digest(pictures.fingerprint, self._indices.tobytes())
+
+    def gather(self, indices: Indices) -> Batch:
+        return self._pictures.gather(self._indices[indices])
+
+
+class EncodedPictures(Pictures):
+    """Pictures that are decoded whenever they are read.
+
+    Args:
+        table: the rows.
+        column: the column of the pictures.
+        ids: (n,) the rows to take.
+        labels: (n,) class numbers of these rows, or None.
+        classes: names of the classes.
+        channels: 1 or 3.
+        short_side: pixels, see `decode`.
+        name: what errors call the split.
+    """
+
+    decoded = False
+
+    def __init__(
+        self,
+        table: Dataset,
+        column: str,
+        *,
+        ids: Indices,
+        labels: Indices | None,
+        classes: list[str],
+        channels: int,
+        short_side: int | None,
+        name: str,
+    ) -> None:
+        rows = b"all" if len(ids) == len(table) else ids.tobytes()
+        settings = f"{FORMAT} {table._fingerprint} {column} {channels} {short_side}"
+        self.fingerprint = digest(settings, rows)
+        self.ids, self.labels, self.classes, self.channels = ids, labels, classes, channels
+        self.short_side, self.name = short_side, name
+        self._cells = table.select_columns([column]).cast_column(column, Image(decode=False))
+        self._column = column
+
+    def decode(self, indices: Indices) -> list[NDArray[np.uint8]]:
+        """The pictures at these positions, each (channels, height, width) uint8.
+
+        Raises:
+            UserError: a picture does not decode; its row and file are named.
+        """
+        rows = self.ids[indices].tolist()
+        cells = self._cells[rows][self._column]
+        return [self._decode_cell(cell, row) for cell, row in zip(cells, rows, strict=True)]
+
+    def gather(self, indices: Indices) -> Batch:
+        return self._batch(*pad(self.decode(indices)), indices)
+
+    def _decode_cell(self, cell: dict[str, object] | None, row: int) -> NDArray[np.uint8]:
+        try:
+            return decode(cell, channels=self.channels, short_side=self.short_side)
+        except Exception as error:  # decoders fail in many ways on damaged files
+            raise undecodable(self.name, row, cell, error) from error
+
+
+def undecodable(name: str, row: int, cell: dict[str, object] | None, error: Exception) -> UserError:
+    """The error of a picture that does not decode, naming split, row and file."""
+    file = f" ({cell['path']})" if cell and cell.get("path") else ""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{name}, row {row}{file}: not a picture that can be decoded: {reason}")
+
+
+def pad(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+    """Pictures (C, h, w) as `pixels` (B, C, H, W), zero beyond each, and `sizes` (B, 2) of a `Batch`."""
+    sizes = torch.tensor([picture.shape[1:] for picture in pictures], dtype=torch.int64)
+    height, width = sizes.max(dim=0).values.tolist()
+    pixels = np.zeros((len(pictures), pictures[0].shape[0], height, width), dtype=np.uint8)
+    for place, picture in zip(pixels, pictures, strict=True):
+        place[:, : picture.shape[1], : picture.shape[2]] = picture
+    return torch.from_numpy(pixels), sizes
+
+
+def digest(*parts: str | bytes) -> str:
+    """32 hexadecimal digits that stand for the parts."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()[:32]

@@ -1,0 +1,225 @@
+"""The decoded cache: built once, by one process, and never taken for whole when it is not."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sslzoo.data import cache
+from sslzoo.data.cache import CachedPictures, cache_root
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.load import load_data
+from sslzoo.data.pictures import EncodedPictures
+from sslzoo.errors import UserError
+
+
+def load(path, **settings):
+    return load_data(DatasetConfig(path=str(path), **{"test": None, **settings})).train
+
+
+def folders(root):
+    return sorted(path.name for path in root.iterdir() if path.is_dir())
+
+
+@pytest.fixture
+def pictures(tmp_path, draw):
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for number in range(150):
+        Image.fromarray(draw(4 + number % 3, 5)).save(root / f"{number:03d}.png")
+    return root
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The splits that were decoded into the cache."""
+    names = []
+    build = cache._build
+    monkeypatch.setattr(
+        cache, "_build", lambda folder, pictures: (names.append(pictures.name), build(folder, pictures))
+    )
+    return names
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_same_pictures_with_and_without_cache(pictures, same_size):
+    limit = {"short_side": 4} if not same_size else {}
+    if same_size:
+        for file in pictures.iterdir():
+            Image.open(file).crop((0, 0, 5, 4)).save(file)
+    kept, fresh = load(pictures, **limit), load(pictures, **limit, cache="none")
+    assert (type(kept), type(fresh)) == (CachedPictures, EncodedPictures)
+    assert kept.fingerprint == fresh.fingerprint
+    for indices in (np.arange(150), np.array([149, 0, 7, 7])):
+        for one, other in zip(kept.gather(indices), fresh.gather(indices), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+
+
+def test_subsets_keep_ids_and_labels(class_folders):
+    whole = load(class_folders)
+    part = whole.subset(np.array([4, 1, 3])).subset(np.array([2, 0]))
+    assert part.ids.tolist() == [3, 4]
+    assert part.labels.tolist() == [1, 1]
+    batch = part.gather(np.array([1]))
+    np.testing.assert_array_equal(batch.pixels, whole.gather(np.array([4])).pixels)
+    assert (batch.ids.tolist(), batch.labels.tolist()) == ([4], [1])
+    assert len({whole.fingerprint, part.fingerprint, whole.subset(np.array([3])).fingerprint}) == 3
+
+
+def test_reused(pictures, built):
+    load(pictures)
+    load(pictures)
+    assert len(built) == 1
+
+
+def test_labels_do_not_matter_to_the_pixels(class_folders, built):
+    load(class_folders)
+    load(class_folders, unlabelled=True)
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"short_side": 3},
+        {"channels": 1, "mean": (0.5,), "std": (0.5,)},
+        {"train": "train[:10]"},
+        {"limit": 10},
+    ],
+)
+def test_settings_that_change_the_pixels_change_the_fingerprint(pictures, settings):
+    assert load(pictures).fingerprint != load(pictures, **settings).fingerprint
+
+
+def test_changed_files_are_decoded_anew(pictures, draw):
+    before = load(pictures)
+    changed = draw(5, 5)
+    Image.fromarray(changed).save(pictures / "001.png")
+    os.utime(pictures / "001.png", (1, 1))
+    after = load(pictures)
+    assert after.fingerprint != before.fingerprint
+    np.testing.assert_array_equal(after.gather(np.array([1])).pixels[0].permute(1, 2, 0), changed)
+    (pictures / "000.png").unlink()
+    assert len(load(pictures)) == 149
+
+
+@pytest.mark.parametrize("damage", ["pixels.bin", "sizes.npy"])
+def test_incomplete_folder_is_built_again(pictures, built, damage):
+    first = load(pictures)
+    folder = cache_root(DatasetConfig()) / first.fingerprint
+    expected = first.gather(np.arange(150)).pixels
+    file = folder / damage
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[:-1] if damage == "pixels.bin" else b"")
+    np.testing.assert_array_equal(load(pictures).gather(np.arange(150)).pixels, expected)
+    assert len(built) == 2
+
+
+def test_auto_keeps_what_fits_only(pictures):
+    assert isinstance(load(pictures, cache_gib=1e-9), EncodedPictures)
+    assert isinstance(load(pictures, cache_gib=1e-9, cache="memory-map"), CachedPictures)
+    assert isinstance(load(pictures, cache_gib=1e-9), CachedPictures)  # it is there: use it
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    assert cache_root(DatasetConfig(cache_dir=tmp_path / "a")) == tmp_path / "a"
+    monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path / "b"))
+    assert cache_root(DatasetConfig()) == tmp_path / "b"
+    monkeypatch.delenv("SSLZOO_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
+    assert cache_root(DatasetConfig()) == tmp_path / "c" / "sslzoo"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root(DatasetConfig()) == tmp_path / ".cache" / "sslzoo"
+
+
+def test_folder_that_cannot_be_written(pictures, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--dataset\.cache-dir .*file/cache: Not a directory; name another"):
+        load(pictures, cache_dir=tmp_path / "file" / "cache")
+
+
+def test_full_disk(pictures, tmp_path, monkeypatch):
+    def full(file, pictures):
+        file.write_bytes(b"some")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "_write_pixels", full)
+    with pytest.raises(UserError, match=r"--dataset\.cache-dir .*: No space left on device; .*--dataset\.cache none"):
+        load(pictures, cache_dir=tmp_path / "cache")
+    assert folders(tmp_path / "cache") == []
+
+
+PROGRAM = """
+import hashlib, os, sys
+import numpy as np
+from sslzoo.data import cache
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.load import load_data
+
+role, path = sys.argv[1:]
+write = cache._write_pixels
+
+def watched(file, pictures):
+    print("decodes", flush=True)
+    if role == "dies":
+        file.write_bytes(b"half of it")
+        os._exit(9)
+    return write(file, pictures)
+
+cache._write_pixels = watched
+print("ready", flush=True)
+sys.stdin.readline()
+train = load_data(DatasetConfig(path=path, test=None)).train
+print(hashlib.sha256(train.gather(np.arange(len(train))).pixels.numpy()).hexdigest(), train.fingerprint)
+"""
+
+
+def test_two_processes_at_once_after_one_that_died(pictures, tmp_path):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(cache.__file__).parents[2]),
+        "HF_DATASETS_CACHE": str(tmp_path / "hf"),
+        "SSLZOO_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, role, str(pictures)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for role in ("dies", "lives", "lives")
+    ]
+    try:
+        for process in running:
+            assert process.stdout.readline() == "ready\n"
+        dead_out, _ = running[0].communicate("go\n", timeout=60)
+        assert (running[0].returncode, dead_out) == (9, "decodes\n")
+        (left,) = folders(tmp_path / "cache")
+        assert left.endswith(".partial")
+        for process in running[1:]:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        outputs = []
+        for process in running[1:]:
+            out, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
+            outputs.append(out.splitlines())
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    assert sum(line == "decodes" for output in outputs for line in output) == 1
+    assert outputs[0][-1] == outputs[1][-1]
+    assert folders(tmp_path / "cache") == [outputs[0][-1].split()[1]] == [left.removesuffix(".partial")]

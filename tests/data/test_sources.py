@@ -1,0 +1,327 @@
+"""Every form that a data set may have, and every way of naming it wrongly."""
+
+import io
+import tarfile
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sslzoo.config import config_names, configs_folder, find_layer, read_layer
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.load import load_data
+from sslzoo.data.sources import DATASETS, Source
+from sslzoo.errors import UserError
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def pixels_of(pictures):
+    batch = pictures.gather(np.arange(len(pictures)))
+    return batch.pixels.permute(0, 2, 3, 1).numpy()
+
+
+def config(path, **settings):
+    return DatasetConfig(path=str(path), **settings)
+
+
+def parquet(path, columns, features=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(path)
+
+
+@pytest.fixture
+def cifar_like(tmp_path, draw):
+    """A folder of parquet with two label columns; returns it and the train pictures."""
+    names = datasets.ClassLabel(names=["cat", "dog"])
+    features = datasets.Features(img=datasets.Image(), fine_label=names, coarse_label=names)
+    pictures = [draw() for _ in range(4)]
+    for split, some in (("train", pictures), ("test", pictures[:2])):
+        columns = {
+            "img": some,
+            "fine_label": [i % 2 for i in range(len(some))],
+            "coarse_label": [1] * len(some),
+        }
+        parquet(tmp_path / "set" / f"{split}-00000-of-00001.parquet", columns, features)
+    return tmp_path / "set", np.stack(pictures)
+
+
+def test_parquet_folder(cifar_like):
+    path, pictures = cifar_like
+    data = load_data(config(path, label="fine_label"))
+    np.testing.assert_array_equal(pixels_of(data.train), pictures)
+    np.testing.assert_array_equal(data.train.labels, [0, 1, 0, 1])
+    assert data.classes == ["cat", "dog"]
+    assert data.labelled is data.train
+    assert len(data.test) == 2
+
+
+def test_parquet_files(cifar_like):
+    path, pictures = cifar_like
+    for files in (path / "train-00000-of-00001.parquet", path / "train-*.parquet"):
+        data = load_data(config(files, label="coarse_label", test=None))
+        np.testing.assert_array_equal(pixels_of(data.train), pictures)
+        assert data.test is None
+
+
+def test_parquet_written_without_datasets(tmp_path, draw):
+    pictures = [draw() for _ in range(3)]
+    cells = [{"bytes": png(picture), "path": None} for picture in pictures]
+    pq.write_table(pa.table({"photo": cells, "class": ["owl", "ant", "owl"]}), tmp_path / "train.parquet")
+    data = load_data(config(tmp_path, test=None))
+    np.testing.assert_array_equal(pixels_of(data.train), np.stack(pictures))
+    assert (data.classes, data.train.labels.tolist()) == (["ant", "owl"], [1, 0, 1])
+
+
+def test_class_folders(class_folders):
+    data = load_data(config(class_folders))
+    assert (data.classes, data.train.labels.tolist()) == (["cat", "dog"], [0, 0, 0, 1, 1])
+    assert len(data.test) == 5
+    only_classes = load_data(config(class_folders / "train", test=None))
+    assert (only_classes.classes, only_classes.train.labels.tolist()) == (["cat", "dog"], [0, 0, 0, 1, 1])
+
+
+def test_class_folders_taken_as_unlabelled(class_folders):
+    data = load_data(config(class_folders, unlabelled=True))
+    assert (data.classes, data.train.labels, data.labelled) == ([], None, None)
+    assert (data.train.gather(np.arange(2)).labels == -1).all()
+
+
+def test_validation_folder_is_the_split_validation(class_folders):
+    (class_folders / "test").rename(class_folders / "val")
+    assert len(load_data(config(class_folders, test="validation")).test) == 5
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_folder_without_labels(tmp_path, draw, nested):
+    for number in range(4):
+        file = tmp_path / (f"day{number % 2}/deep{number}" if nested else ".") / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw()).save(file)
+    settings = read_layer(find_layer("dataset/folder"))["dataset"]
+    data = load_data(DatasetConfig(**settings, path=str(tmp_path)))
+    assert (len(data.train), data.train.labels, data.labelled, data.test) == (4, None, None, None)
+
+
+@pytest.mark.parametrize("one_file", [False, True])
+def test_tar_shards(tmp_path, draw, one_file):
+    pictures = [draw() for _ in range(4)]
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"train-{shard}.tar", "w") as tar:
+            for number in (2 * shard, 2 * shard + 1):
+                for ending, content in (("png", png(pictures[number])), ("cls", str(number % 2).encode())):
+                    member = tarfile.TarInfo(f"{number:04d}.{ending}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    data = load_data(config(tmp_path / "train-0.tar" if one_file else tmp_path, test=None))
+    np.testing.assert_array_equal(pixels_of(data.train), np.stack(pictures[: 2 if one_file else 4]))
+    assert (data.train.labels[:2].tolist(), data.classes) == ([0, 1], ["0", "1"])
+
+
+def test_colour_modes(tmp_path, draw):
+    rgb = draw(5, 7)
+    grey = rgb[..., 0]
+    deep = grey.astype(np.uint16) * 257
+    Image.fromarray(grey).save(tmp_path / "0-grey.png")
+    Image.fromarray(np.dstack([rgb, grey])).save(tmp_path / "1-rgba.png")
+    Image.fromarray(deep).save(tmp_path / "2-deep.png")
+    Image.fromarray(rgb).quantize(64).save(tmp_path / "3-palette.png", transparency=0)
+    Image.fromarray(rgb).convert("CMYK").save(tmp_path / "4-cmyk.tiff")
+    Image.fromarray(deep.astype(np.int32)).save(tmp_path / "5-int.tiff")
+    Image.fromarray(np.dstack([grey, rgb[..., 1]]), "LA").save(tmp_path / "6-la.png")
+    palette = np.asarray(Image.open(tmp_path / "3-palette.png").convert("RGBA"))[..., :3]
+
+    data = load_data(config(tmp_path, test=None))
+    as_rgb = np.dstack([grey] * 3)
+    expected = [as_rgb, rgb, as_rgb, palette, rgb, as_rgb, as_rgb]
+    np.testing.assert_array_equal(pixels_of(data.train), np.stack(expected))
+
+    one = load_data(config(tmp_path, test=None, channels=1, mean=(0.5,), std=(0.5,)))
+    assert one.train.gather(np.arange(7)).pixels.shape == (7, 1, 5, 7)
+    np.testing.assert_array_equal(pixels_of(one.train)[[0, 2, 5, 6], ..., 0], [grey] * 4)
+
+
+def test_exif_orientation_is_applied(tmp_path, draw):
+    pixels = draw(4, 9)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter to the left: shown by turning it to the right
+    Image.fromarray(pixels).save(tmp_path / "0.png", exif=exif)
+    data = load_data(config(tmp_path, test=None))
+    np.testing.assert_array_equal(pixels_of(data.train)[0], np.rot90(pixels, -1))
+
+
+def test_short_side_shrinks_large_pictures_only(tmp_path, draw):
+    sizes = [(40, 60), (100, 30), (8, 50), (20, 20)]
+    for number, size in enumerate(sizes):
+        Image.fromarray(draw(*size)).save(tmp_path / f"{number}.png")
+    batch = load_data(config(tmp_path, test=None, short_side=20)).train.gather(np.arange(4))
+    assert batch.sizes.tolist() == [[20, 30], [67, 20], [8, 50], [20, 20]]
+    assert batch.pixels.shape == (4, 3, 67, 50)
+    assert batch.pixels[2, :, 8:].max() == 0
+
+
+def test_undecodable_picture_is_named(tmp_path, draw):
+    Image.fromarray(draw()).save(tmp_path / "0.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    for cache in ("auto", "memory-map"):
+        with pytest.raises(UserError, match=r"row 1 \(.*1\.png\): not a picture that can be decoded"):
+            load_data(config(tmp_path, test=None, cache=cache))
+    data = load_data(config(tmp_path, test=None, cache="none"))
+    with pytest.raises(UserError, match="row 1"):
+        data.train.gather(np.array([0, 1]))
+
+
+def test_unlabelled_pictures_train_and_only_labelled_ones_measure(tmp_path, draw):
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
+    splits = {"train": [0, 1, 1], "unlabeled": [-1, None, -1, -1], "test": [1]}
+    for split, labels in splits.items():
+        columns = {"image": [draw() for _ in labels], "label": labels}
+        parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", columns, features)
+    data = load_data(config(tmp_path, train="train+unlabeled", labelled="train"))
+    assert data.train.labels.tolist() == [0, 1, 1, -1, -1, -1, -1]
+    assert data.labelled.labels.tolist() == [0, 1, 1]
+    found = load_data(config(tmp_path, train="unlabeled+train"))
+    assert (found.labelled.labels.tolist(), found.labelled.ids.tolist()) == ([0, 1, 1], [4, 5, 6])
+    assert load_data(config(tmp_path, train="unlabeled")).labelled is None
+
+
+@pytest.mark.parametrize(("values", "classes"), [([3, 9, 3, -1], ["3", "9"]), (["b", "a", "b", None], ["a", "b"])])
+def test_plain_label_columns(tmp_path, draw, values, classes):
+    table = datasets.Dataset.from_dict({"photo": [draw() for _ in values], "Label": values})
+    table.cast_column("photo", datasets.Image()).to_parquet(tmp_path / "train.parquet")
+    data = load_data(config(tmp_path, test=None))
+    assert data.classes == classes
+    expected = [classes.index(str(value)) if str(value) in classes else -1 for value in values]
+    assert data.train.labels.tolist() == expected
+
+
+def test_labels_of_all_splits_are_numbered_together(tmp_path, draw):
+    for split, values in (("train", ["b", "d"]), ("test", ["a", "d"])):
+        table = datasets.Dataset.from_dict({"image": [draw(), draw()], "label": values})
+        table.cast_column("image", datasets.Image()).to_parquet(tmp_path / f"{split}-0.parquet")
+    data = load_data(config(tmp_path))
+    assert (data.classes, data.train.labels.tolist(), data.test.labels.tolist()) == (
+        ["a", "b", "d"],
+        [1, 2],
+        [0, 2],
+    )
+
+
+def test_limit_is_balanced_repeatable_and_keeps_ids(tmp_path, draw):
+    labels = [0] * 12 + [1] * 6 + [2] * 2
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b", "c"]))
+    pictures = np.stack([draw() for _ in labels])
+    for split in ("train", "test"):
+        parquet(tmp_path / f"{split}-0.parquet", {"image": list(pictures), "label": labels}, features)
+    data = load_data(config(tmp_path, limit=9))
+    assert np.bincount(data.train.labels).tolist() == [4, 3, 2] or np.bincount(data.train.labels).tolist() == [3, 4, 2]
+    np.testing.assert_array_equal(pixels_of(data.train), pictures[data.train.ids])
+    assert (np.diff(data.train.ids) > 0).all()
+    assert len(data.test) == 20
+    again = load_data(config(tmp_path, limit=9, test_limit=4, cache="none"))
+    np.testing.assert_array_equal(again.train.ids, data.train.ids)
+    assert len(again.test) == 4
+
+
+def test_digits():
+    settings = read_layer(find_layer("dataset/digits"))["dataset"]
+    data = load_data(DatasetConfig(**settings))
+    assert (len(data.train), len(data.test), len(data.classes)) == (1297, 500, 10)
+    batch = data.train.gather(np.arange(1297))
+    assert batch.pixels.shape == (1297, 1, 8, 8)
+    pixels = batch.pixels.double() / 255
+    assert pixels.mean().item() == pytest.approx(settings["mean"][0], abs=1e-4)
+    assert pixels.std().item() == pytest.approx(settings["std"][0], abs=1e-4)
+    assert pixels.max() == 1
+    assert set(data.test.labels) == set(range(10))
+
+
+def test_a_plugin_source_needs_load_only(draw):
+    @DATASETS.register("two-noises")
+    class TwoNoises(Source):
+        def load(self, split):
+            table = datasets.Dataset.from_dict({"image": [draw(), draw()]})
+            return table.cast_column("image", datasets.Image())
+
+    data = load_data(DatasetConfig(source="two-noises", test=None))
+    assert len(data.train) == 2
+    streamed = load_data(DatasetConfig(source="two-noises", streaming=True, epoch_pictures=2, test_limit=1))
+    assert len(streamed.test) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"test": "tets"}, r"--dataset\.test tets: no such split; .* has train, test \(none, if"),
+        (
+            {"train": "train+unlabeled"},
+            r"--dataset\.train train\+unlabeled: no such split; .* has train, test$",
+        ),
+        ({}, r"--dataset\.label: several columns of labels; name one of fine_label, coarse_label"),
+        ({"label": "fine_lable"}, r"--dataset\.label fine_lable: no such column; did you mean fine_label\?"),
+        ({"label": "img"}, r"--dataset\.label img: a column of Image"),
+        (
+            {"image": "image", "label": "fine_label"},
+            r"--dataset\.image image: no such column; did you mean img",
+        ),
+        (
+            {"source": "hugingface"},
+            r"--dataset\.source hugingface: no such source; did you mean huggingface\?",
+        ),
+        ({"path": None}, r"--dataset\.path: needed"),
+        ({"path": "./nowhere"}, r"--dataset\.path \./nowhere: no such file or folder"),
+        ({"path": "/no/such/place"}, r"--dataset\.path /no/such/place: no such file or folder"),
+        ({"path": "/no/such/*.tar"}, r"--dataset\.path /no/such/\*\.tar: no such files"),
+        (
+            {"path": "uoft-cs/cifar10"},
+            r"--dataset\.path uoft-cs/cifar10: .*Hub could not be reached; .*local copy",
+        ),
+    ],
+)
+def test_mistakes_in_one_line(cifar_like, settings, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_data(DatasetConfig(**{"path": str(cifar_like[0]), **settings}))
+    assert "\n" not in str(error.value)
+
+
+def test_several_or_no_picture_columns(tmp_path, draw):
+    two = datasets.Features(left=datasets.Image(), right=datasets.Image())
+    parquet(tmp_path / "two" / "train.parquet", {"left": [draw()], "right": [draw()]}, two)
+    with pytest.raises(UserError, match=r"--dataset\.image: several columns of pictures, left, right; name one"):
+        load_data(config(tmp_path / "two", test=None))
+    parquet(tmp_path / "none" / "train.parquet", {"text": ["a"]})
+    with pytest.raises(UserError, match=r"--dataset\.image: no column of pictures; name one of text"):
+        load_data(config(tmp_path / "none", test=None))
+
+
+def test_folders_and_files_without_pictures(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: "):
+        load_data(config(tmp_path / "empty"))
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(UserError, match=r"notes\.txt: a file has to end in \.parquet"):
+        load_data(config(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"channels": 1}, {"mean": (0.5, 0.5)}, {"std": (0.0,)}, {"streaming": True}, {"limit": 0}, {"typo": 1}],
+)
+def test_inconsistent_settings_are_refused(settings):
+    with pytest.raises(UserError):
+        DatasetConfig(**settings)
+
+
+@pytest.mark.parametrize("name", config_names("dataset"))
+def test_shipped_configs_are_valid(name):
+    layer = read_layer(find_layer(name))
+    assert DatasetConfig(**layer["dataset"]).name
+    first = (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
