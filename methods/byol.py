@@ -86,7 +86,7 @@ class BYOL(PairMethod):
 
 
 def without_own(similarities: Tensor) -> Tensor:
-    """(B, world * B) similarities of this process's anchors and all keys to (B, world * B - 1): each one's own taken out."""
+    """Similarities of this process's anchors and all keys, (B, world * B), less each one's own: (B, world * B - 1)."""
     anchors, keys = similarities.shape
     own = torch.eye(anchors, dtype=torch.bool, device=similarities.device)
     others = ~F.pad(own, (rank() * anchors, keys - (rank() + 1) * anchors))

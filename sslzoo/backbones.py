@@ -1,5 +1,6 @@
 """timm's models as backbones, and ResNets for small pictures registered among them."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 from sslzoo.config import Config, YamlMapping
 from sslzoo.errors import UserError, near_misses
+from sslzoo.export import load_weights
 
-__all__ = ["SMALL_STEMS", "BackboneConfig", "create_backbone", "feature_width", "resolve_name"]
+log = logging.getLogger(__name__)
+
+__all__ = ["SMALL_STEMS", "BackboneConfig", "create_backbone", "feature_width", "model_arguments", "resolve_name"]
 
 SMALL_STEMS = {"small": "_cifar", "small-pool": "_cifar_pool"}
 """Stem to the ending of the name that such a model has in timm's registry."""
@@ -42,10 +46,8 @@ def create_backbone(config: BackboneConfig, *, in_chans: int, img_size: int) -> 
         UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
             model that does not take pictures of this size.
     """
-    arguments = {"in_chans": in_chans, "num_classes": 0} | config.kwargs
     name = resolve_name(config, img_size)
-    if _is_fixed_size(name) and "img_size" not in arguments:
-        arguments["img_size"] = img_size
+    arguments = model_arguments(config, in_chans=in_chans, img_size=img_size)
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=config.pretrained, **arguments)
     except UserError:
@@ -54,11 +56,17 @@ def create_backbone(config: BackboneConfig, *, in_chans: int, img_size: int) -> 
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--backbone {name} with {_shown(arguments)}: timm says: {reason}") from error
     if config.checkpoint is not None:
-        from sslzoo.export import load_weights
-
-        load_weights(backbone, config.checkpoint)
+        log.info("%s: %s", config.checkpoint, load_weights(backbone, config.checkpoint))
     _check_features(backbone, name, in_chans, img_size)
     return backbone
+
+
+def model_arguments(config: BackboneConfig, *, in_chans: int, img_size: int) -> dict[str, Any]:
+    """What `timm.create_model` is given besides the name."""
+    arguments = {"in_chans": in_chans, "num_classes": 0}
+    if _is_fixed_size(resolve_name(config, img_size)):
+        arguments["img_size"] = img_size
+    return arguments | config.kwargs
 
 
 def feature_width(backbone: nn.Module) -> int:

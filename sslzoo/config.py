@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tyro.constructors import PrimitiveConstructorSpec
@@ -34,19 +35,46 @@ YamlMapping = Annotated[
 """A free mapping, given on the command line as one word of YAML."""
 
 
+class SettingError(UserError):
+    """A setting that is unknown or has a value that it cannot have."""
+
+    def __init__(self, path: tuple[str, ...], fault: str) -> None:
+        super().__init__(".".join(path) + fault if path else fault.removeprefix(": "))
+        self.path = path
+        """Names that lead to the setting; empty where several settings do not go together."""
+        self.fault = fault
+
+    @classmethod
+    def of(cls, error: ValidationError, config: type[BaseModel]) -> "SettingError":
+        """The first fault that pydantic found in a `config`; those of nested configs keep their path."""
+        fault = error.errors()[0]
+        path = tuple(str(part) for part in fault["loc"])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        inner = fault.get("ctx", {}).get("error")
+        if isinstance(inner, cls):
+            return cls(path + inner.path, inner.fault + more)
+        if fault["type"] == "extra_forbidden":
+            return cls(path, f": no such setting{near_misses(path[-1], config.model_fields)}{more}")
+        message = fault["msg"].removeprefix("Value error, ")
+        given = f" = {fault['input']!r}" if path and fault["type"] != "missing" else ""
+        return cls(path, f"{given}: {message[0].lower()}{message[1:]}{more}")
+
+
 class Config(BaseModel):
     """Base of every group of settings: typed, frozen, unknown keys refused, documented field by field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
     def __init__(self, **settings: Any) -> None:
-        """Raises:
-        UserError: a setting is unknown or has a value that it cannot have.
+        """Check the settings.
+
+        Raises:
+            SettingError: one is unknown or has a value that it cannot have.
         """
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise UserError(explain(error, type(self))) from None
+            raise SettingError.of(error, type(self)) from None
 
 
 def configs_folder() -> Path:
@@ -106,6 +134,25 @@ def read_layer(path: Path, _open: tuple[Path, ...] = ()) -> Layer:
     return merge(merged, content)
 
 
+class PartConfig(Config):
+    """Base of the settings of a part that is chosen by name."""
+
+    name: Annotated[str, tyro.conf.Suppress] = ""
+    """The part's name in its registry."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists on one line."""
+
+
+_Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
+
+
+def dump_layer(layer: Layer) -> str:
+    """A layer as YAML, in the order that it has."""
+    return yaml.dump(layer, Dumper=_Dumper, sort_keys=False, width=110)
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
     """`above` over `below`, mapping by mapping; any other value replaces what it covers.
 
@@ -120,22 +167,3 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
         else:
             merged[key] = value
     return merged
-
-
-def explain(error: ValidationError, config: type[BaseModel], *, where: str = "") -> str:
-    """The first fault that pydantic found, as one line naming setting, value and what would be right."""
-    fault = error.errors()[0]
-    path = ".".join(str(part) for part in fault["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    prefix = f"{where}: " if where else ""
-    if fault["type"] == "extra_forbidden":
-        owner: Any = config
-        for part in fault["loc"][:-1]:
-            field = owner.model_fields.get(part) if hasattr(owner, "model_fields") else None
-            owner = field.annotation if field is not None else None
-        fields = getattr(owner, "model_fields", {})
-        return f"{prefix}{path}: no such setting{near_misses(str(fault['loc'][-1]), fields)}{more}"
-    message = fault["msg"].removeprefix("Value error, ")
-    given = fault.get("input")
-    shown = f" = {given!r}" if path and not isinstance(given, BaseModel | Mapping) else ""
-    return f"{prefix}{path}{shown}: {message[0].lower()}{message[1:]}{more}" if path else f"{prefix}{message}{more}"

@@ -1,6 +1,8 @@
 """What the processes of one run tell each other; with one process every function is the plain operation."""
 
+import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -69,3 +71,15 @@ def average_norm_statistics(module: nn.Module) -> None:
     flat /= world_size()
     for statistic, mean in zip(statistics, torch.split(flat, [s.numel() for s in statistics]), strict=True):
         statistic.copy_(mean.view_as(statistic))
+
+
+def state_digests(module: nn.Module) -> list[str]:
+    """A fingerprint of all parameters and buffers on each process, in rank order; equal when nothing has drifted."""
+    state = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        state.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    mine = state.hexdigest()[:16]
+    everyone: list[Any] = [mine] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(everyone, mine)
+    return everyone

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import sslzoo.config
+from sslzoo.heads import Encoder
 from sslzoo.losses import Loss
 from sslzoo.registry import Registry
 from sslzoo.targets import Target
@@ -34,10 +35,10 @@ class Method(nn.Module):
     losses: ClassVar[tuple[str, ...]] = ()
     """Names of the losses that make sense here, the usual one first; empty for a method with a loss of its own."""
 
-    student: nn.Module
-    """Has the backbone that is trained as `student.backbone`."""
+    student: Encoder
+    """Backbone and projector, trained."""
 
-    class Config(sslzoo.config.Config):
+    class Config(sslzoo.config.PartConfig):
         """Settings of the method, shown as `--method.*`."""
 
         views: tuple[str, ...] = ("strong", "strong")

@@ -14,7 +14,7 @@ class Loss(nn.Module):
     name: ClassVar[str]
     paper: ClassVar[str] = ""
 
-    class Config(sslzoo.config.Config):
+    class Config(sslzoo.config.PartConfig):
         """Settings of the loss, shown as `--loss.*`."""
 
     def __init__(self, config: Config) -> None:

@@ -22,7 +22,7 @@ def relative_distribution(candidates: Tensor, temperature: float) -> Tensor:
 
 def confidence(distribution: Tensor) -> Tensor:
     """c (B,) in [0, 1]: 1 - H(q) / log M, one where q is one-hot and zero where it is uniform."""
-    entropy = -torch.special.xlogy(distribution, distribution).sum(dim=1)
+    entropy: Tensor = -torch.special.xlogy(distribution, distribution).sum(dim=1)
     return (1 - entropy / math.log(distribution.shape[1])).clamp(0, 1)
 
 

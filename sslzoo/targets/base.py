@@ -23,7 +23,7 @@ class Target(nn.Module):
     name: ClassVar[str]
     paper: ClassVar[str] = ""
 
-    class Config(sslzoo.config.Config):
+    class Config(sslzoo.config.PartConfig):
         """Settings of the target, shown as `--target.*`."""
 
     def __init__(self, config: Config) -> None:

@@ -1,0 +1,89 @@
+"""The command line."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from sslzoo.errors import UserError, near_misses
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the first word names it, `pretrain` when it is a flag or nothing.
+
+    Returns:
+        The exit status: 0, 2 for a mistake of the user's, 128 + n when signal n stopped the run.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    command = "pretrain" if not words or words[0].startswith("-") else words.pop(0)
+    try:
+        if command not in COMMANDS:
+            raise UserError(f"{command}: no such command{near_misses(command, COMMANDS)}")
+        return COMMANDS[command](words)
+    except BrokenPipeError:  # the reader of our output has gone, as in `run.py list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def pretrain(words: list[str]) -> int:
+    """Train, watch and score an encoder."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--print-config", action="store_true")
+    own.add_argument("--resume", type=Path)
+    asked, flags = own.parse_known_args(words)
+
+    from sslzoo.experiment import compose, compose_resumed
+
+    experiment = compose(flags) if asked.resume is None else compose_resumed(asked.resume, flags)
+    if asked.print_config:
+        print(experiment.as_yaml(), end="")
+        return 0
+
+    from sslzoo.train.run import pretrain as run
+    from sslzoo.train.stop import Interrupted
+
+    try:
+        run(experiment, asked.resume)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
+    return 0
+
+
+def list_parts(words: list[str]) -> int:
+    """Show methods, targets, losses and data sets, a line each."""
+    from sslzoo.report.parts import parts_table
+
+    _takes_nothing("list", words)
+    Console().print(parts_table())
+    return 0
+
+
+def describe(words: list[str]) -> int:
+    """Show a part's settings, their defaults, and its paper."""
+    from sslzoo.report.parts import describe_part
+
+    if len(words) != 1:
+        raise UserError("describe: takes one name, such as `describe ascl`; `list` shows them")
+    Console().print(describe_part(words[0]))
+    return 0
+
+
+def _takes_nothing(command: str, words: list[str]) -> None:
+    if words:
+        raise UserError(f"{command}: takes no arguments, got {' '.join(words)}")
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "pretrain": pretrain,
+    "list": list_parts,
+    "describe": describe,
+}

@@ -1,0 +1,33 @@
+"""Gaussian blur of batches, each picture with a width of its own."""
+
+import torch
+from torch import Tensor
+
+
+def gaussian(pictures: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tensor:
+    """Blur the chosen pictures, as two matrix products each; equals torchvision's `gaussian_blur`.
+
+    Args:
+        pictures: (B, C, S, S).
+        chosen: (B,) bool.
+        sigma: (B,) standard deviations in pixels.
+        taps: odd length of the kernel, at most 2 S - 1.
+    """
+    these = chosen.nonzero()[:, 0]
+    if not len(these):
+        return pictures
+    matrices = blur_matrices(sigma[these], taps, pictures.shape[-1])[:, None]
+    pictures = pictures.clone()
+    pictures[these] = matrices @ pictures[these] @ matrices.transpose(2, 3)
+    return pictures
+
+
+def blur_matrices(sigma: Tensor, taps: int, size: int) -> Tensor:
+    """Blur along one axis with reflection at the borders, as matrices (B, size, size)."""
+    offsets = torch.arange(taps, device=sigma.device) - taps // 2
+    kernel = (-0.5 * (offsets / sigma[:, None]) ** 2).exp()
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    reached = (torch.arange(size, device=sigma.device)[:, None] + offsets).abs()  # reflected at 0
+    reached = (size - 1) - (size - 1 - reached).abs()  # and at the other end
+    matrices = sigma.new_zeros(len(sigma), size, size)
+    return matrices.scatter_add_(2, reached.expand(len(sigma), -1, -1), kernel[:, None].expand(-1, size, -1))

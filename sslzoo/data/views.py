@@ -1,0 +1,222 @@
+"""View recipes: what is done to a picture, and the random parameters of each picture's view."""
+
+import math
+from typing import Literal, NamedTuple, Self
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor
+
+from sslzoo.config import Config
+from sslzoo.counter import uniform
+from sslzoo.data import blur, colour, resample
+from sslzoo.data.batch import Batch
+
+TRIES = 10
+"""Boxes that a random crop tries before it takes the middle of the picture, as torchvision does."""
+
+
+class ViewRecipe(Config):
+    """One view of a picture: crop, colour jitter, grey, blur, solarise, flip, in this order, then normalise."""
+
+    size: PositiveInt | None = None
+    """Side of the view in pixels; None is the experiment's `img_size`."""
+    crop: Literal["random", "center"] = "center"
+    """`random`: a box of random area and shape, resized; `center`: the middle of the resized picture."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest area of a random crop, as shares of the picture's."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest ratio of width to height of a random crop."""
+    crop_pct: float = Field(1.0, gt=0, le=1)
+    """Center crop: share of the resized picture's shorter side that is kept; 0.875 is resize 256, crop 224."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How pictures are resized, with antialiasing."""
+    flip: float = Field(0.0, ge=0, le=1)
+    """Probability of a horizontal flip."""
+    jitter: float = Field(0.0, ge=0, le=1)
+    """Probability of colour jitter: brightness, contrast, saturation and hue, in random order."""
+    brightness: float = Field(0.0, ge=0)
+    """Brightness is multiplied by 1 - brightness to 1 + brightness, at least 0."""
+    contrast: float = Field(0.0, ge=0)
+    """Contrast, likewise."""
+    saturation: float = Field(0.0, ge=0)
+    """Saturation, likewise."""
+    hue: float = Field(0.0, ge=0, le=0.5)
+    """Hue is turned by -hue to hue, as shares of the colour circle."""
+    grey: float = Field(0.0, ge=0, le=1)
+    """Probability of losing all colour."""
+    blur: float = Field(0.0, ge=0, le=1)
+    """Probability of Gaussian blur."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Smallest and largest standard deviation of the blur, in pixels of the view."""
+    blur_kernel: PositiveInt | None = None
+    """Taps of the blur, odd; None takes three standard deviations to either side, as far as the view allows."""
+    solarize: float = Field(0.0, ge=0, le=1)
+    """Probability of inverting the bright pixels."""
+    solarize_threshold: float = Field(128.0, ge=0, le=255)
+    """Values from here on, of 255, are inverted."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name, low, high in (
+            ("crop_scale", *self.crop_scale),
+            ("crop_ratio", *self.crop_ratio),
+            ("blur_sigma", *self.blur_sigma),
+        ):
+            if not 0 < low <= high:
+                raise ValueError(f"{name} = ({low:g}, {high:g}): takes two positive numbers, the smaller one first")
+        if self.crop_scale[1] > 1:
+            raise ValueError(f"crop_scale = {self.crop_scale}: a crop is at most the whole picture, 1.0")
+        if self.blur_kernel is not None and self.blur_kernel % 2 == 0:
+            raise ValueError(f"blur_kernel = {self.blur_kernel}: takes an odd number of taps")
+        return self
+
+    @property
+    def taps(self) -> int:
+        """Number of taps of the blur, as many as reflection at the border allows at most."""
+        wanted = self.blur_kernel or 2 * math.ceil(3 * self.blur_sigma[1]) + 1
+        return wanted if self.size is None else min(wanted, 2 * self.size - 1)
+
+
+class ViewParameters(NamedTuple):
+    """What was drawn for the views of B pictures."""
+
+    box: Tensor
+    """(B, 4) int64: top, left, height, width of a random crop, in pixels of the picture."""
+    flip: Tensor
+    """(B,) bool."""
+    jitter: Tensor
+    """(B,) bool."""
+    order: Tensor
+    """(B, 4) int64: the jitter's operations, 0 brightness, 1 contrast, 2 saturation, 3 hue, first to last."""
+    factors: Tensor
+    """(B, 4) float32: factor of brightness, contrast and saturation, and the turn of the hue."""
+    grey: Tensor
+    """(B,) bool."""
+    blur: Tensor
+    """(B,) bool."""
+    sigma: Tensor
+    """(B,) float32, pixels of the view."""
+    solarize: Tensor
+    """(B,) bool."""
+
+
+def draw(recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: int, view: int) -> ViewParameters:
+    """Random parameters for the views of B pictures, distributed as torchvision's transforms draw them.
+
+    A picture's parameters depend on (seed, epoch, id, view) alone, not on the batch that it is in.
+
+    Args:
+        sizes: (B, 2) int64, height and width of each picture.
+        ids: (B,) int64, numbers of the pictures in their data set.
+        view: which of a method's views it is.
+    """
+    u = uniform(seed, epoch, ids[:, None], view, torch.arange(14 + 4 * TRIES, device=ids.device))
+    chances, factors, order, sigma, crops = torch.split(u, [5, 4, 4, 1, 4 * TRIES], dim=1)
+    probabilities = [recipe.flip, recipe.jitter, recipe.grey, recipe.blur, recipe.solarize]
+    happens = (chances < u.new_tensor(probabilities)).unbind(1)
+    ranges = [(max(0.0, 1 - s), 1 + s) for s in (recipe.brightness, recipe.contrast, recipe.saturation)]
+    low, high = u.new_tensor([*ranges, (-recipe.hue, recipe.hue)]).unbind(1)
+    return ViewParameters(
+        box=random_box(recipe, sizes, crops.reshape(-1, TRIES, 4)),
+        flip=happens[0],
+        jitter=happens[1],
+        order=order.argsort(dim=1),
+        factors=low + factors * (high - low),
+        grey=happens[2],
+        blur=happens[3],
+        sigma=recipe.blur_sigma[0] + sigma[:, 0] * (recipe.blur_sigma[1] - recipe.blur_sigma[0]),
+        solarize=happens[4],
+    )
+
+
+def random_box(recipe: ViewRecipe, sizes: Tensor, u: Tensor) -> Tensor:
+    """Boxes (B, 4) of torchvision's RandomResizedCrop: the first of several tries that fits into the picture.
+
+    Area is uniform, the logarithm of the ratio is uniform, and so is the place. Where no try fits, the box is
+    the largest in the middle of the picture whose ratio is allowed.
+
+    Args:
+        sizes: (B, 2) int64.
+        u: (B, tries, 4) uniform in [0, 1): area, ratio, top, left.
+    """
+    height, width = sizes[:, :1].double(), sizes[:, 1:].double()
+    area, ratio, top, left = u.double().unbind(2)
+    smallest, largest = recipe.crop_scale
+    narrow, wide = recipe.crop_ratio
+    area = height * width * (smallest + area * (largest - smallest))
+    ratio = (math.log(narrow) + ratio * (math.log(wide) - math.log(narrow))).exp()
+    w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    tried = torch.stack([(top * (height - h + 1)).floor(), (left * (width - w + 1)).floor(), h, w], dim=2)
+    first = fits.to(torch.uint8).argmax(dim=1)
+    chosen = tried[torch.arange(len(tried), device=tried.device), first].long()
+    return torch.where(fits.any(dim=1, keepdim=True), chosen, middle(sizes, narrow, wide))
+
+
+def middle(sizes: Tensor, narrow: float, wide: float) -> Tensor:
+    """Largest boxes (B, 4) in the middle of pictures, whose ratio of width to height is in [narrow, wide]."""
+    height, width = sizes.double().unbind(1)
+    w = torch.minimum(width, (height * wide).round())
+    h = torch.minimum(height, (width / narrow).round())
+    return torch.stack([((height - h) / 2).floor(), ((width - w) / 2).floor(), h, w], dim=1).long()
+
+
+@torch.no_grad()
+def make_view(
+    recipe: ViewRecipe,
+    batch: Batch,
+    *,
+    seed: int,
+    epoch: int,
+    view: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Tensor:
+    """Draw and apply: a batch's view, (B, C, size, size) float32, normalised by `mean` and `std` of [0, 1] values.
+
+    Raises:
+        ValueError: the recipe's size is not filled in.
+    """
+    parameters = draw(recipe, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
+    return normalise(apply(recipe, parameters, batch.pixels, batch.sizes), mean, std)
+
+
+def apply(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, sizes: Tensor) -> Tensor:
+    """The views that the parameters describe.
+
+    The operations and their order are those of the reference pipelines of MoCo v2 and SimCLR on torchvision,
+    in float32 throughout: values are not rounded to 8 bits in between, as PIL does.
+
+    Args:
+        pixels: (B, C, H, W) uint8, padded as in `Batch`; with C = 1 colour operations leave it as it is.
+        sizes: (B, 2) int64.
+
+    Returns:
+        (B, C, size, size) float32 in [0, 1].
+
+    Raises:
+        ValueError: the recipe's size is not filled in.
+    """
+    if recipe.size is None:
+        raise ValueError("the recipe has no size")
+    if recipe.crop == "random":
+        views = resample.resized_crop(pixels, parameters.box, parameters.flip, recipe.size, recipe.interpolation)
+    else:
+        views = resample.center_crop(pixels, sizes, parameters.flip, recipe.size, recipe.interpolation, recipe.crop_pct)
+    if recipe.jitter:
+        views = colour.jitter(views, parameters.jitter, parameters.order, parameters.factors)
+    if recipe.grey:
+        views = torch.where(parameters.grey[:, None, None, None], colour.grey(views), views)
+    if recipe.blur:
+        views = blur.gaussian(views, parameters.blur, parameters.sigma, recipe.taps)
+    if recipe.solarize:
+        bright = parameters.solarize[:, None, None, None] & (views >= recipe.solarize_threshold / 255)
+        views = torch.where(bright, 1 - views, views)
+    return views
+
+
+def normalise(views: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(views - mean) / std, one number a channel or one for all."""
+    shape = (-1, 1, 1)
+    return (views - views.new_tensor(mean).view(shape)) / views.new_tensor(std).view(shape)

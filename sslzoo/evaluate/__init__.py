@@ -1,0 +1,1 @@
+"""Scoring of encoders; knows nothing of how they were trained."""

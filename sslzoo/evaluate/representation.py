@@ -1,0 +1,45 @@
+"""Health of a representation, without labels."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def embedding_std(embeddings: Tensor) -> Tensor:
+    """Spread of L2-normalised embeddings (N, D): 0 when all are equal, about 1 when they point everywhere.
+
+    The standard deviation of each dimension over the batch, averaged and multiplied by sqrt(D)
+    (Chen and He, CVPR 2021, "Exploring Simple Siamese Representation Learning", section 4.1, whose figure 2
+    shows it without the factor).
+    """
+    unit = F.normalize(embeddings.float(), dim=1)
+    spread: Tensor = unit.std(dim=0, correction=0).mean() * unit.shape[1] ** 0.5
+    return spread
+
+
+def effective_rank(embeddings: Tensor) -> Tensor:
+    """Number of directions that embeddings (N, D) use, from 1 to min(N, D).
+
+    exp of the entropy of the singular values divided by their sum (Roy and Vetterli, EUSIPCO 2007, equation 1;
+    RankMe, Garrido et al., ICML 2023, equation 1).
+    """
+    singular = torch.linalg.svdvals(embeddings.float())
+    p = singular / singular.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    entropy: Tensor = -torch.special.xlogy(p, p).sum()
+    return entropy.exp()
+
+
+def collapse_warning(std: float, rank: float, most: int) -> str | None:
+    """Plain words when embeddings collapse, None when they are healthy.
+
+    Args:
+        std: of `embedding_std`.
+        rank: of `effective_rank`.
+        most: the largest rank that was possible, min(N, D).
+    """
+    causes = "usual causes: learning rate too high, no momentum encoder, or views that are too weak or too strong"
+    if std < 0.1:
+        return f"embeddings collapse to a point (embedding std {std:.3f}, healthy is near 1); {causes}"
+    if rank < max(2.0, 0.02 * most):
+        return f"embeddings collapse to few directions (effective rank {rank:.1f} of at most {most}); {causes}"
+    return None

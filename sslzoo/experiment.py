@@ -1,0 +1,384 @@
+"""The settings of one run: what can be set, and how layers and flags become one checked config."""
+
+import argparse
+import contextlib
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    create_model,
+    model_validator,
+)
+
+from sslzoo.backbones import BackboneConfig
+from sslzoo.config import (
+    Config,
+    Layer,
+    PartConfig,
+    SettingError,
+    configs_folder,
+    dump_layer,
+    find_layer,
+    merge,
+    read_layer,
+)
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.sources import DATASETS
+from sslzoo.data.views import ViewRecipe
+from sslzoo.errors import UserError, near_misses
+from sslzoo.evaluate.protocol import EvaluationConfig
+from sslzoo.losses import LOSSES, Loss
+from sslzoo.method import METHODS, Method, PairMethod
+from sslzoo.registry import load_plugin
+from sslzoo.targets import TARGETS, Target
+from sslzoo.train.optim import OptimizerConfig, ScheduleConfig
+
+NAMED = ("method", "target", "loss", "backbone", "dataset", "optimizer")
+"""Parts that a flag of their own name chooses: `--method byol`, beside `--method.momentum 0.996`."""
+
+RECIPES = ("strong", "weak", "probe", "test")
+"""View recipes that may be there without any view of the method using them."""
+
+DEFAULT_METHOD, DEFAULT_DATASET = "ascl", "digits"
+
+
+class Experiment(Config):
+    """Train an encoder on pictures without labels, watch it, and score it."""
+
+    epochs: PositiveInt = 200
+    """Passes over the training pictures."""
+    batch_size: PositiveInt = 256
+    """Pictures of one optimiser step, over all processes and accumulated batches."""
+    accumulate: PositiveInt = 1
+    """Batches that an optimiser step is accumulated from."""
+    img_size: PositiveInt = 32
+    """Side of the views in pixels, where a view recipe does not say otherwise."""
+    seed: NonNegativeInt = 0
+    """Seed of weights, order, views and splits."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the encoders; similarities, targets and losses stay in float32."""
+    compile: bool = False
+    """Compile the encoders with torch.compile."""
+    threads: NonNegativeInt = 0
+    """CPU threads of each process; 0 divides the cores among the processes of this machine."""
+    run_folder: Path | None = None
+    """Folder of the run; None makes one below `output`."""
+    output: Path = Path("runs")
+    """Where run folders are made."""
+    log_every: PositiveInt = 10
+    """Optimiser steps between two lines of metrics."""
+    knn_every: NonNegativeInt = 10
+    """Epochs between two kNN scores on the held-out part of train; 0 for none."""
+    knn_pictures: PositiveInt = 50_000
+    """Labelled pictures, at most, that these kNN scores look at."""
+    save_minutes: NonNegativeFloat = 10
+    """Minutes between two checkpoints; there is always one at the end."""
+    tracker: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    """Where metrics go besides metrics.jsonl."""
+    plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Python files that register parts of your own; given as `--plugin FILE`."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    dataset: DatasetConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    views: Config
+    method: Method.Config
+    target: Target.Config | None
+    loss: Loss.Config | None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Experiment":
+        recipes = list(type(self.views).model_fields)
+        for view in self.method.views:
+            if view not in recipes:
+                raise ValueError(
+                    f"method.views = {list(self.method.views)}: there is no view recipe {view!r}"
+                    f"{near_misses(view, recipes)}"
+                )
+        for recipe in recipes:
+            if recipe not in (*RECIPES, *self.method.views):
+                raise ValueError(
+                    f"views.{recipe}: no view of {self.method.name} uses this recipe{near_misses(recipe, RECIPES)}"
+                )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size = {self.batch_size}: must be a multiple of accumulate, which is {self.accumulate}"
+            )
+        batch, splits = self.batch_size // self.accumulate, self.method.splits
+        if batch % splits:
+            raise ValueError(
+                f"method.split_bn = {splits}: must divide the batch of {batch} pictures (batch_size / accumulate)"
+            )
+        if batch // splits < 2:
+            raise ValueError(
+                f"method.split_bn = {splits}: leaves {batch // splits} picture to each group of batch norm, "
+                "2 are needed"
+            )
+        return self
+
+    def recipe(self, view: str) -> ViewRecipe:
+        """The view recipe of that name, its size filled in."""
+        recipe: ViewRecipe = getattr(self.views, view)
+        return recipe if recipe.size is not None else recipe.model_copy(update={"size": self.img_size})
+
+    def as_yaml(self) -> str:
+        """The whole config, as `--config` reads it."""
+        content = self.model_dump(mode="json")
+        for part, settings in content.items():
+            if isinstance(settings, dict) and "name" in settings:
+                content[part] = {"name": settings["name"], **settings}
+        return dump_layer(content)
+
+
+def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
+    """The config that command-line arguments ask for: layers of YAML, then names, then flags.
+
+    Raises:
+        UserError: an unknown name or setting, or a value that it cannot have.
+        SystemExit: after `--help`.
+    """
+    named, flags = _split_names(arguments)
+    layers = [(name, read_layer(find_layer(name))) for name in named.config]
+    given = {name: getattr(named, name) for name in NAMED if getattr(named, name) is not None}
+    plugins = [*_plugins_of(layers), *named.plugin]
+    for plugin in plugins:
+        load_plugin(plugin)
+    model, default = resolve(layers, given, plugins)
+    return _parse_flags(model, default, flags, prog)
+
+
+MAY_CHANGE = {"threads", "save_minutes", "log_every", "run_folder", "output"}
+"""Settings that a resumed run may have otherwise than before: they change no result."""
+
+
+def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
+    """The config of an earlier run, to go on with.
+
+    Raises:
+        UserError: there is no run, or the arguments ask for other settings than it had.
+    """
+    config = run / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"--resume {run}: no run is there (it has no config.yaml)")
+    before = compose(["--config", str(config)], prog=prog).model_dump()
+    now = compose(["--config", str(config), *arguments], prog=prog)
+    for setting, value in now.model_dump(exclude=MAY_CHANGE).items():
+        if value != before[setting]:
+            raise UserError(
+                f"--resume {run}: a resumed run keeps its settings, and {setting} was {before[setting]}, is {value}; "
+                f"--config {config} starts a new run from them"
+            )
+    return now
+
+
+def resolve(
+    layers: Sequence[tuple[str, Layer]], given: dict[str, str], plugins: Sequence[str] = ()
+) -> tuple[type[Experiment], Experiment]:
+    """The typed config of the chosen parts, with the values of the layers.
+
+    Args:
+        layers: (where it is from, content), later ones win.
+        given: names of parts that were chosen outside of the layers; they win over the layers.
+        plugins: files that were loaded, for the record.
+    """
+    layers = [(source, _spell_out(layer)) for source, layer in layers]
+    written: Layer = {}
+    for _, layer in layers:
+        written = merge(written, layer)
+    names = {part: written.get(part, {}).get("name") for part in NAMED} | given
+    dataset = names["dataset"] or DEFAULT_DATASET
+    layers = [("configs/default.yaml", _shipped("default")), *_dataset_layer(dataset), *layers]
+
+    method = METHODS.get(names["method"] or DEFAULT_METHOD)
+    if "method" in given and written.get("method", {}).get("name", method.name) != method.name:
+        # another method than the layers': their target and loss were that method's
+        layers = [(source, {k: v for k, v in layer.items() if k not in ("target", "loss")}) for source, layer in layers]
+        names |= {part: given.get(part) for part in ("target", "loss")}
+    chosen = {part: {"name": name} for part, name in names.items() if name is not None}
+    chosen["method"], chosen["dataset"] = {"name": method.name}, {"name": dataset}
+    chosen |= _target_and_loss(method, names)
+
+    content: Layer = {}
+    for _, layer in layers:
+        content = merge(content, _for_method(layer, method))
+    content = merge(content, chosen)
+    if plugins:
+        content["plugin"] = list(plugins)
+    model = _experiment_of(method, content)
+    _check_rows(layers)
+    try:
+        return model, model(**content)
+    except SettingError as error:
+        raise UserError(f"{_source_of(error, layers)}{error}") from None
+
+
+def _split_names(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", nargs="+", action="extend", default=[])
+    parser.add_argument("--plugin", nargs="+", action="extend", default=[])
+    for name in NAMED:
+        parser.add_argument(f"--{name}")
+    try:
+        return parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+
+
+def _plugins_of(layers: Iterable[tuple[str, Layer]]) -> list[str]:
+    plugins = [layer.get("plugin", []) for _, layer in layers]
+    return [name for entry in plugins for name in ([entry] if isinstance(entry, str) else entry)]
+
+
+def _spell_out(layer: Layer) -> Layer:
+    """`method: byol` means `method: {name: byol}`."""
+    return {key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in layer.items()}
+
+
+def _shipped(name: str) -> Layer:
+    return _spell_out(read_layer(configs_folder() / f"{name}.yaml"))
+
+
+def _dataset_layer(name: str) -> list[tuple[str, Layer]]:
+    """The layer that stands behind `--dataset NAME`: a shipped file, or a source that a plug-in registered."""
+    if (configs_folder() / "dataset" / f"{name}.yaml").is_file():
+        return [(f"configs/dataset/{name}.yaml", _shipped(f"dataset/{name}"))]
+    if name in DATASETS.names():
+        return [(f"dataset {name}", {"dataset": {"name": name, "source": name}})]
+    known = [path.stem for path in (configs_folder() / "dataset").glob("*.yaml")]
+    raise UserError(
+        f"--dataset {name}: no such data set{near_misses(name, [*known, *DATASETS.names()])} "
+        "(--dataset folder --dataset.path PATH takes a folder of pictures)"
+    )
+
+
+def _for_method(layer: Layer, method: type[Method]) -> Layer:
+    """The layer with its `by_method` rows of this method, and of those it is a preset of, merged in."""
+    rows = layer.get("by_method", {})
+    merged = {key: value for key, value in layer.items() if key != "by_method"}
+    for parent in reversed(method.__mro__):
+        if parent.__dict__.get("name") in rows:
+            merged = merge(merged, _spell_out(rows[parent.__dict__["name"]]))
+    return merged
+
+
+def _check_rows(layers: Sequence[tuple[str, Layer]]) -> None:
+    """Every `by_method` row must be right, also those that this run does not use."""
+    for source, layer in layers:
+        for name, row in layer.get("by_method", {}).items():
+            if name not in METHODS.names():
+                raise UserError(f"{source}: by_method.{name}: no such method{near_misses(name, METHODS.names())}")
+            method = METHODS.get(name)
+            content = merge(_for_method(_shipped("default"), method), _spell_out(row))
+            names = {part: content.get(part, {}).get("name") for part in NAMED}
+            parts = {"method": {"name": name}, "dataset": {"name": names["dataset"] or DEFAULT_DATASET}}
+            content = merge(content, parts | _target_and_loss(method, names))
+            model = _experiment_of(method, content)
+            try:
+                model(**content)
+            except SettingError as error:
+                if error.path:  # otherwise it is about settings that other layers have a say in
+                    raise UserError(f"{source}: by_method.{name}.{error}") from None
+
+
+def _target_and_loss(method: type[Method], names: dict[str, str | None]) -> Layer:
+    """Names of target and loss: those asked for, or the method's own."""
+    target, loss = names.get("target"), names.get("loss")
+    if not issubclass(method, PairMethod):
+        for part, name in (("target", target), ("loss", loss)):
+            if name is not None:
+                raise UserError(f"--{part} {name}: {method.name} has no pairs to match, so it takes no {part}")
+        return {"target": None, "loss": None}
+    target, loss = target or method.default_target, loss or method.losses[0]
+    assert target is not None
+    TARGETS.get(target)
+    if LOSSES.get(loss).name not in method.losses:
+        raise UserError(f"--loss {loss}: {method.name} takes {' or '.join(method.losses)}")
+    return {"target": {"name": target}, "loss": {"name": loss}}
+
+
+def _experiment_of(method: type[Method], content: Layer) -> type[Experiment]:
+    """`Experiment` with the settings of the parts that `content` names."""
+    fields: dict[str, Any] = {"method": (_named(method), ...)}
+    for part, registry in (("target", TARGETS), ("loss", LOSSES)):
+        entry = content.get(part)
+        fields[part] = (type(None), None) if entry is None else (_named(registry.get(entry["name"])), ...)
+    views = content.get("views", {})
+    if not isinstance(views, dict):
+        raise UserError(f"views = {views!r}: takes a mapping of view recipes by name")
+    recipes: dict[str, Any] = dict.fromkeys(views, (ViewRecipe, ...))
+    fields["views"] = (create_model("Views", __base__=Config, **recipes), ...)
+    return create_model("Experiment", __base__=Experiment, __doc__=Experiment.__doc__, **fields)
+
+
+def _named(part: Any) -> type[PartConfig]:
+    """The part's settings with its name filled in."""
+    config: type[PartConfig] = part.Config
+    name: Any = (Annotated[Literal[part.name], tyro.conf.Suppress], part.name)
+    return create_model(part.__name__, __base__=config, __doc__=part.__doc__, name=name)
+
+
+def _source_of(error: SettingError, layers: Sequence[tuple[str, Layer]]) -> str:
+    """The uppermost layer that has the setting that the error is about, as the beginning of a message."""
+    for source, layer in reversed(layers):
+        here: Any = layer
+        for part in error.path:
+            here = here.get(part) if isinstance(here, dict) else None
+        if error.path and here is not None:
+            return f"{source}: "
+    return ""
+
+
+def _parse_flags(model: type[Experiment], default: Experiment, flags: list[str], prog: str) -> Experiment:
+    boxes = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(boxes):
+            return tyro.cli(
+                model,
+                default=default,
+                args=flags,
+                prog=prog,
+                description=_describe(default),
+                config=(tyro.conf.FlagConversionOff,),
+            )
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+        raise UserError(_one_line(boxes.getvalue())) from None
+
+
+def _describe(default: Experiment) -> str:
+    choices = {"method": METHODS.names(), "target": TARGETS.names(), "loss": LOSSES.names()}
+    lines = [f"  --{part} NAME  ({', '.join(names)})" for part, names in choices.items()]
+    return "\n".join(
+        [
+            Experiment.__doc__ or "",
+            "",
+            "Names come first and bring their own settings:",
+            *lines,
+            "  --backbone NAME (any timm model)   --optimizer NAME (any of timm's)",
+            f"  --dataset NAME ({', '.join(sorted(p.stem for p in (configs_folder() / 'dataset').glob('*.yaml')))})",
+            "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN  --print-config",
+            "",
+            "Other commands: list; describe NAME.",
+        ]
+    )
+
+
+def _one_line(box: str) -> str:
+    """What tyro says in a box, as one line: the fault, and the flags it may have been meant for."""
+    rows = [re.sub(r"^[│╭╰─╮╯\s]+|[│╭╰─╮╯\s]+$", "", row) for row in box.splitlines()]
+    text = "\n".join(rows[1:])  # the first row is the box's title
+    fault = " ".join(text.partition("\n\n")[0].split()).removeprefix("Error parsing ").removeprefix("Experiment: ")
+    fault = re.sub(r"^([\w.]+): (\w+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
+    meant = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
+    hint = f"; did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
+    return fault + hint

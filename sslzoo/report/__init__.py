@@ -1,0 +1,1 @@
+"""Tables and pictures; knows nothing of how a run was trained."""

@@ -1,0 +1,113 @@
+"""What there is: methods, targets, losses and data sets, and the settings of each."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from sslzoo.config import config_names, configs_folder
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.sources import DATASETS
+from sslzoo.errors import UserError, near_misses
+from sslzoo.losses import LOSSES
+from sslzoo.method import METHODS
+from sslzoo.registry import Registry
+from sslzoo.targets import TARGETS
+
+REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
+
+
+def parts_table() -> Table:
+    """A line for each part; one that does not import says so and does not hide the others."""
+    table = Table("kind", "name", "what it is", "source", box=None, pad_edge=False)
+    for kind, registry in REGISTRIES.items():
+        for name in registry.names():
+            try:
+                part = registry.get(name)
+                table.add_row(kind, name, _first_line(part), part.paper)
+            except UserError as error:
+                table.add_row(kind, name, Text(str(error), style="red"), "")
+    for name in dataset_names():
+        table.add_row("dataset", name, _dataset_line(name), "")
+    return table
+
+
+def dataset_names() -> list[str]:
+    """What `--dataset` takes: shipped configs, and sources of plug-ins."""
+    shipped = [name.removeprefix("dataset/") for name in config_names("dataset")]
+    return sorted({*shipped, *(set(DATASETS.names()) - {"huggingface"})})
+
+
+def describe_part(name: str) -> Group:
+    """A part's documentation, paper and settings with their defaults.
+
+    Raises:
+        UserError: there is no part of that name.
+    """
+    sections: list[Any] = []
+    for kind, registry in REGISTRIES.items():
+        if name in registry.names():
+            part = registry.get(name)
+            heading = Text(f"{name} ({kind})", style="bold")
+            notes = [f"source: {part.paper}"] if part.paper else []
+            if kind == "method" and part.default_target:
+                notes.append(f"target: {part.default_target} (--target takes another); loss: {', '.join(part.losses)}")
+            sections += [
+                heading,
+                inspect.getdoc(part) or "",
+                *notes,
+                settings_table(part.Config, f"--{kind}"),
+                "",
+            ]
+    if name in dataset_names():
+        heading = Text(f"{name} (dataset)", style="bold")
+        sections += [heading, _dataset_line(name), settings_table(DatasetConfig, "--dataset"), ""]
+    if not sections:
+        known = [*(n for registry in REGISTRIES.values() for n in registry.names()), *dataset_names()]
+        raise UserError(f"describe {name}: no part has that name{near_misses(name, known)}")
+    return Group(*sections[:-1])
+
+
+def settings_table(config: type[BaseModel], prefix: str) -> Table:
+    """Flag, default and description of every setting."""
+    table = Table("setting", "default", "what it does", box=None, pad_edge=False)
+    for row in _settings(config, prefix):
+        table.add_row(*row)
+    if not table.row_count:
+        table.add_row("(no settings)", "", "")
+    return table
+
+
+def _settings(
+    config: type[BaseModel], prefix: str, defaults: BaseModel | None = None
+) -> Iterator[tuple[str, str, str]]:
+    for name, field in config.model_fields.items():
+        flag = f"{prefix}.{name.replace('_', '-')}"
+        default = field.get_default(call_default_factory=True) if defaults is None else getattr(defaults, name)
+        if isinstance(default, BaseModel):
+            yield from _settings(type(default), flag, default)
+        else:
+            yield flag, _shown(default), " ".join((field.description or "").split())
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _first_line(part: type) -> str:
+    return (inspect.getdoc(part) or "").partition("\n")[0]
+
+
+def _dataset_line(name: str) -> str:
+    """The first sentence of the comment that a shipped data set's config opens with, or of a plug-in's source."""
+    file = configs_folder() / "dataset" / f"{name}.yaml"
+    if file.is_file():
+        return file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    try:
+        return _first_line(DATASETS.get(name))
+    except UserError as error:
+        return str(error)

@@ -1,0 +1,104 @@
+"""Pictures of a run, good enough for a paper: vector and bitmap, colours that the colour-blind can tell apart."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+
+INK, BLUE, ORANGE = "#222222", "#0072b2", "#d55e00"
+# ten colours after Okabe and Ito (2008) and Paul Tol (2021), then markers make more of them
+CLASSES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#332288", "#999933", "#882255", "#555555"]
+MARKERS = "os^Dvp*XPh"
+MOST_POINTS = 2000
+"""Points of a t-SNE picture."""
+
+
+def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Loss and kNN accuracy over epochs, with the accuracy before training as a dashed line.
+
+    Args:
+        records: lines of metrics.jsonl, with `epoch` and `loss` or `knn`.
+        path: where to write, once as .png and once as .svg.
+    """
+    loss = [(r["epoch"], r["loss"]) for r in records if "loss" in r]
+    knn = [(r["epoch"], 100 * r["knn"]) for r in records if "knn" in r]
+    figure = _figure(width=7.0, height=2.9)
+    left, right = figure.subplots(1, 2)
+    if loss:
+        left.plot(*zip(*loss, strict=True), color=BLUE, linewidth=1.2)
+    left.set(xlabel="epoch", ylabel="loss (nats)")
+    if knn:
+        right.plot(*zip(*knn, strict=True), color=BLUE, marker="o", markersize=3, linewidth=1.2)
+        _note(right, f"{knn[-1][1]:.1f}", knn[-1], BLUE)
+        if knn[0][0] == 0:
+            right.axhline(knn[0][1], color=ORANGE, linestyle="--", linewidth=1)
+            _note(right, "untrained", (knn[-1][0], knn[0][1]), ORANGE)
+    else:
+        right.text(0.5, 0.5, "kNN was not watched", ha="center", va="center", transform=right.transAxes)
+    right.set(xlabel="epoch", ylabel="kNN accuracy on held-out train (%)")
+    figure.suptitle(title, fontsize=9)
+    _save(figure, path)
+
+
+def _note(axes: Axes, text: str, place: tuple[float, float], colour: str) -> None:
+    axes.annotate(text, place, xytext=(0, 4), textcoords="offset points", ha="right", color=colour, fontsize=8)
+
+
+def tsne(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    path: Path,
+    *,
+    title: str,
+    seed: int,
+) -> None:
+    """t-SNE (van der Maaten and Hinton 2008) of features (N, D), coloured by class.
+
+    Cosine distance as in kNN, scikit-learn's defaults otherwise; of more than 2,000 features a random part.
+    """
+    if len(features) > MOST_POINTS:
+        part = np.sort(np.random.default_rng(seed).choice(len(features), MOST_POINTS, replace=False))
+        features, labels = features[part], labels[part]
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    places = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed).fit_transform(features)
+    figure = _figure(width=5.6, height=4.4)
+    axes = figure.subplots()
+    for label in np.unique(labels):
+        mine = places[labels == label]
+        axes.scatter(
+            mine[:, 0],
+            mine[:, 1],
+            s=9,
+            linewidths=0,
+            color=CLASSES[label % len(CLASSES)],
+            marker=MARKERS[label // len(CLASSES) % len(MARKERS)],
+            label=classes[label],
+        )
+    axes.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
+    if len(classes) <= 2 * len(CLASSES):
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, markerscale=1.8)
+    figure.suptitle(f"{title}, {len(features):,} test pictures", fontsize=9)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=8)
+        axes.xaxis.label.set_fontsize(8)
+        axes.yaxis.label.set_fontsize(8)
+    figure.savefig(path.with_suffix(".png"), dpi=150)
+    figure.savefig(path.with_suffix(".svg"))

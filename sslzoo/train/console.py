@@ -1,0 +1,70 @@
+"""What a person sees of a run: a progress display on a terminal, plain lines elsewhere."""
+
+import time
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINES = 20
+"""About how many plain lines a run prints where output is not a terminal."""
+
+
+class TrainingDisplay:
+    """Progress of training; use as a context."""
+
+    def __init__(self, console: Console, *, epochs: int, steps_per_epoch: int, start: int = 0) -> None:
+        self.console = console
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.total = epochs * steps_per_epoch
+        self._start, self._began = start, time.monotonic()
+        self._knn = ""
+        self._next_line = 0
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.fields[status]}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=self.total, completed=start, status="starting")
+
+    def __enter__(self) -> "TrainingDisplay":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def knn(self, epoch: int, accuracy: float) -> None:
+        """A kNN score has come in; it stays in view."""
+        self._knn = f"  kNN {100 * accuracy:.1f} % (epoch {epoch})"
+        if self._bar is not None:
+            self.console.print(f"epoch {epoch:>4}  kNN {100 * accuracy:.1f} %")
+        self._next_line = 0
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """`step` optimiser steps are done; `values` holds loss, lr, images_per_second and the method's logs."""
+        done, left = step - self._start, self.total - step
+        eta = timedelta(seconds=round((time.monotonic() - self._began) / max(1, done) * left))
+        more = "".join(f"  {name} {value:.3g}" for name, value in values.items() if name not in _COLUMNS)
+        status = (
+            f"epoch {min(self.epochs, step // self.steps_per_epoch + 1)}/{self.epochs}  step {step}/{self.total}"
+            f"  loss {values['loss']:.4f}  lr {values['lr']:.2g}  {values['images_per_second']:,.0f} images/s"
+            f"  ETA {eta}{self._knn}"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, status=status)
+        elif step >= self._next_line or step == self.total:
+            self.console.print(status + more, soft_wrap=True, highlight=False)
+            self._next_line = step + self.total // LINES
+
+
+_COLUMNS = ("loss", "lr", "images_per_second", "step", "epoch")

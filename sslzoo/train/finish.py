@@ -1,0 +1,105 @@
+"""What a run leaves behind: weights, scores, summary and pictures."""
+
+from typing import Any
+
+from rich.console import Console
+from torch import nn
+
+from sslzoo.backbones import model_arguments, resolve_name
+from sslzoo.data.load import Data
+from sslzoo.evaluate.protocol import Scores
+from sslzoo.experiment import Experiment
+from sslzoo.export import export_backbone
+from sslzoo.report import plots
+from sslzoo.report.summary import summary_table, write_summary
+from sslzoo.train.folder import RunFolder
+from sslzoo.train.scoring import Judge
+
+RAW_PIXELS = 32
+"""Largest side at which raw pixels are scored."""
+
+
+def finish(
+    experiment: Experiment,
+    data: Data,
+    judge: Judge,
+    backbone: nn.Module,
+    untrained: nn.Module,
+    folder: RunFolder,
+    console: Console,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Export the backbone, score it beside both baselines, and write summary and pictures.
+
+    Called by all processes; the main one writes.
+
+    Args:
+        untrained: the same backbone before training.
+        facts: what else the summary tells.
+
+    Returns:
+        The summary.
+    """
+    export(experiment, backbone, folder, console)
+    pixels = min(RAW_PIXELS, experiment.img_size)
+    scored = {
+        "trained": judge.scores(backbone),
+        "untrained": judge.scores(untrained),
+        f"raw pixels ({pixels} px)": judge.scores(nn.Flatten(), size=pixels),
+    }
+    test_features = scored["trained"].test
+    results = {name: answer.scores for name, answer in scored.items() if answer.scores is not None}
+    summary = facts | {
+        "dataset": experiment.dataset.name,
+        "backbone": resolve_name(experiment.backbone, experiment.img_size),
+        "epochs": experiment.epochs,
+        "seed": experiment.seed,
+        "protocol": protocol(experiment, data, results["trained"]) if results else "no labels, not scored",
+        "test": {name: scores.as_dict() for name, scores in results.items()},
+    }
+    if not judge.accelerator.is_main_process:
+        return summary
+    write_summary(folder.summary, summary)
+    title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {experiment.epochs} epochs"
+    records = list(folder.records())
+    plots.curves(records, folder.path / "curves", title=title)
+    if test_features is not None:
+        features, labels = test_features
+        plots.tsne(
+            features.numpy(), labels.numpy(), data.classes, folder.path / "tsne", title=title, seed=experiment.seed
+        )
+    if results:
+        console.print()
+        console.print(summary_table(results, "Test accuracy"))
+        console.print(f"({summary['protocol']})", highlight=False, soft_wrap=True)
+    console.print(f"summary and pictures: {folder.path}", highlight=False, soft_wrap=True)
+    return summary
+
+
+def export(experiment: Experiment, backbone: nn.Module, folder: RunFolder, console: Console) -> None:
+    """The backbone's weights, and the line that loads them."""
+    name = resolve_name(experiment.backbone, experiment.img_size)
+    arguments = model_arguments(experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size)
+    if not console.quiet:
+        export_backbone(backbone, folder.backbone, name=name, arguments=arguments)
+    shown = "".join(f", {key}={value!r}" for key, value in arguments.items())
+    own = "import sslzoo.backbones, timm; " if name != experiment.backbone.name else "import timm; "
+    line = f"{own}timm.create_model({name!r}, checkpoint_path={str(folder.backbone)!r}{shown})"
+    console.print(f"\nthe trained backbone: {line}", highlight=False, soft_wrap=True)
+
+
+def protocol(experiment: Experiment, data: Data, scores: Scores) -> str:
+    """How the numbers came about, in a sentence."""
+    config = experiment.evaluation
+    assert data.labelled is not None
+    assert data.test is not None
+    if config.labels_per_class is None:
+        labels = f"all {scores.labels:,} labels"
+    else:
+        labels = f"{config.labels_per_class} labels a class, mean ± standard deviation of {scores.draws} draws"
+    return (
+        f"frozen backbone of the last epoch, {experiment.epochs} epochs, {experiment.method.directions} loss; "
+        f"{labels}; "
+        f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
+        f"{len(data.test):,} test pictures, used once"
+    )

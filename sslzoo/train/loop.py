@@ -1,0 +1,172 @@
+"""The training loop."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from accelerate import Accelerator
+from timm.scheduler.scheduler import Scheduler
+from torch.optim import Optimizer
+
+from sslzoo.data.batch import Batch
+from sslzoo.data.loader import epoch_batches
+from sslzoo.data.pictures import Pictures
+from sslzoo.data.stream import StreamedPictures
+from sslzoo.data.views import make_view
+from sslzoo.distributed import average_norm_statistics
+from sslzoo.errors import UserError
+from sslzoo.evaluate.representation import collapse_warning
+from sslzoo.experiment import Experiment
+from sslzoo.method import Method, MethodOutput
+from sslzoo.train import checkpoint
+from sslzoo.train.console import TrainingDisplay
+from sslzoo.train.folder import RunFolder
+from sslzoo.train.monitor import IntervalMeans, health, is_finite
+from sslzoo.train.stop import Interrupted, StopRequest
+
+
+@dataclass
+class Training:
+    """A method in training; `run` trains from `step` to the end, saving and watching on the way."""
+
+    experiment: Experiment
+    pictures: Pictures | StreamedPictures
+    model: torch.nn.Module
+    """The method, prepared by the accelerator."""
+    optimizer: Optimizer
+    schedule: Scheduler | None
+    accelerator: Accelerator
+    folder: RunFolder
+    display: TrainingDisplay
+    watch: Callable[[], float] | None
+    """The kNN accuracy of the backbone as it is; called by all processes."""
+    step: int = 0
+    """Optimiser steps done."""
+    means: IntervalMeans = field(default_factory=IntervalMeans)
+    warned: bool = False
+
+    def run(self) -> None:
+        """Train.
+
+        Raises:
+            Interrupted: a signal asked to stop; a checkpoint is saved.
+            UserError: the loss is no longer finite.
+        """
+        if self.step == 0:
+            self.watch_knn(epoch=0)
+        per_epoch = self.display.steps_per_epoch
+        with StopRequest(self.experiment.save_minutes, self.accelerator.device) as stop, self.display:
+            self.model.train()
+            for epoch in range(self.step // per_epoch, self.experiment.epochs):
+                batches = self.batches(epoch, skip=self.step - epoch * per_epoch)
+                while self.step < (epoch + 1) * per_epoch:
+                    output = self.optimise(batches, epoch)
+                    if self.step % self.experiment.log_every == 0 or self.step == self.display.total:
+                        self.log(output)
+                    self.save_or_stop(stop)
+                self.watch_knn(epoch + 1)
+            self.save()
+
+    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """This process's batches of an epoch, from optimiser step `skip` of it on."""
+        return epoch_batches(
+            self.pictures,
+            seed=self.experiment.seed,
+            epoch=epoch,
+            batch_size=self.experiment.batch_size // self.experiment.accumulate // self.accelerator.num_processes,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            start=skip * self.experiment.accumulate,
+            workers=self.experiment.dataset.workers,
+        )
+
+    def optimise(self, batches: Iterator[Batch], epoch: int) -> MethodOutput:
+        """One optimiser step."""
+        if self.schedule is not None:
+            self.schedule.step_update(self.step)
+        for _ in range(self.experiment.accumulate):
+            batch = next(batches).to(self.accelerator.device)
+            with self.accelerator.accumulate(self.model):
+                output: MethodOutput = self.model(self.views(batch, epoch), batch.ids)
+                self.accelerator.backward(output.loss)
+                self.method.after_batch(output)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
+        self.step += 1
+        average_norm_statistics(self.method)
+        self.method.after_step(self.step / self.display.total)
+        return output
+
+    def views(self, batch: Batch, epoch: int) -> list[torch.Tensor]:
+        """The method's inputs, one (B, C, size, size) tensor a view."""
+        experiment, on_cuda = self.experiment, self.accelerator.device.type == "cuda"
+        views = [
+            make_view(
+                experiment.recipe(name),
+                batch,
+                seed=experiment.seed,
+                epoch=epoch,
+                view=index,
+                mean=experiment.dataset.mean,
+                std=experiment.dataset.std,
+            )
+            for index, name in enumerate(experiment.method.views)
+        ]
+        return [view.contiguous(memory_format=torch.channels_last) for view in views] if on_cuda else views
+
+    @property
+    def method(self) -> Method:
+        """The method itself, without what wraps it for several processes."""
+        method: Method = self.accelerator.unwrap_model(self.model)
+        return method
+
+    def log(self, output: MethodOutput) -> None:
+        """Metrics of the steps since the last time, to file, tracker and display."""
+        values = self.means.read(self.accelerator) | {"lr": self.optimizer.param_groups[0]["lr"]}
+        if not is_finite(values):
+            raise UserError(
+                f"the loss is {values['loss']} at step {self.step}: lower optimizer.lr "
+                f"(now {self.experiment.optimizer.lr:g}), or use bf16 or fp32 if precision is fp16; "
+                f"--resume {self.folder.path} goes on from the last checkpoint"
+            )
+        values |= health(output.embeddings)
+        self.record(values)
+        self.display.step(self.step, values)
+        warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape[1])
+        if warning and not self.warned:
+            self.display.console.print(f"warning: step {self.step}: {warning}", style="yellow", soft_wrap=True)
+        self.warned = warning is not None
+
+    def watch_knn(self, epoch: int) -> None:
+        """Score the backbone, every `knn_every` epochs and at the end."""
+        every = self.experiment.knn_every
+        if self.watch is None or not every or (epoch % every and epoch != self.experiment.epochs):
+            return
+        self.means.pause_clock()
+        accuracy = self.watch()
+        self.means.resume_clock()
+        self.display.knn(epoch, accuracy)
+        self.record({"knn": accuracy})
+
+    def record(self, values: dict[str, float]) -> None:
+        """Metrics of this step, to file and trackers."""
+        if self.accelerator.is_main_process:
+            self.folder.log({"step": self.step, "epoch": self.step / self.display.steps_per_epoch, **values})
+        self.accelerator.log(values, step=self.step)
+
+    def save(self) -> None:
+        """A checkpoint of this step."""
+        checkpoint.save(self.accelerator, self.folder.checkpoints, self.step)
+
+    def save_or_stop(self, stop: StopRequest) -> None:
+        """Save when it is time to; leave when a signal asked for it."""
+        due, signal = stop.ask(self.step)
+        if due:
+            self.save()
+        if signal:
+            raise Interrupted(
+                f"stopped at step {self.step} of {self.display.total}, saved; "
+                f"--resume {self.folder.path} goes on from there",
+                code=128 + signal,
+            )

@@ -1,0 +1,88 @@
+"""How good the backbone of a run is: kNN while it trains, the full protocol at the end."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from sslzoo.counter import permutation
+from sslzoo.data.load import Data
+from sslzoo.data.loader import ordered_batches
+from sslzoo.data.pictures import Pictures
+from sslzoo.data.views import make_view
+from sslzoo.evaluate.features import extract
+from sslzoo.evaluate.protocol import Scores, score, split_holdout, watch_knn
+from sslzoo.experiment import Experiment
+
+Features = tuple[Tensor, Tensor]
+"""(N, D) float32 and labels (N,) int64, on the CPU."""
+
+
+class Answer(NamedTuple):
+    """Scores of an encoder; both None where there are no labels to score with, or on another than the main process."""
+
+    scores: Scores | None
+    test: Features | None
+
+
+class Judge:
+    """Scores backbones on the labelled pictures of a run."""
+
+    def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator) -> None:
+        self.experiment, self.data, self.accelerator = experiment, data, accelerator
+        self.watched = self._watched_pictures()
+
+    def watch(self, backbone: nn.Module) -> float:
+        """kNN accuracy on the held-out part of the labelled train pictures; called by all processes."""
+        assert self.watched is not None
+        features, labels = self.features(backbone, self.watched)
+        fit, choice = split_holdout(labels, self.experiment.evaluation.holdout, self.experiment.evaluation.seed)
+        return watch_knn(features[fit], labels[fit], features[choice], labels[choice], len(self.data.classes))
+
+    def scores(self, encoder: nn.Module, *, size: int | None = None) -> Answer:
+        """Scores on the test split and its features, on the main process; called by all processes.
+
+        Args:
+            size: side of the pictures, where it is not that of the test recipe.
+        """
+        labelled, test = self.data.labelled, self.data.test
+        if labelled is None or test is None or test.labels is None:
+            return Answer(None, None)
+        train_features, test_features = (self.features(encoder, pictures, size) for pictures in (labelled, test))
+        if not self.accelerator.is_main_process:
+            return Answer(None, None)
+        device, config = self.accelerator.device, self.experiment.evaluation
+        train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in (*train_features, *test_features))
+        return Answer(score(train_x, train_y, test_x, test_y, len(self.data.classes), config), test_features)
+
+    def features(self, encoder: nn.Module, pictures: Pictures, size: int | None = None) -> Features:
+        """Features of all pictures in their order; each process encodes a part and receives the whole."""
+        parts = np.array_split(np.arange(len(pictures)), self.accelerator.num_processes)
+        mine = pictures.subset(parts[self.accelerator.process_index])
+        gathered = gather_object([extract(encoder, self._test_views(mine, size), self.accelerator.device)])
+        return torch.cat([features for features, _ in gathered]), torch.cat([labels for _, labels in gathered])
+
+    def _test_views(self, pictures: Pictures, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        recipe, dataset = self.experiment.recipe("test"), self.experiment.dataset
+        if size is not None:
+            recipe = recipe.model_copy(update={"size": size})
+        for stored in ordered_batches(pictures, self.experiment.batch_size, workers=dataset.workers):
+            batch = stored.to(self.accelerator.device)
+            yield (
+                make_view(recipe, batch, seed=0, epoch=0, view=0, mean=dataset.mean, std=dataset.std),
+                batch.labels,
+            )
+
+    def _watched_pictures(self) -> Pictures | None:
+        """At most `knn_pictures` of the labelled train pictures; None where kNN cannot be watched."""
+        labelled, most = self.data.labelled, self.experiment.knn_pictures
+        if labelled is None or not self.experiment.knn_every:
+            return None
+        if len(labelled) <= most:
+            return labelled
+        chosen = permutation(len(labelled), self.experiment.evaluation.seed)[:most].sort().values
+        return labelled.subset(chosen.numpy())

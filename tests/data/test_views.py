@@ -1,0 +1,184 @@
+"""Views against torchvision: the same parameters give the same pixels, and draws have the same distribution."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from sslzoo.data.batch import Batch
+from sslzoo.data.views import ViewParameters, ViewRecipe, apply, draw, make_view
+from sslzoo.errors import UserError
+
+EVERYTHING = {
+    "crop_scale": (0.2, 1.0), "flip": 0.5, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4,
+    "hue": 0.1, "grey": 0.2, "blur": 0.5, "solarize": 0.3,
+}  # fmt: skip
+
+
+def pictures(n: int = 24, channels: int = 3, largest: int = 50) -> tuple[Tensor, Tensor]:
+    """Random pictures of random sizes, padded: (n, channels, largest, largest) uint8 and sizes (n, 2)."""
+    generator = torch.Generator().manual_seed(n)
+    sizes = torch.randint(1, largest + 1, (n, 2), generator=generator)
+    sizes[0] = torch.tensor([1, 1])
+    sizes[1] = torch.tensor([2, largest])
+    sizes[2] = largest
+    pixels = torch.zeros(n, channels, largest, largest, dtype=torch.uint8)
+    for place, (height, width) in zip(pixels, sizes.tolist(), strict=True):
+        place[:, :height, :width] = torch.randint(0, 256, (channels, height, width), generator=generator)
+    return pixels, sizes
+
+
+def by_torchvision(recipe: ViewRecipe, parameters: ViewParameters, picture: Tensor, i: int) -> Tensor:
+    """One view of one picture (C, H, W) in [0, 1], operation by operation."""
+    mode = InterpolationMode.BILINEAR if recipe.interpolation == "bilinear" else InterpolationMode.BICUBIC
+    size = [recipe.size, recipe.size]
+    if recipe.crop == "random":
+        top, left, height, width = parameters.box[i].tolist()
+        x = reference.resized_crop(picture, top, left, height, width, size, mode, antialias=True)
+    else:
+        x = reference.resize(picture, [round(recipe.size / recipe.crop_pct)], mode, antialias=True)
+        x = reference.center_crop(x, size)
+    x = x.clamp(0, 1) if x.is_floating_point() else x
+    adjust = [
+        reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue,
+    ]  # fmt: skip
+    if parameters.jitter[i]:
+        for number in parameters.order[i].tolist():
+            x = adjust[number](x, parameters.factors[i, number].item())
+    if parameters.grey[i]:
+        x = reference.rgb_to_grayscale(x, num_output_channels=len(x))
+    if parameters.blur[i]:
+        x = reference.gaussian_blur(x, [recipe.taps] * 2, [parameters.sigma[i].item()] * 2)
+    if parameters.solarize[i]:
+        x = reference.solarize(x, recipe.solarize_threshold / 255)
+    return reference.horizontal_flip(x) if parameters.flip[i] else x
+
+
+@pytest.mark.parametrize("crop", ["random", "center"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5)])
+def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: int, size: int) -> None:
+    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **EVERYTHING)
+    pixels, sizes = pictures(channels=channels)
+    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
+    views = apply(recipe, parameters, pixels, sizes)
+    for i, (height, width) in enumerate(sizes.tolist()):
+        expected = by_torchvision(recipe, parameters, pixels[i, :, :height, :width].float() / 255, i)
+        torch.testing.assert_close(views[i], expected, atol=1e-5, rtol=0)
+
+
+def test_rounding_to_bytes_in_between_changes_little() -> None:
+    """The reference pipeline on uint8 pictures rounds after each operation; the views stay within a few levels."""
+    recipe = ViewRecipe(size=24, crop="random", **{**EVERYTHING, "solarize": 0.0})
+    pixels, sizes = pictures()
+    smooth = torch.nn.functional.interpolate(pixels[:, :, :8, :8].float(), size=50, mode="bicubic")
+    pixels, sizes = smooth.clamp(0, 255).to(torch.uint8), torch.full_like(sizes, 50)
+    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=1, epoch=0, view=0)
+    views = apply(recipe, parameters, pixels, sizes) * 255
+    for i in range(len(pixels)):
+        rounded = by_torchvision(recipe, parameters, pixels[i], i).float()
+        assert (views[i] - rounded).abs().mean() < 3
+        assert (views[i] - rounded).abs().max() < 12
+
+
+@given(
+    ids=st.lists(st.integers(0, 10**9), min_size=2, max_size=8, unique=True),
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 1000),
+)
+def test_a_picture_has_the_same_view_in_any_company(ids: list[int], seed: int, epoch: int) -> None:
+    recipe = ViewRecipe(size=6, crop="random", **EVERYTHING)
+    pixels, sizes = pictures(8, largest=9)
+    pixels, sizes = pixels[: len(ids)], sizes[: len(ids)]
+    batch = Batch(pixels, sizes, torch.tensor(ids), torch.zeros(len(ids)))
+    keys = {"seed": seed, "epoch": epoch, "view": 0, "mean": (0.5,), "std": (0.2,)}
+    together = make_view(recipe, batch, **keys)
+    padded = torch.nn.functional.pad(pixels[-1:], (0, 7, 0, 3))
+    alone = make_view(recipe, Batch(padded, sizes[-1:], batch.ids[-1:], batch.labels[-1:]), **keys)
+    torch.testing.assert_close(alone[0], together[-1], atol=1e-5, rtol=1e-5)
+
+
+def test_views_epochs_and_seeds_differ() -> None:
+    recipe, sizes, ids = ViewRecipe(size=8, crop="random"), torch.full((50, 2), 32), torch.arange(50)
+    base = draw(recipe, sizes, ids, seed=0, epoch=0, view=0).box
+    for other in ({"seed": 1}, {"epoch": 1}, {"view": 1}):
+        box = draw(recipe, sizes, ids, **{"seed": 0, "epoch": 0, "view": 0, **other}).box
+        assert (box == base).all(dim=1).float().mean() < 0.2
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (20, 60), (3, 64)])
+def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
+    n = 4000
+    recipe = ViewRecipe(size=8, crop="random", crop_scale=(0.2, 1.0))
+    ours = draw(recipe, torch.tensor([shape] * n), torch.arange(n), seed=0, epoch=0, view=0).box.double()
+    torch.manual_seed(0)
+    theirs_of = v2.RandomResizedCrop(8, scale=(0.2, 1.0))
+    picture = torch.zeros(3, *shape)
+    made = [theirs_of.make_params([picture]) for _ in range(n)]
+    theirs = torch.tensor([[p["top"], p["left"], p["height"], p["width"]] for p in made]).double()
+    inside = (ours[:, :2] >= 0).all(1) & (ours[:, :2] + ours[:, 2:] <= torch.tensor(shape)).all(1)
+    assert inside.all()
+    for measure in (lambda b: b[:, 2] * b[:, 3], lambda b: b[:, 3] / b[:, 2], lambda b: b[:, 0], lambda b: b[:, 1]):
+        a, b = measure(ours).sort().values, measure(theirs).sort().values
+        values = torch.cat([a, b]).unique()
+        distance = (torch.searchsorted(a, values, right=True) - torch.searchsorted(b, values, right=True)).abs().max()
+        assert distance / n < 0.043  # two samples of one distribution, Kolmogorov-Smirnov at p = 0.001
+
+
+def test_factors_order_and_rates() -> None:
+    n = 24_000
+    recipe = ViewRecipe(size=8, crop="random", **{**EVERYTHING, "brightness": 1.5})
+    p = draw(recipe, torch.full((n, 2), 32), torch.arange(n), seed=0, epoch=0, view=0)
+    for rate, happened in ((0.5, p.flip), (0.8, p.jitter), (0.2, p.grey), (0.5, p.blur), (0.3, p.solarize)):
+        assert happened.float().mean().item() == pytest.approx(rate, abs=0.012)
+    ranges = torch.tensor([[0, 2.5], [0.6, 1.4], [0.6, 1.4], [-0.1, 0.1]])
+    torch.testing.assert_close(p.factors.amin(0), ranges[:, 0], atol=2e-3, rtol=0)
+    torch.testing.assert_close(p.factors.amax(0), ranges[:, 1], atol=2e-3, rtol=0)
+    torch.testing.assert_close(p.factors.mean(0), ranges.mean(1), atol=0.015, rtol=0)
+    code = (p.order * torch.tensor([64, 16, 4, 1])).sum(1)
+    counts = code.unique(return_counts=True)[1]
+    assert len(counts) == 24
+    assert ((counts - 1000).abs() < 160).all()  # five standard deviations
+    assert p.sigma.min() >= 0.1
+    assert p.sigma.max() <= 2.0
+    assert p.sigma.mean().item() == pytest.approx(1.05, abs=0.012)
+    chances = torch.stack([p.flip, p.jitter, p.grey, p.blur, p.solarize]).float()
+    assert (torch.corrcoef(chances) - torch.eye(5)).abs().max() < 0.03
+
+
+def test_a_plain_recipe_is_resize_and_center_crop_without_chance() -> None:
+    pixels, sizes = pictures()
+    batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
+    recipe = ViewRecipe(size=12)
+    views = [make_view(recipe, batch, seed=s, epoch=s, view=s, mean=(0.0,), std=(1.0,)) for s in (0, 1)]
+    assert torch.equal(*views)
+
+
+def test_normalised_by_channel() -> None:
+    batch = Batch(
+        torch.full((1, 3, 4, 4), 51, dtype=torch.uint8), torch.tensor([[4, 4]]), torch.tensor([0]), torch.zeros(1)
+    )
+    view = make_view(ViewRecipe(size=4), batch, seed=0, epoch=0, view=0, mean=(0.1, 0.2, 0.3), std=(0.1, 0.5, 1.0))
+    torch.testing.assert_close(view[0, :, 0, 0], torch.tensor([1.0, 0.0, -0.1]))
+
+
+MISTAKES = {
+    "flip": (1.5, "flip = 1.5: input should be less than or equal to 1"),
+    "hue": (0.6, "hue = 0.6: input should be less than or equal to 0.5"),
+    "crop_scale": ((1.0, 0.2), "crop_scale = (1, 0.2): takes two positive numbers, the smaller one first"),
+    "crop_ratio": ((0.0, 1.0), "crop_ratio = (0, 1): takes two positive numbers"),
+    "blur_kernel": (4, "blur_kernel = 4: takes an odd number of taps"),
+    "crop": ("middle", "crop = 'middle': input should be 'random' or 'center'"),
+}
+
+
+@pytest.mark.parametrize("setting", MISTAKES)
+def test_bad_recipes_are_refused_in_one_line(setting: str) -> None:
+    value, message = MISTAKES[setting]
+    with pytest.raises(UserError) as error:
+        ViewRecipe(**{setting: value})
+    assert message in str(error.value)

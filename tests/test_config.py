@@ -1,0 +1,209 @@
+"""Layers, names and flags: what wins, and the line that a mistake ends in."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sslzoo.config import config_names, merge
+from sslzoo.errors import UserError
+from sslzoo.experiment import compose, compose_resumed
+
+
+def test_names_choose_parts_and_flags_set_them() -> None:
+    config = compose(["--method", "moco", "--target=adaptive-hard", "--target.neighbors", "5", "--epochs", "3"])
+    assert (config.method.name, config.target.name, config.loss.name) == ("moco", "adaptive-hard", "cross-entropy")
+    assert (config.target.neighbors, config.epochs) == (5, 3)
+
+
+def test_without_any_argument_it_is_ascl_on_digits() -> None:
+    config = compose([])
+    assert (config.method.name, config.target.name, config.dataset.name) == ("ascl", "adaptive-soft", "digits")
+
+
+@pytest.mark.parametrize(("dataset", "size"), [("cifar10", 32), ("cifar100", 32), ("stl10", 64), ("tiny-imagenet", 64)])
+def test_the_plain_command_is_the_papers_recipe(dataset: str, size: int) -> None:
+    config = compose(["--method", "ascl", "--dataset", dataset, "--backbone", "resnet18", "--epochs", "200"])
+    assert (config.img_size, config.batch_size, config.epochs) == (size, 256, 200)
+    assert config.optimizer.model_dump(include={"name", "lr", "momentum", "weight_decay", "decay_all"}) == {
+        "name": "momentum", "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4, "decay_all": True,
+    }  # fmt: skip
+    assert (config.schedule.name, config.schedule.warmup_epochs, config.schedule.warmup_lr) == ("cosine", 5, 0)
+    assert (config.method.queue_size, config.method.momentum, config.method.split_bn) == (4096, 0.99, 8)
+    assert config.method.projector.model_dump() == {"layers": 2, "hidden": 2048, "out": 128, "norm": "none"}
+    assert config.method.views == ("strong", "weak")
+    assert (config.loss.temperature, config.target.temperature, config.target.neighbors) == (0.1, 0.05, 1)
+    strong = config.recipe("strong")
+    assert strong.size == size
+    assert (strong.crop_scale, strong.flip, strong.jitter) == ((0.2, 1.0), 0.5, 0.8)
+    assert (strong.brightness, strong.contrast, strong.saturation, strong.hue) == (0.4, 0.4, 0.4, 0.1)
+    assert (strong.grey, strong.blur, strong.blur_sigma) == (0.2, 0.5, (0.1, 2.0))
+    weak = config.recipe("weak")
+    assert (weak.crop_scale, weak.flip, weak.jitter, weak.grey, weak.blur) == ((0.2, 1.0), 0.5, 0, 0, 0)
+    assert config.recipe("probe").crop_scale == (0.08, 1.0)
+
+
+def test_imagenet_has_mocos_recipe() -> None:
+    config = compose(["--config", "paper/ascl-imagenet-1k"])
+    assert (config.method.queue_size, config.method.momentum, config.img_size) == (65536, 0.999, 224)
+    assert (config.optimizer.weight_decay, config.backbone.name, config.loss.temperature) == (1e-4, "resnet50", 0.1)
+
+
+@pytest.mark.parametrize("name", [n for n in config_names() if n not in ("default",)])
+def test_every_shipped_config_is_valid(name: str) -> None:
+    folder, _, stem = name.partition("/")
+    compose(["--dataset", stem] if folder == "dataset" else ["--config", name])
+
+
+@pytest.mark.parametrize("name", config_names("paper"))
+def test_paper_configs_open_with_command_device_time_and_expectation(name: str) -> None:
+    from sslzoo.config import find_layer
+
+    comment = [line for line in find_layer(name).read_text().splitlines() if line.startswith("#")]
+    text = "\n".join(comment)
+    for needed in (f"--config {name}", "device:", "time:", "expected:"):
+        assert needed in text
+
+
+def test_printed_config_repeats_itself(tmp_path: Path) -> None:
+    first = compose(["--method", "byol", "--target", "hard", "--target.neighbors", "3", "--dataset", "cifar10"])
+    file = tmp_path / "config.yaml"
+    file.write_text(first.as_yaml())
+    again = compose(["--config", str(file)])
+    assert again.model_dump() == first.model_dump()
+    assert yaml.safe_load(first.as_yaml())["method"]["name"] == "byol"
+
+
+def test_later_layers_win_and_flags_win_over_them(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("epochs: 5\nmethod: {queue_size: 512}\n")
+    (tmp_path / "a.yaml").write_text("include: base.yaml\nbatch_size: 64\n")
+    (tmp_path / "b.yaml").write_text("epochs: 7\n")
+    layers = ["--config", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    config = compose(layers)
+    assert (config.epochs, config.batch_size, config.method.queue_size) == (7, 64, 512)
+    assert compose([*layers, "--epochs", "9"]).epochs == 9
+
+
+def test_another_method_leaves_the_settings_of_the_first_behind(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(compose(["--method", "ascl", "--method.queue-size", "64"]).as_yaml())
+    config = compose(["--config", str(file), "--method", "byol"])
+    assert (config.method.name, config.target.name, config.loss.name) == ("byol", "one-hot", "cosine")
+    kept = compose(["--config", str(file), "--target", "hard"])
+    assert (kept.method.queue_size, kept.target.name) == (64, "hard")
+
+
+def test_a_named_part_replaces_the_other_ones_settings() -> None:
+    below = {"method": {"name": "moco", "queue_size": 3}, "epochs": 1}
+    assert merge(below, {"method": {"name": "byol"}})["method"] == {"name": "byol"}
+    assert merge(below, {"method": {"momentum": 0.9}})["method"] == {"name": "moco", "queue_size": 3, "momentum": 0.9}
+
+
+def test_rows_by_method_apply_to_that_method_and_its_presets(tmp_path: Path) -> None:
+    file = tmp_path / "rows.yaml"
+    file.write_text("by_method:\n  moco: {method: {queue_size: 7}}\n  ascl: {target: {neighbors: 4}}\n")
+    ascl = compose(["--config", str(file), "--method", "ascl"])
+    assert (ascl.method.queue_size, ascl.target.neighbors) == (7, 4)
+    assert compose(["--config", str(file), "--method", "moco"]).method.queue_size == 7
+    assert compose(["--config", str(file), "--method", "byol"]).method.name == "byol"
+
+
+MISTAKES = {
+    "--method asl": "--method asl: no such method; did you mean ascl?",
+    "--target hrd": "--target hrd: no such target; did you mean hard?",
+    "--dataset cifr10": "--dataset cifr10: no such data set; did you mean cifar10 or cifar100?",
+    "--method.queue-siz 5": "Unrecognized options: --method.queue-siz, 5; did you mean --method.queue-size?",
+    "--method.queue-size x": "--method.queue-size: invalid literal for int() with base 10: 'x'",
+    "--method.queue-size 0": "method.queue_size = 0: input should be greater than 0",
+    "--method.projector.hidden 0": "method.projector.hidden = 0: input should be greater than 0",
+    "--batch-size 100": "method.split_bn = 8: must divide the batch of 100 pictures (batch_size / accumulate)",
+    "--batch-size 8": "method.split_bn = 8: leaves 1 picture to each group of batch norm, 2 are needed",
+    "--accumulate 3": "batch_size = 256: must be a multiple of accumulate, which is 3",
+    "--optimizer adamx": "timm has no such optimiser; did you mean",
+    "--method byol --loss cross-entropy": "--loss cross-entropy: byol takes cosine",
+    "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
+    "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
+    "--plugin nowhere.py": "--plugin nowhere.py: no such file",
+    "--method": "expected one argument",
+    "--method.views strong sideways": "method.views = ['strong', 'sideways']: there is no view recipe 'sideways'",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_on_the_command_line_is_one_line(arguments: str) -> None:
+    with pytest.raises(UserError) as error:
+        compose(arguments.split())
+    assert MISTAKES[arguments] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+FILES = {
+    "epoch: 3": "config.yaml: epoch: no such setting; did you mean epochs?",
+    "method: {queue_sise: 3}": "config.yaml: method.queue_sise: no such setting; did you mean queue_size?",
+    "method: {name: byol, queue_size: 3}": "config.yaml: method.queue_size: no such setting",
+    "epochs: many": "config.yaml: epochs = 'many': input should be a valid integer",
+    "[1, 2]": "a config is a mapping of settings, this is a list",
+    "epochs: [": "not readable as YAML",
+    "include: nothing": "config.yaml: include nothing: no such file, nor a config of that name",
+    "include: config.yaml": "includes itself",
+    "by_method: {mocco: {}}": "by_method.mocco: no such method; did you mean moco?",
+    "by_method: {byol: {method: {queue_size: 3}}}": "by_method.byol.method.queue_size: no such setting",
+    "views: {strng: {flip: 0.5}}": "views.strng: no view of ascl uses this recipe; did you mean strong?",
+    "method: {projector: {hiden: 3}}": "method.projector.hiden: no such setting; did you mean hidden?",
+}
+
+
+@pytest.mark.parametrize("content", FILES)
+def test_a_mistake_in_a_file_is_one_line_that_names_the_file(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    with pytest.raises(UserError) as error:
+        compose(["--config", str(file)])
+    assert FILES[content] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run is there"):
+        compose_resumed(tmp_path, [])
+    (tmp_path / "config.yaml").write_text(compose(["--epochs", "5"]).as_yaml())
+    assert compose_resumed(tmp_path, ["--threads", "1"]).epochs == 5
+    with pytest.raises(UserError, match="a resumed run keeps its settings, and epochs was 5, is 6"):
+        compose_resumed(tmp_path, ["--epochs", "6"])
+
+
+def test_a_plugins_settings_are_flags(tmp_path: Path) -> None:
+    plugin = tmp_path / "sharp.py"
+    plugin.write_text(
+        "from sslzoo.targets import TARGETS, Target\n\n"
+        "@TARGETS.register('sharp')\n"
+        "class Sharp(Target):\n"
+        "    class Config(Target.Config):\n"
+        "        power: int = 2\n"
+    )
+    config = compose(["--plugin", str(plugin), "--method", "moco", "--target", "sharp", "--target.power", "3"])
+    assert (config.target.name, config.target.power, config.plugin) == ("sharp", 3, (str(plugin),))
+    file = tmp_path / "config.yaml"
+    file.write_text(config.as_yaml())
+    assert compose(["--config", str(file)]).target.power == 3
+
+
+def test_help_shows_the_chosen_methods_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        compose(["--method", "byol", "--help"])
+    assert not stopped.value.code
+    text = capsys.readouterr().out
+    assert "--method.predictor.hidden" in text
+    assert "--method.queue-size" not in text
+
+
+def test_no_flag_is_taken_for_a_launchers() -> None:
+    """torchrun reads flags behind the script too, and completes what is the beginning of one of its own."""
+    from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
+
+    launchers = [parser for parser in (get_args_parser(), launch_command_parser()) if parser.allow_abbrev]
+    theirs = [option for parser in launchers for action in parser._actions for option in action.option_strings]
+    names = [*type(compose([])).model_fields, "config", "resume", "print-config"]
+    ours = ["--" + name.replace("_", "-") for name in names]
+    assert not [(flag, option) for flag in ours for option in theirs if option.startswith(flag)]
