@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import io
 import re
 from collections.abc import Iterable, Sequence
@@ -42,6 +43,9 @@ from sslzoo.train.optim import OptimizerConfig, ScheduleConfig
 
 NAMED = ("method", "target", "loss", "backbone", "dataset", "optimizer")
 """Parts that a flag of their own name chooses: `--method byol`, beside `--method.momentum 0.996`."""
+
+READ_FIRST = (*NAMED, "config", "plugin", "resume", "print-config")
+"""Flags that are read before the others."""
 
 RECIPES = ("strong", "weak", "probe", "test")
 """View recipes that may be there without any view of the method using them."""
@@ -380,5 +384,8 @@ def _one_line(box: str) -> str:
     fault = " ".join(text.partition("\n\n")[0].split()).removeprefix("Error parsing ").removeprefix("Experiment: ")
     fault = re.sub(r"^([\w.]+): (\w+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
     meant = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
+    unknown = re.match(r"Unrecognized options: (--[\w-]+)", fault)
+    if unknown:  # tyro does not know the flags that are read before it
+        meant = [*difflib.get_close_matches(unknown[1], [f"--{flag}" for flag in READ_FIRST], n=2), *meant]
     hint = f"; did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
     return fault + hint

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from sslzoo.data.resample import separable
+
 
 def gaussian(pictures: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tensor:
     """Blur the chosen pictures, as two matrix products each; equals torchvision's `gaussian_blur`.
@@ -14,12 +16,8 @@ def gaussian(pictures: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tens
         taps: odd length of the kernel, at most 2 S - 1.
     """
     these = chosen.nonzero()[:, 0]
-    if not len(these):
-        return pictures
-    matrices = blur_matrices(sigma[these], taps, pictures.shape[-1])[:, None]
-    pictures = pictures.clone()
-    pictures[these] = matrices @ pictures[these] @ matrices.transpose(2, 3)
-    return pictures
+    matrices = blur_matrices(sigma[these], taps, pictures.shape[-1])
+    return pictures.index_copy(0, these, separable(pictures[these], matrices, matrices))
 
 
 def blur_matrices(sigma: Tensor, taps: int, size: int) -> Tensor:

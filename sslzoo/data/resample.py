@@ -18,9 +18,10 @@ def resized_crop(pixels: Tensor, box: Tensor, flip: Tensor, size: int, interpola
         (B, C, size, size) float32 in [0, 1].
     """
     top, left, height, width = box.float().unbind(1)
-    rows = weights(top, height, height / size, torch.zeros_like(top), size, pixels.shape[2], interpolation)
-    columns = weights(left, width, width / size, torch.zeros_like(left), size, pixels.shape[3], interpolation)
-    return _product(pixels, rows, columns, flip)
+    row, column = _outputs(size, flip)
+    rows = weights(top, height, height / size, row, pixels.shape[2], interpolation)
+    columns = weights(left, width, width / size, column, pixels.shape[3], interpolation)
+    return _resample(pixels, rows, columns)
 
 
 def center_crop(pixels: Tensor, sizes: Tensor, flip: Tensor, size: int, interpolation: str, crop_pct: float) -> Tensor:
@@ -36,42 +37,53 @@ def center_crop(pixels: Tensor, sizes: Tensor, flip: Tensor, size: int, interpol
     shorter = torch.minimum(height, width)
     resized = round(size / crop_pct)
     new_height, new_width = height * resized // shorter, width * resized // shorter
-    first_row = torch.round((new_height - size) / 2)
-    first_column = torch.round((new_width - size) / 2)
-    start = torch.zeros_like(first_row)
-    rows = weights(start, height, height / new_height, first_row, size, pixels.shape[2], interpolation)
-    columns = weights(start, width, width / new_width, first_column, size, pixels.shape[3], interpolation)
-    return _product(pixels, rows, columns, flip)
+    row, column = _outputs(size, flip)
+    row = row + ((new_height - size) / 2).round()[:, None]
+    column = column + ((new_width - size) / 2).round()[:, None]
+    start = torch.zeros_like(height)
+    rows = weights(start, height, height / new_height, row, pixels.shape[2], interpolation)
+    columns = weights(start, width, width / new_width, column, pixels.shape[3], interpolation)
+    return _resample(pixels, rows, columns)
 
 
-def weights(
-    start: Tensor, length: Tensor, scale: Tensor, first: Tensor, size: int, extent: int, interpolation: str
-) -> Tensor:
+def weights(start: Tensor, length: Tensor, scale: Tensor, outputs: Tensor, extent: int, interpolation: str) -> Tensor:
     """Antialiased interpolation along one axis, as matrices (B, size, extent) whose rows sum to 1.
 
-    Output i of a picture lies at start + (first + i + 0.5) * scale. The filter, a triangle or Keys' cubic with
-    a = -0.5, is widened by the scale where pictures shrink, as PIL and torch do.
+    Output i of a picture lies at (outputs[i] + 0.5) * scale, counted from the start of its box. The filter, a
+    triangle or Keys' cubic with a = -0.5, is widened by the scale where pictures shrink, as PIL and torch do.
 
     Args:
         start: (B,) first pixel of the picture's box, `length` (B,) the number of its pixels.
         scale: (B,) pixels of the box for each pixel of the resized box.
-        first: (B,) pixel of the resized box that output 0 is.
+        outputs: (B, size) or (size,) which pixels of the resized box are wanted.
         extent: number of pixels of the padded picture.
     """
-    device = start.device
-    outputs = torch.arange(size, device=device, dtype=torch.float32)
-    pixels = torch.arange(extent, device=device, dtype=torch.float32)
-    centers = start[:, None] + (first[:, None] + outputs + 0.5) * scale[:, None]
-    widening = scale.clamp(min=1)[:, None, None]
-    distance = ((pixels + 0.5 - centers[:, :, None]) / widening).abs()
+    pixels = torch.arange(extent, device=start.device) - start[:, None]
+    inside = (pixels >= 0) & (pixels < length[:, None])
+    centers = (outputs + 0.5) * scale[:, None]
+    width = scale.clamp(min=1)[:, None]
+    distance = (((pixels + 0.5) / width)[:, None] - (centers / width)[:, :, None]).abs_()
     kernel = _triangle(distance) if interpolation == "bilinear" else _cubic(distance)
-    inside = (pixels >= start[:, None]) & (pixels < (start + length)[:, None])
-    kernel = kernel * inside[:, None]
-    return kernel / kernel.sum(dim=2, keepdim=True)
+    kernel *= inside[:, None]
+    return kernel.div_(kernel.sum(dim=2, keepdim=True))
+
+
+def separable(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A linear map along the rows of each picture and another one along its columns, all channels alike.
+
+    Args:
+        pictures: (B, C, H, W).
+        rows: (B, I, H), how each row of the result is made of the picture's rows.
+        columns: (B, J, W), likewise.
+
+    Returns:
+        (B, C, I, J).
+    """
+    return torch.einsum("bciw,bjw->bcij", torch.einsum("bih,bchw->bciw", rows, pictures), columns)
 
 
 def _triangle(x: Tensor) -> Tensor:
-    return (1 - x).clamp(min=0)
+    return (1 - x).clamp_(min=0)
 
 
 def _cubic(x: Tensor) -> Tensor:
@@ -80,7 +92,11 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
 
 
-def _product(pixels: Tensor, rows: Tensor, columns: Tensor, flip: Tensor) -> Tensor:
-    columns = torch.where(flip[:, None, None], columns.flip(1), columns)
-    resized = rows[:, None] @ (pixels.float() / 255) @ columns.transpose(1, 2)[:, None]
-    return resized.clamp(0, 1)  # a cubic overshoots
+def _outputs(size: int, flip: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (size,) and columns (B, size) of a view in the order in which they are wanted."""
+    row = torch.arange(size, device=flip.device)
+    return row, torch.where(flip[:, None], row.flip(0), row)
+
+
+def _resample(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return separable(pixels.float(), rows, columns).div_(255).clamp_(0, 1)  # a cubic overshoots

@@ -11,13 +11,15 @@ from sslzoo.config import Config
 from sslzoo.counter import uniform
 from sslzoo.data import blur, colour, resample
 from sslzoo.data.batch import Batch
+from sslzoo.data.boxes import random_box
+from sslzoo.data.rotate import rotate
 
 TRIES = 10
 """Boxes that a random crop tries before it takes the middle of the picture, as torchvision does."""
 
 
 class ViewRecipe(Config):
-    """One view of a picture: crop, colour jitter, grey, blur, solarise, flip, in this order, then normalise."""
+    """One view of a picture: crop, flip, rotation, colour jitter, grey, blur, solarisation, in this order."""
 
     size: PositiveInt | None = None
     """Side of the view in pixels; None is the experiment's `img_size`."""
@@ -33,6 +35,8 @@ class ViewRecipe(Config):
     """How pictures are resized, with antialiasing."""
     flip: float = Field(0.0, ge=0, le=1)
     """Probability of a horizontal flip."""
+    rotate: float = Field(0.0, ge=0, le=180)
+    """Largest rotation to either side, in degrees; what comes in at the corners is black."""
     jitter: float = Field(0.0, ge=0, le=1)
     """Probability of colour jitter: brightness, contrast, saturation and hue, in random order."""
     brightness: float = Field(0.0, ge=0)
@@ -50,7 +54,7 @@ class ViewRecipe(Config):
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Smallest and largest standard deviation of the blur, in pixels of the view."""
     blur_kernel: PositiveInt | None = None
-    """Taps of the blur, odd; None takes three standard deviations to either side, as far as the view allows."""
+    """Taps of the blur, odd; None takes three standard deviations to either side. A small view takes fewer."""
     solarize: float = Field(0.0, ge=0, le=1)
     """Probability of inverting the bright pixels."""
     solarize_threshold: float = Field(128.0, ge=0, le=255)
@@ -63,7 +67,7 @@ class ViewRecipe(Config):
             ("crop_ratio", *self.crop_ratio),
             ("blur_sigma", *self.blur_sigma),
         ):
-            if not 0 < low <= high:
+            if not 0 < low <= high < math.inf:
                 raise ValueError(f"{name} = ({low:g}, {high:g}): takes two positive numbers, the smaller one first")
         if self.crop_scale[1] > 1:
             raise ValueError(f"crop_scale = {self.crop_scale}: a crop is at most the whole picture, 1.0")
@@ -99,6 +103,8 @@ class ViewParameters(NamedTuple):
     """(B,) float32, pixels of the view."""
     solarize: Tensor
     """(B,) bool."""
+    angle: Tensor
+    """(B,) float32, degrees counter-clockwise."""
 
 
 def draw(recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: int, view: int) -> ViewParameters:
@@ -111,14 +117,14 @@ def draw(recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: in
         ids: (B,) int64, numbers of the pictures in their data set.
         view: which of a method's views it is.
     """
-    u = uniform(seed, epoch, ids[:, None], view, torch.arange(14 + 4 * TRIES, device=ids.device))
-    chances, factors, order, sigma, crops = torch.split(u, [5, 4, 4, 1, 4 * TRIES], dim=1)
+    u = uniform(seed, epoch, ids[:, None], view, torch.arange(17 + 2 * TRIES, device=ids.device))
+    chances, factors, order, sigma, angle, place, tries = torch.split(u, [5, 4, 4, 1, 1, 2, 2 * TRIES], dim=1)
     probabilities = [recipe.flip, recipe.jitter, recipe.grey, recipe.blur, recipe.solarize]
     happens = (chances < u.new_tensor(probabilities)).unbind(1)
     ranges = [(max(0.0, 1 - s), 1 + s) for s in (recipe.brightness, recipe.contrast, recipe.saturation)]
     low, high = u.new_tensor([*ranges, (-recipe.hue, recipe.hue)]).unbind(1)
     return ViewParameters(
-        box=random_box(recipe, sizes, crops.reshape(-1, TRIES, 4)),
+        box=random_box(sizes, tries.reshape(-1, TRIES, 2), place, recipe.crop_scale, recipe.crop_ratio),
         flip=happens[0],
         jitter=happens[1],
         order=order.argsort(dim=1),
@@ -127,39 +133,8 @@ def draw(recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: in
         blur=happens[3],
         sigma=recipe.blur_sigma[0] + sigma[:, 0] * (recipe.blur_sigma[1] - recipe.blur_sigma[0]),
         solarize=happens[4],
+        angle=recipe.rotate * (2 * angle[:, 0] - 1),
     )
-
-
-def random_box(recipe: ViewRecipe, sizes: Tensor, u: Tensor) -> Tensor:
-    """Boxes (B, 4) of torchvision's RandomResizedCrop: the first of several tries that fits into the picture.
-
-    Area is uniform, the logarithm of the ratio is uniform, and so is the place. Where no try fits, the box is
-    the largest in the middle of the picture whose ratio is allowed.
-
-    Args:
-        sizes: (B, 2) int64.
-        u: (B, tries, 4) uniform in [0, 1): area, ratio, top, left.
-    """
-    height, width = sizes[:, :1].double(), sizes[:, 1:].double()
-    area, ratio, top, left = u.double().unbind(2)
-    smallest, largest = recipe.crop_scale
-    narrow, wide = recipe.crop_ratio
-    area = height * width * (smallest + area * (largest - smallest))
-    ratio = (math.log(narrow) + ratio * (math.log(wide) - math.log(narrow))).exp()
-    w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
-    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-    tried = torch.stack([(top * (height - h + 1)).floor(), (left * (width - w + 1)).floor(), h, w], dim=2)
-    first = fits.to(torch.uint8).argmax(dim=1)
-    chosen = tried[torch.arange(len(tried), device=tried.device), first].long()
-    return torch.where(fits.any(dim=1, keepdim=True), chosen, middle(sizes, narrow, wide))
-
-
-def middle(sizes: Tensor, narrow: float, wide: float) -> Tensor:
-    """Largest boxes (B, 4) in the middle of pictures, whose ratio of width to height is in [narrow, wide]."""
-    height, width = sizes.double().unbind(1)
-    w = torch.minimum(width, (height * wide).round())
-    h = torch.minimum(height, (width / narrow).round())
-    return torch.stack([((height - h) / 2).floor(), ((width - w) / 2).floor(), h, w], dim=1).long()
 
 
 @torch.no_grad()
@@ -185,8 +160,9 @@ def make_view(
 def apply(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, sizes: Tensor) -> Tensor:
     """The views that the parameters describe.
 
-    The operations and their order are those of the reference pipelines of MoCo v2 and SimCLR on torchvision,
-    in float32 throughout: values are not rounded to 8 bits in between, as PIL does.
+    The operations are those of the reference pipelines of MoCo v2, SimCLR and BYOL on torchvision, in their order
+    except for the flip, which comes with the crop and commutes with the colours and the blur. All is float32:
+    values are not rounded to 8 bits in between, as they are there, so views differ from those by a few levels.
 
     Args:
         pixels: (B, C, H, W) uint8, padded as in `Batch`; with C = 1 colour operations leave it as it is.
@@ -204,10 +180,12 @@ def apply(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, sizes:
         views = resample.resized_crop(pixels, parameters.box, parameters.flip, recipe.size, recipe.interpolation)
     else:
         views = resample.center_crop(pixels, sizes, parameters.flip, recipe.size, recipe.interpolation, recipe.crop_pct)
+    if recipe.rotate:
+        views = rotate(views, parameters.angle)
     if recipe.jitter:
         views = colour.jitter(views, parameters.jitter, parameters.order, parameters.factors)
     if recipe.grey:
-        views = torch.where(parameters.grey[:, None, None, None], colour.grey(views), views)
+        views = colour.saturation(views, 1 - parameters.grey.float())
     if recipe.blur:
         views = blur.gaussian(views, parameters.blur, parameters.sigma, recipe.taps)
     if recipe.solarize:
@@ -219,4 +197,4 @@ def apply(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, sizes:
 def normalise(views: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(views - mean) / std, one number a channel or one for all."""
     shape = (-1, 1, 1)
-    return (views - views.new_tensor(mean).view(shape)) / views.new_tensor(std).view(shape)
+    return (views - views.new_tensor(mean).view(shape)).div_(views.new_tensor(std).view(shape))

@@ -81,6 +81,22 @@ def split_holdout(labels: Tensor, share: float, seed: int) -> tuple[Indices, Ind
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
+def check_labels(train: Tensor, test: Tensor, config: EvaluationConfig) -> None:
+    """Whether these labels allow the protocol; nothing is scored.
+
+    Args:
+        train: (N,) int64 labels, `test` (Q,) likewise.
+
+    Raises:
+        UserError: too few labels of a class, or a class of test that train has not.
+    """
+    strangers = sorted(set(test.tolist()) - set(train.tolist()))
+    if strangers:
+        raise UserError(f"the test split has classes that the labelled train split has not: {_few(strangers)}")
+    fit, _ = split_holdout(train, config.holdout, config.seed)
+    _draws(train, fit, config)
+
+
 def score(
     train: Tensor,
     train_labels: Tensor,
@@ -102,9 +118,7 @@ def score(
     Raises:
         UserError: too few labels, or a class of test that train has not.
     """
-    strangers = sorted(set(test_labels.tolist()) - set(train_labels.tolist()))
-    if strangers:
-        raise UserError(f"the test split has classes that the labelled train split has not: {_few(strangers)}")
+    check_labels(train_labels, test_labels, config)
     fit, choice = split_holdout(train_labels, config.holdout, config.seed)
     draws = _draws(train_labels, fit, config)
     final = draws if config.labels_per_class else [np.arange(len(train))]

@@ -134,9 +134,10 @@ class Training:
         self.record(values)
         self.display.step(self.step, values)
         warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape[1])
-        if warning and not self.warned:
+        settled = self.step > self.display.total // 10  # a young bank holds random keys
+        if warning and settled and not self.warned:
             self.display.console.print(f"warning: step {self.step}: {warning}", style="yellow", soft_wrap=True)
-        self.warned = warning is not None
+        self.warned = settled and warning is not None
 
     def watch_knn(self, epoch: int) -> None:
         """Score the backbone, every `knn_every` epochs and at the end."""

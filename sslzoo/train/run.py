@@ -49,18 +49,18 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
     steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
+    judge = Judge(experiment, data, accelerator)
     method = create_method(experiment)
-    folder = open_folder(experiment, resume, accelerator)
-
-    if experiment.compile:
-        method.compile()
     if accelerator.device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         method.to(memory_format=torch.channels_last)
+    if experiment.compile:
+        method.compile()
     optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size)
     schedule = create_schedule(
         experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch
     )
+    folder = open_folder(experiment, resume, accelerator)
     model, prepared = accelerator.prepare(method, optimizer)
     step = checkpoint.load_latest(accelerator, folder.checkpoints)
     if accelerator.is_main_process:
@@ -68,7 +68,6 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
     start_trackers(experiment, accelerator, folder)
     introduce(console, experiment, data, method, accelerator, folder, step)
 
-    judge = Judge(experiment, data, accelerator)
     training = Training(
         experiment,
         data.train,

@@ -15,7 +15,7 @@ from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures
 from sslzoo.data.views import make_view
 from sslzoo.evaluate.features import extract
-from sslzoo.evaluate.protocol import Scores, score, split_holdout, watch_knn
+from sslzoo.evaluate.protocol import Scores, check_labels, score, split_holdout, watch_knn
 from sslzoo.experiment import Experiment
 
 Features = tuple[Tensor, Tensor]
@@ -30,11 +30,18 @@ class Answer(NamedTuple):
 
 
 class Judge:
-    """Scores backbones on the labelled pictures of a run."""
+    """Scores backbones on the labelled pictures of a run.
+
+    Raises:
+        UserError: at once, when the labels do not allow the protocol of `evaluation`.
+    """
 
     def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator) -> None:
         self.experiment, self.data, self.accelerator = experiment, data, accelerator
         self.watched = self._watched_pictures()
+        if data.labelled is not None and data.test is not None and data.test.labels is not None:
+            labels = (torch.from_numpy(pictures.labels) for pictures in (data.labelled, data.test))
+            check_labels(*labels, experiment.evaluation)
 
     def watch(self, backbone: nn.Module) -> float:
         """kNN accuracy on the held-out part of the labelled train pictures; called by all processes."""

@@ -15,7 +15,7 @@ from sslzoo.errors import UserError
 
 EVERYTHING = {
     "crop_scale": (0.2, 1.0), "flip": 0.5, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4,
-    "hue": 0.1, "grey": 0.2, "blur": 0.5, "solarize": 0.3,
+    "hue": 0.1, "grey": 0.2, "blur": 0.5, "solarize": 0.3, "rotate": 20.0,
 }  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def by_torchvision(recipe: ViewRecipe, parameters: ViewParameters, picture: Tens
         x = reference.resize(picture, [round(recipe.size / recipe.crop_pct)], mode, antialias=True)
         x = reference.center_crop(x, size)
     x = x.clamp(0, 1) if x.is_floating_point() else x
+    x = reference.horizontal_flip(x) if parameters.flip[i] and recipe.rotate else x
+    x = reference.rotate(x, parameters.angle[i].item(), InterpolationMode.BILINEAR) if recipe.rotate else x
     adjust = [
         reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue,
     ]  # fmt: skip
@@ -55,14 +57,15 @@ def by_torchvision(recipe: ViewRecipe, parameters: ViewParameters, picture: Tens
         x = reference.gaussian_blur(x, [recipe.taps] * 2, [parameters.sigma[i].item()] * 2)
     if parameters.solarize[i]:
         x = reference.solarize(x, recipe.solarize_threshold / 255)
-    return reference.horizontal_flip(x) if parameters.flip[i] else x
+    return reference.horizontal_flip(x) if parameters.flip[i] and not recipe.rotate else x
 
 
 @pytest.mark.parametrize("crop", ["random", "center"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5)])
-def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: int, size: int) -> None:
-    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **EVERYTHING)
+@pytest.mark.parametrize(("channels", "size", "rotate"), [(3, 24, 0), (3, 24, 180), (1, 24, 20), (3, 5, 0)])
+def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: int, size: int, rotate: float) -> None:
+    settings = {**EVERYTHING, "rotate": rotate}
+    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
     pixels, sizes = pictures(channels=channels)
     parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
     views = apply(recipe, parameters, pixels, sizes)
@@ -110,13 +113,23 @@ def test_views_epochs_and_seeds_differ() -> None:
         assert (box == base).all(dim=1).float().mean() < 0.2
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (20, 60), (3, 64)])
+@given(order=st.permutations(range(8)), kept=st.integers(1, 8), view=st.integers(0, 9))
+def test_draws_do_not_depend_on_the_batch(order: list[int], kept: int, view: int) -> None:
+    recipe, ids, sizes = ViewRecipe(size=6, crop="random", **EVERYTHING), torch.arange(8) * 10**8, pictures(8)[1]
+    chosen = torch.tensor(order[:kept])
+    whole = draw(recipe, sizes, ids, seed=0, epoch=0, view=view)
+    part = draw(recipe, sizes[chosen], ids[chosen], seed=0, epoch=0, view=view)
+    for of_whole, of_part in zip(whole, part, strict=True):
+        assert torch.equal(of_whole[chosen], of_part)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (20, 60), (3, 64), (2, 500), (1, 1)])
 def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
     n = 4000
     recipe = ViewRecipe(size=8, crop="random", crop_scale=(0.2, 1.0))
     ours = draw(recipe, torch.tensor([shape] * n), torch.arange(n), seed=0, epoch=0, view=0).box.double()
     torch.manual_seed(0)
-    theirs_of = v2.RandomResizedCrop(8, scale=(0.2, 1.0))
+    theirs_of = v2.RandomResizedCrop(8, scale=(0.2, 1.0))  # its 10 tries often fail on the long pictures
     picture = torch.zeros(3, *shape)
     made = [theirs_of.make_params([picture]) for _ in range(n)]
     theirs = torch.tensor([[p["top"], p["left"], p["height"], p["width"]] for p in made]).double()
@@ -146,6 +159,9 @@ def test_factors_order_and_rates() -> None:
     assert p.sigma.min() >= 0.1
     assert p.sigma.max() <= 2.0
     assert p.sigma.mean().item() == pytest.approx(1.05, abs=0.012)
+    assert p.angle.abs().max() <= 20
+    assert p.angle.mean().item() == pytest.approx(0, abs=0.4)
+    assert p.angle.std().item() == pytest.approx(20 / 3**0.5, abs=0.2)
     chances = torch.stack([p.flip, p.jitter, p.grey, p.blur, p.solarize]).float()
     assert (torch.corrcoef(chances) - torch.eye(5)).abs().max() < 0.03
 
@@ -171,6 +187,8 @@ MISTAKES = {
     "hue": (0.6, "hue = 0.6: input should be less than or equal to 0.5"),
     "crop_scale": ((1.0, 0.2), "crop_scale = (1, 0.2): takes two positive numbers, the smaller one first"),
     "crop_ratio": ((0.0, 1.0), "crop_ratio = (0, 1): takes two positive numbers"),
+    "blur_sigma": ((0.1, float("inf")), "blur_sigma = (0.1, inf): takes two positive numbers"),
+    "rotate": (-3, "rotate = -3: input should be greater than or equal to 0"),
     "blur_kernel": (4, "blur_kernel = 4: takes an odd number of taps"),
     "crop": ("middle", "crop = 'middle': input should be 'random' or 'center'"),
 }

@@ -1,0 +1,45 @@
+"""Boxes of random crops."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def random_box(
+    sizes: Tensor, tries: Tensor, place: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Tensor:
+    """Boxes (B, 4) of torchvision's RandomResizedCrop: the first of several tries that fits into the picture.
+
+    Area is uniform, the logarithm of the ratio is uniform, and so is the place. Where no try fits, the box is
+    the largest in the middle of the picture whose ratio is allowed.
+
+    Args:
+        sizes: (B, 2) int64, height and width of each picture.
+        tries: (B, T, 2) uniform in [0, 1): area and ratio of each try.
+        place: (B, 2) uniform in [0, 1): top and left.
+        scale: smallest and largest area, as shares of the picture's.
+        ratio: smallest and largest ratio of width to height.
+
+    Returns:
+        int64: top, left, height, width.
+    """
+    area = sizes.prod(dim=1, keepdim=True) * (scale[0] + tries[..., 0] * (scale[1] - scale[0]))
+    log_ratio = math.log(ratio[0]) + tries[..., 1] * (math.log(ratio[1]) - math.log(ratio[0]))
+    sides = (area[..., None] * torch.stack([-log_ratio, log_ratio], dim=2).exp()).sqrt().round()
+    fits = ((sides > 0) & (sides <= sizes[:, None])).all(dim=2)
+    first = fits.to(torch.uint8).argmax(dim=1)
+    side = sides[torch.arange(len(sides), device=sides.device), first]
+    corner = (place * (sizes - side + 1)).floor()
+    box = torch.cat([corner, side], dim=1).long()
+    return torch.where(fits.any(dim=1, keepdim=True), box, middle_box(sizes, ratio))
+
+
+def middle_box(sizes: Tensor, ratio: tuple[float, float]) -> Tensor:
+    """The largest boxes (B, 4) in the middle of pictures whose ratio of width to height lies in `ratio`."""
+    height, width = sizes.unbind(1)
+    narrow, wide = ratio
+    box_height = torch.minimum(height, (width / narrow).round().clamp(min=1))
+    box_width = torch.minimum(width, (height * wide).round().clamp(min=1))
+    side = torch.stack([box_height, box_width], dim=1).long()
+    return torch.cat([(sizes - side) // 2, side], dim=1)

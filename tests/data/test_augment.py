@@ -1,0 +1,137 @@
+"""The batched operations that views are made of, one by one, at their edges."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from sslzoo.data import blur, boxes, colour, resample
+from sslzoo.data.rotate import rotate
+
+MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("interpolation", MODES)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 500), (500, 2), (7, 1), (64, 48), (16, 16)])
+def test_extreme_pictures_are_resized_as_by_torchvision(shape: tuple[int, int], interpolation: str) -> None:
+    pixels = (noise(2, 3, *shape) * 256).to(torch.uint8)
+    whole = torch.tensor([[0, 0, *shape]]).expand(2, 4)
+    views = resample.resized_crop(pixels, whole, torch.tensor([False, True]), 16, interpolation)
+    expected = reference.resize(pixels.float() / 255, [16, 16], MODES[interpolation], antialias=True).clamp(0, 1)
+    torch.testing.assert_close(views[0], expected[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(views[1], expected[1].flip(-1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("interpolation", MODES)
+def test_rows_of_weights_sum_to_one_and_stay_inside_of_the_box(interpolation: str) -> None:
+    start, length = torch.tensor([0, 3, 90]), torch.tensor([100, 1, 10])
+    matrices = resample.weights(start, length, length / 8, torch.arange(8), 100, interpolation)
+    torch.testing.assert_close(matrices.sum(2), torch.ones(3, 8))
+    assert not matrices[1, :, :3].any()
+    assert not matrices[1, :, 4:].any()
+    assert not matrices[2, :, :90].any()
+
+
+def test_what_is_outside_of_the_box_has_no_influence() -> None:
+    pixels = (noise(1, 3, 20, 30) * 256).to(torch.uint8)
+    box, flip = torch.tensor([[4, 5, 6, 7]]), torch.tensor([False])
+    cut = torch.zeros_like(pixels)
+    cut[:, :, 4:10, 5:12] = pixels[:, :, 4:10, 5:12]
+    views = [resample.resized_crop(p, box, flip, 5, "bicubic") for p in (pixels, cut)]
+    assert torch.equal(*views)
+
+
+def test_pictures_of_the_right_size_pass_unchanged() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    sizes, flip = torch.tensor([[16, 16]]), torch.tensor([False])
+    for interpolation in MODES:
+        assert torch.equal(resample.center_crop(pixels, sizes, flip, 16, interpolation, 1.0), pixels.float() / 255)
+
+
+def test_boxes_that_hardly_fit_have_at_least_one_pixel() -> None:
+    sizes, ratio = torch.tensor([[1, 1], [1, 2], [2, 500], [500, 2]]), (0.2, 0.4)
+    box = boxes.random_box(sizes, torch.zeros(4, 10, 2), torch.zeros(4, 2), (1e-6, 1e-6), ratio)
+    assert torch.equal(box, boxes.middle_box(sizes, ratio))
+    assert (box[:, 2:] >= 1).all()
+    assert (box[:, :2] + box[:, 2:] <= sizes).all()
+
+
+def test_the_first_try_that_fits_is_taken() -> None:
+    tries = torch.tensor([[[1.0, 0.5], [1.0, 1.0], [0.0, 0.5], [0.5, 0.5]]])  # whole, too wide, a quarter, five eighths
+    sizes, place = torch.tensor([[8, 8]]), torch.tensor([[0.999, 0.0]])
+    args = {"scale": (0.25, 1.0), "ratio": (0.5, 2.0)}
+    assert boxes.random_box(sizes, tries, place, **args).tolist() == [[0, 0, 8, 8]]
+    assert boxes.random_box(sizes, tries[:, 1:], place, **args).tolist() == [[4, 0, 4, 4]]
+
+
+def all_colours() -> Tensor:
+    """A picture (1, 3, 81, 9) of a grid of colours, with black, white, greys and pure colours."""
+    level = torch.linspace(0, 1, 9)
+    return torch.cartesian_prod(level, level, level).T.reshape(1, 3, 81, 9)
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.2, 0.0, 1 / 6, 0.5])
+def test_hue_of_every_colour(turn: float) -> None:
+    turned = colour.hue(all_colours(), torch.tensor([turn]))
+    torch.testing.assert_close(turned, reference.adjust_hue(all_colours(), turn), atol=2e-6, rtol=0)
+
+
+def test_jitter_in_every_order() -> None:
+    order = torch.tensor(list(itertools.permutations(range(4))))
+    pictures = noise(24, 3, 6, 6)
+    factors = torch.tensor([0.0, 0.6, 0.6, -0.5]) + noise(24, 4) * torch.tensor([2.0, 0.8, 0.8, 1.0])
+    chosen = torch.arange(24) % 5 > 0
+    before = pictures.clone()
+    ours = colour.jitter(pictures, chosen, order, factors)
+    assert torch.equal(pictures, before)
+    adjust = [
+        reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue,
+    ]  # fmt: skip
+    for i, expected in enumerate(pictures):
+        for number in order[i].tolist() if chosen[i] else []:
+            expected = adjust[number](expected, factors[i, number].item())
+        torch.testing.assert_close(ours[i], expected, atol=1e-5, rtol=0)
+
+
+def test_one_channel_has_no_colour() -> None:
+    pictures, factor = noise(4, 1, 5, 5), torch.tensor([0.0, 0.3, 1.0, 1.7])
+    assert torch.equal(colour.hue(pictures, factor - 0.5), pictures)
+    torch.testing.assert_close(colour.saturation(pictures, factor), pictures)
+
+
+def test_saturation_of_zero_is_grey() -> None:
+    pictures = noise(2, 3, 5, 5)
+    ours = colour.saturation(pictures, torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(ours[0], reference.rgb_to_grayscale(pictures[0], 3))
+    assert torch.equal(ours[1], pictures[1])
+
+
+@pytest.mark.parametrize(("size", "taps"), [(24, 13), (24, 47), (8, 3), (2, 3), (1, 1)])
+def test_blur_up_to_the_widest_reflection(size: int, taps: int) -> None:
+    pictures, sigma = noise(3, 3, size, size), torch.tensor([0.1, 1.0, 9.0])
+    ours = blur.gaussian(pictures, torch.tensor([True, False, True]), sigma, taps)
+    assert torch.equal(ours[1], pictures[1])
+    for i in (0, 2):
+        expected = reference.gaussian_blur(pictures[i], [taps, taps], [sigma[i].item()] * 2)
+        torch.testing.assert_close(ours[i], expected, atol=1e-5, rtol=0)
+
+
+def test_blur_of_no_picture() -> None:
+    pictures = noise(2, 3, 8, 8)
+    assert torch.equal(blur.gaussian(pictures, torch.tensor([False, False]), torch.ones(2), 5), pictures)
+
+
+def test_rotation_is_counter_clockwise_about_the_middle() -> None:
+    pictures, angles = noise(4, 2, 9, 9), torch.tensor([0.0, 90.0, 180.0, -33.0])
+    ours = rotate(pictures, angles)
+    torch.testing.assert_close(ours[1], pictures[1].rot90(1, (-2, -1)), atol=1e-5, rtol=0)
+    for i in range(4):
+        expected = reference.rotate(pictures[i], angles[i].item(), InterpolationMode.BILINEAR)
+        torch.testing.assert_close(ours[i], expected, atol=1e-5, rtol=0)

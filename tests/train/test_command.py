@@ -1,0 +1,250 @@
+"""The command line from end to end, on the digits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+import sslzoo.backbones  # noqa: F401  (registers resnet10t_cifar)
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--threads", "1", "--dataset.limit", "256", "--batch-size", "32",
+    "--schedule.warmup-epochs", "0", "--log-every", "1", "--knn-every", "1", "--evaluation.draws", "2",
+    "--evaluation.linear.epochs", "5",
+]  # fmt: skip
+MOCO = ["--method.queue-size", "128"]
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "COLUMNS": "200",
+}  # fmt: skip
+
+Result = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: str | Path, launcher: tuple[str, ...] = (), code: int = 0) -> Result:
+    """`python run.py ...`, through another launcher if need be; its exit status is checked."""
+    words = [sys.executable, *launcher, "run.py", *map(str, arguments)]
+    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl without what differs from run to run."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
+
+
+def last_state(folder: Path) -> dict[str, torch.Tensor]:
+    """Weights, bank and teacher of the newest checkpoint."""
+    return load_file(max((folder / "checkpoints").iterdir()) / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run of three epochs in a folder with an awkward name, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "with space and ü"
+    return folder, run("--method", "ascl", "--epochs", "3", "--run-folder", folder, *TINY, *MOCO).stdout
+
+
+def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
+    folder, output = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.yaml", "environment.json", "metrics.jsonl", "summary.json", "backbone.safetensors", "checkpoints",
+        "curves.png", "curves.svg", "tsne.png", "tsne.svg",
+    }  # fmt: skip
+    assert "torch" in json.loads((folder / "environment.json").read_text())["packages"]
+    for shown in ("trained", "untrained", "raw pixels", "kNN", "ETA", "images/s", "confidence", "extra_mass"):
+        assert shown in output
+
+
+def test_metrics_cover_every_step_and_every_watch(finished: tuple[Path, str]) -> None:
+    lines = metrics(finished[0])
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 25))
+    assert [line["epoch"] for line in lines if "knn" in line] == [0, 1, 2, 3]
+    last = [line for line in lines if "loss" in line][-1]
+    assert {"confidence", "extra_mass", "positive_weight", "embedding_std", "effective_rank", "lr"} <= last.keys()
+
+
+def test_summary(finished: tuple[Path, str]) -> None:
+    summary = json.loads((finished[0] / "summary.json").read_text())
+    assert summary["test"].keys() == {"trained", "untrained", "raw pixels (8 px)"}
+    for scores in summary["test"].values():
+        assert 0 <= scores["knn"]["accuracy"] <= 1
+        assert scores["draws"] == 2
+    assert "one-directional" in summary["protocol"]
+    assert summary["processes"] == 1
+
+
+def test_timm_loads_the_exported_backbone(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    path = folder / "backbone.safetensors"
+    model = timm.create_model("resnet10t_cifar", in_chans=1, num_classes=0, channels=[8, 8, 8, 8], checkpoint_path=path)
+    saved = {k.removeprefix("student.backbone."): v for k, v in last_state(folder).items() if "student.backbone." in k}
+    assert model.state_dict().keys() == load_file(path).keys() == saved.keys()
+    assert all(torch.equal(value, saved[key]) for key, value in model.state_dict().items())
+
+
+def test_the_same_seed_gives_the_same_numbers_from_the_saved_config(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = finished
+    run("--config", folder / "config.yaml", "--run-folder", tmp_path / "again")
+    assert metrics(tmp_path / "again") == metrics(folder)
+    first, again = last_state(folder), last_state(tmp_path / "again")
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    results = [json.loads((f / "summary.json").read_text())["test"] for f in (folder, tmp_path / "again")]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_resumes_exactly(finished: tuple[Path, str], tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "cut"
+    words = [sys.executable, "run.py", "--method", "ascl", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
+    process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (folder / "metrics.jsonl").is_file() and '"step": 3' in (folder / "metrics.jsonl").read_text())
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "saved; --resume" in said
+    assert "Traceback" not in said
+    stopped_at = int(next((folder / "checkpoints").iterdir()).name.removeprefix("step-"))
+    assert 3 <= stopped_at < 24
+    run("--resume", folder)
+    assert metrics(folder) == metrics(finished[0])
+    whole, resumed = last_state(finished[0]), last_state(folder)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_accumulation_sees_every_picture_once_and_steps_less(tmp_path: Path) -> None:
+    run("--method", "byol", "--epochs", "1", "--accumulate", "4", "--run-folder", tmp_path / "run", *TINY)
+    assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("target", ["one-hot", "hard", "adaptive-hard"])
+@pytest.mark.parametrize("method", ["moco", "byol"])
+def test_targets_train_from_the_command_line(method: str, target: str, tmp_path: Path) -> None:
+    only = ["--knn-every", "0", "--dataset.test", "None"]
+    run("--method", method, "--target", target, "--epochs", "1", "--run-folder", tmp_path / "run", *TINY, *only)
+    losses = [line["loss"] for line in metrics(tmp_path / "run") if "loss" in line]
+    assert len(losses) == 8
+    assert all(0 <= loss < 20 for loss in losses)
+
+
+def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    # batch norm in the projector would work on each process's half; that of the backbone works on the same groups
+    arguments = ["--method", "ascl", "--epochs", "2", *TINY, *MOCO, "--method.projector.norm", "none"]
+    run(*arguments, "--run-folder", tmp_path / "one")
+    output = run(*arguments, "--run-folder", tmp_path / "two", launcher=launcher).stdout
+    assert "processes: 2" in output
+    summary = json.loads((tmp_path / "two" / "summary.json").read_text())
+    assert summary["processes"] == 2
+    assert len(summary["state_digests"]) == 2
+    assert len(set(summary["state_digests"])) == 1
+    # the first losses agree to rounding; later ones drift apart as rounding is amplified by training
+    one = [line["loss"] for line in metrics(tmp_path / "one") if "loss" in line]
+    two = [line["loss"] for line in metrics(tmp_path / "two") if "loss" in line]
+    assert len(one) == len(two)
+    assert two[:3] == pytest.approx(one[:3], rel=1e-5)
+    assert two == pytest.approx(one, rel=0.02)
+
+
+def test_pictures_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "holiday"
+    folder.mkdir(parents=True)
+    for i in range(24):
+        mode = ("RGB", "L", "RGBA")[i % 3]
+        Image.new(mode, (20 + i, 30), 5 * i).save(folder / f"{i}.png")
+    done = run(
+        "--dataset", "folder", "--dataset.path", tmp_path / "pictures", "--epochs", "1", "--batch-size", "8",
+        "--method.split-bn", "2", "--method.queue-size", "16", "--img-size", "16", "--schedule.warmup-epochs", "0",
+        "--dataset.cache-dir", tmp_path / "cache", "--backbone", "resnet10t", "--backbone.kwargs",
+        "{channels: [8, 8, 8, 8]}", "--threads", "1", "--run-folder", tmp_path / "run",
+    )  # fmt: skip
+    assert "no labels" in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["test"] == {}
+    assert (tmp_path / "run" / "backbone.safetensors").is_file()
+
+
+def test_a_vision_transformer_with_adamw_in_bf16(tmp_path: Path) -> None:
+    run(
+        "--method", "moco", "--backbone", "test_vit", "--img-size", "32", "--optimizer", "adamw", "--precision", "bf16",
+        "--epochs", "1", "--run-folder", tmp_path / "run", *TINY[2:], *MOCO,
+    )  # fmt: skip
+    assert len(metrics(tmp_path / "run")) > 8
+
+
+MISTAKES = {
+    "--methd ascl": "error: Unrecognized options: --methd, ascl; did you mean --method?",
+    "--method.queue-size many": "error: --method.queue-size: invalid literal for int()",
+    "--config nowhere.yaml": "error: --config nowhere.yaml: no such file",
+    "--dataset cifar10 --dataset.path ./nowhere": "error: --dataset.path ./nowhere: ",
+    "--dataset.train trian": "error: --dataset.train trian: no such split; digits has train, test",
+    "--batch-size 4096 --method.split-bn 1": "error: --batch-size 4096: ",
+    "--backbone resnt18": "error: --backbone resnt18: timm ",
+    "--backbone.checkpoint nowhere.safetensors": "error: --backbone.checkpoint nowhere.safetensors: no such file",
+    "--backbone vit_tiny_patch16_224 --backbone.stem small": "error: --backbone.stem small: ",
+    "--evaluation.labels-per-class 100 --dataset.limit 256": "error: evaluation.labels_per_class = 100: ",
+    "--resume nowhere": "error: --resume nowhere: no run is there",
+    "--schedule.warmup-epochs 60": "error: schedule.warmup_epochs = 60: warm-up must end before",
+    "describe asl": "error: describe asl: no part has that name; did you mean ascl?",
+    "pretran": "error: pretran: no such command; did you mean pretrain?",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_ends_in_one_line_and_leaves_no_run_behind(arguments: str, tmp_path: Path) -> None:
+    output = ["--output", str(tmp_path)] if arguments.startswith("--") else []
+    done = run(*arguments.split(), *output, code=2)
+    assert done.stderr.strip().splitlines()[-1].startswith(MISTAKES[arguments])
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_not_touched(finished: tuple[Path, str]) -> None:
+    before = sorted(path.name for path in finished[0].rglob("*"))
+    done = run("--run-folder", finished[0], "--epochs", "1", *TINY, code=2)
+    assert "is not empty; --resume" in done.stderr
+    assert sorted(path.name for path in finished[0].rglob("*")) == before
+
+
+def test_list_and_describe() -> None:
+    listed = run("list").stdout
+    for name in ("ascl", "moco", "byol", "adaptive-soft", "cross-entropy", "cifar10", "folder"):
+        assert name in listed
+    described = run("describe", "ascl").stdout
+    assert "--method.queue-size" in described
+    assert "2207.11163" in described
+
+
+def test_print_config_is_yaml_that_repeats_itself(tmp_path: Path) -> None:
+    printed = run("--method", "moco", "--target", "hard", "--print-config").stdout
+    assert yaml.safe_load(printed)["target"]["name"] == "hard"
+    (tmp_path / "config.yaml").write_text(printed)
+    assert run("--config", tmp_path / "config.yaml", "--print-config").stdout == printed
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Until the condition holds.
+
+    Raises:
+        TimeoutError: it does not.
+    """
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError
+        time.sleep(0.02)
