@@ -40,8 +40,9 @@ class Judge:
         self.experiment, self.data, self.accelerator = experiment, data, accelerator
         self.watched = self._watched_pictures()
         if data.labelled is not None and data.test is not None and data.test.labels is not None:
-            labels = (torch.from_numpy(pictures.labels) for pictures in (data.labelled, data.test))
-            check_labels(*labels, experiment.evaluation)
+            assert data.labelled.labels is not None
+            train, test = torch.from_numpy(data.labelled.labels), torch.from_numpy(data.test.labels)
+            check_labels(train, test, experiment.evaluation)
 
     def watch(self, backbone: nn.Module) -> float:
         """kNN accuracy on the held-out part of the labelled train pictures; called by all processes."""

@@ -1,0 +1,62 @@
+"""Extraction leaves the encoder as it was; the health of embeddings has known answers."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sslzoo.evaluate.features import extract
+from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
+
+CPU = torch.device("cpu")
+
+
+def test_order_type_and_mode() -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Dropout(0.5))
+    encoder.train()
+    encoder[2].eval()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    batches = [(torch.randn(n, 3, 2, 2), torch.arange(n)) for n in (4, 3)]
+    features, labels = extract(encoder, batches, CPU)
+    assert features.dtype == torch.float32
+    assert not features.requires_grad
+    assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2]
+    torch.testing.assert_close(features, torch.cat([x for x, _ in batches]).flatten(1), atol=1e-4, rtol=1e-4)
+    assert [module.training for module in encoder] == [True, True, False]
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_modes_return_after_an_error() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("no")
+
+    encoder = Fails().train()
+    with pytest.raises(RuntimeError):
+        extract(encoder, [(torch.zeros(1, 1, 1, 1), torch.zeros(1))], CPU)
+    assert encoder.training
+
+
+def test_collapsed_embeddings() -> None:
+    same = torch.ones(10, 6)
+    assert embedding_std(same).item() == pytest.approx(0, abs=1e-6)
+    assert effective_rank(same).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_spread_embeddings() -> None:
+    assert effective_rank(torch.eye(7)).item() == pytest.approx(7, rel=1e-5)
+    gaussian = torch.randn(4000, 32, generator=torch.Generator().manual_seed(0))
+    assert embedding_std(gaussian).item() == pytest.approx(1, abs=0.02)
+
+
+def test_effective_rank_restated() -> None:
+    x = torch.randn(20, 8, generator=torch.Generator().manual_seed(1)) * torch.arange(1.0, 9.0)
+    singular = np.linalg.svd(x.double().numpy(), compute_uv=False)
+    p = singular / singular.sum()
+    assert effective_rank(x).item() == pytest.approx(float(np.exp(-(p * np.log(p)).sum())), rel=1e-5)
+
+
+def test_warning_in_plain_words() -> None:
+    assert collapse_warning(0.9, 40, 128) is None
+    assert "collapse to a point" in (collapse_warning(0.01, 40, 128) or "")
+    assert "effective rank 1.2 of at most 128" in (collapse_warning(0.9, 1.2, 128) or "")
