@@ -384,8 +384,9 @@ def _one_line(box: str) -> str:
     fault = " ".join(text.partition("\n\n")[0].split()).removeprefix("Error parsing ").removeprefix("Experiment: ")
     fault = re.sub(r"^([\w.]+): (\w+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
     meant = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
-    unknown = re.match(r"Unrecognized options: (--[\w-]+)", fault)
+    unknown = re.match(r"Unrecognized options: (--[\w.-]+)", fault)
     if unknown:  # tyro does not know the flags that are read before it
-        meant = [*difflib.get_close_matches(unknown[1], [f"--{flag}" for flag in READ_FIRST], n=2), *meant]
+        meant += difflib.get_close_matches(unknown[1], [f"--{flag}" for flag in READ_FIRST], n=2, cutoff=0.75)
+        meant = difflib.get_close_matches(unknown[1], meant, n=3, cutoff=0)
     hint = f"; did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
     return fault + hint
