@@ -38,6 +38,11 @@ class BackboneConfig(Config):
     kwargs: YamlMapping = {}
     """Further arguments of the model in timm, such as `{drop_path_rate: 0.1}`."""
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it starts from weights, not at random."""
+        return self.pretrained or self.checkpoint is not None
+
 
 def create_backbone(config: BackboneConfig, *, in_chans: int, img_size: int) -> nn.Module:
     """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).

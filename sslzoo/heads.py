@@ -18,7 +18,7 @@ class HeadConfig(Config):
     out: PositiveInt = 128
     """Width of the embedding."""
     norm: Literal["none", "batch"] = "none"
-    """Batch norm after each layer but the last."""
+    """`batch` puts batch norm after each layer but the last."""
 
 
 class Head(nn.Sequential):

@@ -18,7 +18,7 @@ class DatasetConfig(Config):
     path: str | None = None
     """Name on the Hub (`uoft-cs/cifar10`), or a local folder or file: pictures, parquet, or .tar shards."""
     subset: str | None = None
-    """Configuration of a data set on the Hub that has several, such as `160px`."""
+    """Configuration of a data set that has several, such as `160px`; a local folder that has none needs none."""
     revision: str | None = None
     """Branch, tag or commit of a data set on the Hub."""
     train: str = "train"

@@ -66,7 +66,9 @@ class HuggingFace(Source):
                 raise UserError(f"--dataset.path {path}: no such files")
             return datasets.load_dataset_builder(kind, data_files=str(local.absolute()))
         if local.is_dir():
-            return datasets.load_dataset_builder(str(local.absolute()), config.subset)
+            folder = str(local.absolute())
+            has_subsets = datasets.get_dataset_config_names(folder) != ["default"]
+            return datasets.load_dataset_builder(folder, config.subset if has_subsets else None)
         if path.startswith((".", "/", "~")) or path.count("/") > 1:
             raise UserError(f"--dataset.path {path}: no such file or folder")
         return datasets.load_dataset_builder(path, config.subset, revision=config.revision)

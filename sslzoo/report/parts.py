@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sslzoo.config import config_names, configs_folder
+from sslzoo.config import PartConfig, config_names, configs_folder
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.sources import DATASETS
 from sslzoo.errors import UserError, near_misses
@@ -86,6 +87,8 @@ def _settings(
     config: type[BaseModel], prefix: str, defaults: BaseModel | None = None
 ) -> Iterator[tuple[str, str, str]]:
     for name, field in config.model_fields.items():
+        if name == "name" and issubclass(config, PartConfig):
+            continue  # the flag of the part itself
         flag = f"{prefix}.{name.replace('_', '-')}"
         default = field.get_default(call_default_factory=True) if defaults is None else getattr(defaults, name)
         if isinstance(default, BaseModel):
@@ -106,7 +109,8 @@ def _dataset_line(name: str) -> str:
     """The first sentence of the comment that a shipped data set's config opens with, or of a plug-in's source."""
     file = configs_folder() / "dataset" / f"{name}.yaml"
     if file.is_file():
-        return file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+        return " ".join(line.lstrip("# ") for line in lines).partition(". ")[0].rstrip(".") + "."
     try:
         return _first_line(DATASETS.get(name))
     except UserError as error:

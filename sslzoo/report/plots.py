@@ -38,7 +38,7 @@ def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
         _note(right, f"{knn[-1][1]:.1f}", knn[-1], BLUE)
         if knn[0][0] == 0:
             right.axhline(knn[0][1], color=ORANGE, linestyle="--", linewidth=1)
-            _note(right, "untrained", (knn[-1][0], knn[0][1]), ORANGE)
+            _note(right, "before training", (knn[-1][0], knn[0][1]), ORANGE)
     else:
         right.text(0.5, 0.5, "kNN was not watched", ha="center", va="center", transform=right.transAxes)
     right.set(xlabel="epoch", ylabel="kNN accuracy on held-out train (%)")

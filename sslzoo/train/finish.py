@@ -42,9 +42,10 @@ def finish(
     """
     export(experiment, backbone, folder, console)
     pixels = min(RAW_PIXELS, experiment.img_size)
+    start = "before training" if experiment.backbone.has_weights else "untrained"
     scored = {
         "trained": judge.scores(backbone),
-        "untrained": judge.scores(untrained),
+        start: judge.scores(untrained),
         f"raw pixels ({pixels} px)": judge.scores(nn.Flatten(), size=pixels),
     }
     test_features = scored["trained"].test
@@ -60,7 +61,7 @@ def finish(
     if not judge.accelerator.is_main_process:
         return summary
     write_summary(folder.summary, summary)
-    title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {experiment.epochs} epochs"
+    title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {counted(experiment.epochs, 'epoch')}"
     records = list(folder.records())
     plots.curves(records, folder.path / "curves", title=title)
     if test_features is not None:
@@ -96,10 +97,16 @@ def protocol(experiment: Experiment, data: Data, scores: Scores) -> str:
     if config.labels_per_class is None:
         labels = f"all {scores.labels:,} labels"
     else:
-        labels = f"{config.labels_per_class} labels a class, mean ± standard deviation of {scores.draws} draws"
+        drawn = counted(config.labels_per_class, "label")
+        labels = f"{drawn} of each class, mean ± standard deviation of {scores.draws} draws"
     return (
-        f"frozen backbone of the last epoch, {experiment.epochs} epochs, {experiment.method.directions} loss; "
-        f"{labels}; "
+        f"frozen backbone of the last epoch, {counted(experiment.epochs, 'epoch')}, "
+        f"{experiment.method.directions} loss; {labels}; "
         f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
         f"{len(data.test):,} test pictures, used once"
     )
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -16,7 +16,7 @@ from accelerate.utils import (
 from rich.console import Console
 from torch import nn
 
-from sslzoo.backbones import create_backbone, resolve_name
+from sslzoo.backbones import BackboneConfig, create_backbone, resolve_name
 from sslzoo.data.load import Data, load_data
 from sslzoo.data.loader import batches_per_epoch
 from sslzoo.distributed import state_digests
@@ -219,7 +219,7 @@ def introduce(
         "method": f"{experiment.method.name}{target}, views {' + '.join(experiment.method.views)}, "
         f"{experiment.method.directions}",
         "backbone": f"{resolve_name(experiment.backbone, experiment.img_size)}, {parameters:.2f} M parameters, "
-        f"{experiment.img_size} px",
+        f"{experiment.img_size} px, {weights_of(experiment.backbone)}",
         "data": f"{experiment.dataset.name}, {', '.join(pictures)}",
         "optimiser": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
@@ -237,6 +237,13 @@ def introduce(
             style="yellow",
             soft_wrap=True,
         )
+
+
+def weights_of(backbone: BackboneConfig) -> str:
+    """Where training starts from."""
+    if backbone.checkpoint is not None:
+        return f"weights of {backbone.checkpoint}"
+    return "timm's pretrained weights" if backbone.pretrained else "random weights"
 
 
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
