@@ -1,6 +1,5 @@
 """The command line."""
 
-import argparse
 import logging
 import os
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sslzoo.arguments import ArgumentParser
 from sslzoo.errors import UserError, near_misses
 
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def pretrain(words: list[str]) -> int:
     """Train, watch and score an encoder."""
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own = ArgumentParser(add_help=False)
     own.add_argument("--print-config", action="store_true")
     own.add_argument("--resume", type=Path)
     asked, flags = own.parse_known_args(words)
@@ -60,26 +60,33 @@ def pretrain(words: list[str]) -> int:
 
 def list_parts(words: list[str]) -> int:
     """Show methods, targets, losses and data sets, a line each."""
+    from sslzoo.registry import load_plugin
     from sslzoo.report.parts import parts_table
 
-    _takes_nothing("list", words)
+    parser = ArgumentParser(prog="run.py list", description=list_parts.__doc__)
+    parser.add_argument("--plugin", nargs="+", default=[], metavar="FILE", help=PLUGIN)
+    for plugin in parser.parse_args(words).plugin:
+        load_plugin(plugin)
     Console().print(parts_table())
     return 0
 
 
 def describe(words: list[str]) -> int:
     """Show a part's settings, their defaults, and its paper."""
+    from sslzoo.registry import load_plugin
     from sslzoo.report.parts import describe_part
 
-    if len(words) != 1:
-        raise UserError("describe: takes one name, such as `describe ascl`; `list` shows them")
-    Console().print(describe_part(words[0]))
+    parser = ArgumentParser(prog="run.py describe", description=describe.__doc__)
+    parser.add_argument("name", help="a part's name, as `list` shows it")
+    parser.add_argument("--plugin", nargs="+", default=[], metavar="FILE", help=PLUGIN)
+    asked = parser.parse_args(words)
+    for plugin in asked.plugin:
+        load_plugin(plugin)
+    Console().print(describe_part(asked.name))
     return 0
 
 
-def _takes_nothing(command: str, words: list[str]) -> None:
-    if words:
-        raise UserError(f"{command}: takes no arguments, got {' '.join(words)}")
+PLUGIN = "Python files that register parts of your own"
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

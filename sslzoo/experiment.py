@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from sslzoo.arguments import ArgumentParser
 from sslzoo.backbones import BackboneConfig
 from sslzoo.config import (
     Config,
@@ -226,15 +227,12 @@ def resolve(
 
 
 def _split_names(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = ArgumentParser(add_help=False)
     parser.add_argument("--config", nargs="+", action="extend", default=[])
     parser.add_argument("--plugin", nargs="+", action="extend", default=[])
     for name in NAMED:
         parser.add_argument(f"--{name}")
-    try:
-        return parser.parse_known_args(list(arguments))
-    except argparse.ArgumentError as error:
-        raise UserError(str(error)) from None
+    return parser.parse_known_args(list(arguments))
 
 
 def _plugins_of(layers: Iterable[tuple[str, Layer]]) -> list[str]:

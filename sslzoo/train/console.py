@@ -18,7 +18,7 @@ class TrainingDisplay:
         self.console = console
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
         self.total = epochs * steps_per_epoch
-        self._start, self._began = start, time.monotonic()
+        self._start, self._began = start, 0.0
         self._knn = ""
         self._next_line = 0
         self._bar: Progress | None = None
@@ -33,6 +33,7 @@ class TrainingDisplay:
             self._task = self._bar.add_task("", total=self.total, completed=start, status="starting")
 
     def __enter__(self) -> "TrainingDisplay":
+        self._began = time.monotonic()
         if self._bar is not None:
             self._bar.start()
         return self

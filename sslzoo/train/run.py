@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DistributedDataParallelKwargs,
+    LoggerType,
     ProjectConfiguration,
     broadcast_object_list,
     set_seed,
@@ -123,18 +125,19 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
     Raises:
         UserError: the device cannot do what `precision` asks.
     """
+    for tracker in experiment.tracker:
+        if LoggerType(tracker) not in get_available_trackers():  # accelerate would leave it out in silence
+            raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
     try:
         accelerator = Accelerator(
             mixed_precision="no" if experiment.precision == "fp32" else experiment.precision,
             gradient_accumulation_steps=experiment.accumulate,
             log_with=list(experiment.tracker) or None,
-            project_config=ProjectConfiguration(),
+            project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
     except (ValueError, ImportError) as error:
-        raise UserError(
-            f"precision = {experiment.precision!r}, tracker = {list(experiment.tracker)}: {error}"
-        ) from error
+        raise UserError(f"--precision {experiment.precision}: {error}") from error
     batch, world = experiment.batch_size // experiment.accumulate, accelerator.num_processes
     if batch % world:
         raise UserError(f"--batch-size {experiment.batch_size}: does not divide among {world} processes")
@@ -249,6 +252,6 @@ def weights_of(backbone: BackboneConfig) -> str:
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
     """Trackers beside metrics.jsonl, writing below the run folder where they write files."""
     if experiment.tracker:
-        accelerator.project_configuration.set_directories(str(folder.path))
+        accelerator.project_configuration.logging_dir = str(folder.path)
         flat = {"method": experiment.method.name, "seed": experiment.seed, "run": folder.path.name}
         accelerator.init_trackers("sslzoo", config=flat)

@@ -88,6 +88,14 @@ def test_summary(finished: tuple[Path, str]) -> None:
     assert summary["processes"] == 1
 
 
+def test_a_tracker_writes_below_the_run_folder(tmp_path: Path) -> None:
+    run("--epochs", "1", "--tracker", "tensorboard", "--run-folder", tmp_path / "run", *TINY, *MOCO)
+    assert list((tmp_path / "run" / "sslzoo").glob("events.out.tfevents.*"))
+    said = run("--tracker", "mlflow", "--run-folder", tmp_path / "none", *TINY, *MOCO, code=2).stderr
+    assert "error: --tracker mlflow: not installed; `pip install mlflow`" in said
+    assert not (tmp_path / "none").exists()
+
+
 def test_timm_loads_the_exported_backbone(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     path = folder / "backbone.safetensors"
