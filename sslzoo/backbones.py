@@ -94,6 +94,9 @@ def resolve_name(config: BackboneConfig, img_size: int) -> str:
             f"--backbone {config.name}: timm {timm.__version__} has no such model"
             f"{near_misses(architecture, timm.list_models())}"
         )
+    tagged = timm.list_pretrained(f"{architecture}.*")
+    if tag and config.name not in tagged:
+        raise UserError(f"--backbone {config.name}: timm has no such weights{near_misses(config.name, tagged)}")
     weights = config.pretrained or bool(tag)
     stem = config.stem
     if stem == "auto":
@@ -109,7 +112,7 @@ def resolve_name(config: BackboneConfig, img_size: int) -> str:
     if weights:
         raise UserError(
             f"--backbone.stem {stem}: the pretrained weights of {config.name} are for the standard stem; "
-            "use --backbone.stem standard, or --backbone.pretrained False"
+            "use --backbone.stem standard, or --backbone.pretrained false"
         )
     return architecture + SMALL_STEMS[stem]
 

@@ -40,7 +40,7 @@ def pretrain(words: list[str]) -> int:
     own.add_argument("--resume", type=Path)
     asked, flags = own.parse_known_args(words)
 
-    from sslzoo.experiment import compose, compose_resumed
+    from sslzoo.compose import compose, compose_resumed
 
     experiment = compose(flags) if asked.resume is None else compose_resumed(asked.resume, flags)
     if asked.print_config:

@@ -16,7 +16,10 @@ Layer = dict[str, Any]
 
 
 def _yaml_mapping(words: list[str]) -> dict[str, Any]:
-    value = yaml.safe_load(words[0])
+    try:
+        value = yaml.safe_load(words[0])
+    except yaml.YAMLError:
+        value = None
     if not isinstance(value, dict):
         raise ValueError(f"{words[0]!r} is not a mapping such as '{{key: value}}'")
     return value

@@ -47,6 +47,7 @@ def test_size_of_the_last_feature_map(stem: str, side: int) -> None:
 
 
 REFUSED = {
+    "resnet50.a1_in1": ({}, 224, "resnet50.a1_in1: timm has no such weights; did you mean resnet50.a1_in1k"),
     "resnt18": ({}, 32, "timm .* has no such model; did you mean resnet18"),
     "test_vit": ({"stem": "small"}, 32, "--backbone.stem small: test_vit has no such stem, only the ResNet families"),
     "resnet18": ({"stem": "small", "pretrained": True}, 32, "weights of resnet18 are for the standard stem"),

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sslzoo.compose import compose, compose_resumed
 from sslzoo.config import config_names, merge
 from sslzoo.errors import UserError
-from sslzoo.experiment import compose, compose_resumed
 
 
 def test_names_choose_parts_and_flags_set_them() -> None:
@@ -121,6 +121,8 @@ MISTAKES = {
     "--method.split-bn 8 --batch-size 100": "method.split_bn = 8: must divide the batch of 100 pictures",
     "--method.split-bn 8 --batch-size 8": "method.split_bn = 8: leaves 1 picture to each group of batch norm",
     "--batch-size 256 --accumulate 3": "batch_size = 256: must be a multiple of accumulate, which is 3",
+    "--compile perhaps": "--compile: 'perhaps' is neither true nor false",
+    "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimiser; did you mean",
     "--method byol --loss cross-entropy": "--loss cross-entropy: byol takes cosine",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
@@ -188,6 +190,11 @@ def test_a_plugins_settings_are_flags(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(config.as_yaml())
     assert compose(["--config", str(file)]).target.power == 3
+
+
+@pytest.mark.parametrize(("words", "value"), [("", True), ("true", True), ("True", True), ("false", False)])
+def test_switches_take_a_word_or_none(words: str, value: bool) -> None:
+    assert compose(["--compile", *words.split(), "--seed", "3"]).compile is value
 
 
 def test_help_shows_the_chosen_methods_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ class DatasetConfig(Config):
     labelled: str | None = None
     """Labelled split that kNN and probes learn from, where it is not the training split."""
     test: str | None = "test"
-    """Split that kNN and probes are measured on; none where there is no such split."""
+    """Split that kNN and probes are measured on; None where there is no such split."""
     image: str | None = None
     """Column of the pictures; found when there is only one."""
     label: str | None = None

@@ -47,7 +47,7 @@ class Source(ABC):
         config = self.config
         asked = {config.train: "train", config.labelled: "labelled", config.test: "test"}
         setting = asked.get(split, "train")
-        hint = " (none, if there is nothing to measure on)" if setting == "test" else ""
+        hint = " (`--dataset.test None`, if there is nothing to measure on)" if setting == "test" else ""
         where = config.path or config.source
         return UserError(f"--dataset.{setting} {split}: no such split; {where} has {', '.join(splits) or 'none'}{hint}")
 

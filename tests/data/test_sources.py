@@ -259,7 +259,7 @@ def test_a_plugin_source_needs_load_only(draw):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"test": "tets"}, r"--dataset\.test tets: no such split; .* has train, test \(none, if"),
+        ({"test": "tets"}, r"--dataset\.test tets: no such split; .* has train, test \(`--dataset.test None`, if"),
         (
             {"train": "train+unlabeled"},
             r"--dataset\.train train\+unlabeled: no such split; .* has train, test$",

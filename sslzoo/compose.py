@@ -1,0 +1,226 @@
+"""How YAML layers, names and flags become the one checked config of a run."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import create_model
+
+from sslzoo.arguments import ArgumentParser
+from sslzoo.config import (
+    Config,
+    Layer,
+    PartConfig,
+    SettingError,
+    configs_folder,
+    find_layer,
+    merge,
+    read_layer,
+)
+from sslzoo.data.sources import DATASETS
+from sslzoo.data.views import ViewRecipe
+from sslzoo.errors import UserError, near_misses
+from sslzoo.experiment import Experiment
+from sslzoo.flags import NAMED, parse_flags
+from sslzoo.losses import LOSSES
+from sslzoo.method import METHODS, Method, PairMethod
+from sslzoo.registry import load_plugin
+from sslzoo.targets import TARGETS
+
+DEFAULT_METHOD, DEFAULT_DATASET = "ascl", "digits"
+
+MAY_CHANGE = {"threads", "save_minutes", "log_every", "run_folder", "output"}
+"""Settings that a resumed run may have otherwise than before: they change no result."""
+
+
+def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
+    """The config that command-line arguments ask for: layers of YAML, then names, then flags.
+
+    Raises:
+        UserError: an unknown name or setting, or a value that it cannot have.
+        SystemExit: after `--help`.
+    """
+    named, flags = _split_names(arguments)
+    layers = [(name, read_layer(find_layer(name))) for name in named.config]
+    given = {name: getattr(named, name) for name in NAMED if getattr(named, name) is not None}
+    plugins = [*_plugins_of(layers), *named.plugin]
+    for plugin in plugins:
+        load_plugin(plugin)
+    model, default = resolve(layers, given, plugins)
+    return parse_flags(model, default, flags, prog)
+
+
+def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
+    """The config of an earlier run, to go on with.
+
+    Raises:
+        UserError: there is no run, or the arguments ask for other settings than it had.
+    """
+    config = run / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"--resume {run}: no run is there (it has no config.yaml)")
+    before = compose(["--config", str(config)], prog=prog).model_dump()
+    now = compose(["--config", str(config), *arguments], prog=prog)
+    for setting, value in now.model_dump(exclude=MAY_CHANGE).items():
+        if value != before[setting]:
+            raise UserError(
+                f"--resume {run}: a resumed run keeps its settings, and {setting} was {before[setting]}, is {value}; "
+                f"--config {config} starts a new run from them"
+            )
+    return now
+
+
+def resolve(
+    layers: Sequence[tuple[str, Layer]], given: dict[str, str], plugins: Sequence[str] = ()
+) -> tuple[type[Experiment], Experiment]:
+    """The typed config of the chosen parts, with the values of the layers.
+
+    Args:
+        layers: (where it is from, content), later ones win.
+        given: names of parts that were chosen outside of the layers; they win over the layers.
+        plugins: files that were loaded, for the record.
+    """
+    layers = [(source, _spell_out(layer)) for source, layer in layers]
+    written: Layer = {}
+    for _, layer in layers:
+        written = merge(written, layer)
+    names = {part: written.get(part, {}).get("name") for part in NAMED} | given
+    dataset = names["dataset"] or DEFAULT_DATASET
+    layers = [("configs/default.yaml", _shipped("default")), *_dataset_layer(dataset), *layers]
+
+    method = METHODS.get(names["method"] or DEFAULT_METHOD)
+    if "method" in given and written.get("method", {}).get("name", method.name) != method.name:
+        # another method than the layers': their target and loss were that method's
+        layers = [(source, {k: v for k, v in layer.items() if k not in ("target", "loss")}) for source, layer in layers]
+        names |= {part: given.get(part) for part in ("target", "loss")}
+    chosen = {part: {"name": name} for part, name in names.items() if name is not None}
+    chosen["method"], chosen["dataset"] = {"name": method.name}, {"name": dataset}
+    chosen |= _target_and_loss(method, names)
+
+    content: Layer = {}
+    for _, layer in layers:
+        content = merge(content, _for_method(layer, method))
+    content = merge(content, chosen)
+    if plugins:
+        content["plugin"] = list(plugins)
+    model = _experiment_of(method, content)
+    _check_rows(layers)
+    try:
+        return model, model(**content)
+    except SettingError as error:
+        raise UserError(f"{_source_of(error, layers)}{error}") from None
+
+
+def _split_names(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("--config", nargs="+", action="extend", default=[])
+    parser.add_argument("--plugin", nargs="+", action="extend", default=[])
+    for name in NAMED:
+        parser.add_argument(f"--{name}")
+    return parser.parse_known_args(list(arguments))
+
+
+def _plugins_of(layers: Iterable[tuple[str, Layer]]) -> list[str]:
+    plugins = [layer.get("plugin", []) for _, layer in layers]
+    return [name for entry in plugins for name in ([entry] if isinstance(entry, str) else entry)]
+
+
+def _spell_out(layer: Layer) -> Layer:
+    """`method: byol` means `method: {name: byol}`."""
+    return {key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in layer.items()}
+
+
+def _shipped(name: str) -> Layer:
+    return _spell_out(read_layer(configs_folder() / f"{name}.yaml"))
+
+
+def _dataset_layer(name: str) -> list[tuple[str, Layer]]:
+    """The layer that stands behind `--dataset NAME`: a shipped file, or a source that a plug-in registered."""
+    if (configs_folder() / "dataset" / f"{name}.yaml").is_file():
+        return [(f"configs/dataset/{name}.yaml", _shipped(f"dataset/{name}"))]
+    if name in DATASETS.names():
+        return [(f"dataset {name}", {"dataset": {"name": name, "source": name}})]
+    known = [path.stem for path in (configs_folder() / "dataset").glob("*.yaml")]
+    raise UserError(
+        f"--dataset {name}: no such data set{near_misses(name, [*known, *DATASETS.names()])} "
+        "(--dataset folder --dataset.path PATH takes a folder of pictures)"
+    )
+
+
+def _for_method(layer: Layer, method: type[Method]) -> Layer:
+    """The layer with its `by_method` rows of this method, and of those it is a preset of, merged in."""
+    rows = layer.get("by_method", {})
+    merged = {key: value for key, value in layer.items() if key != "by_method"}
+    for parent in reversed(method.__mro__):
+        if parent.__dict__.get("name") in rows:
+            merged = merge(merged, _spell_out(rows[parent.__dict__["name"]]))
+    return merged
+
+
+def _check_rows(layers: Sequence[tuple[str, Layer]]) -> None:
+    """Every `by_method` row must be right, also those that this run does not use."""
+    for source, layer in layers:
+        for name, row in layer.get("by_method", {}).items():
+            if name not in METHODS.names():
+                raise UserError(f"{source}: by_method.{name}: no such method{near_misses(name, METHODS.names())}")
+            method = METHODS.get(name)
+            content = merge(_for_method(_shipped("default"), method), _spell_out(row))
+            names = {part: content.get(part, {}).get("name") for part in NAMED}
+            parts = {"method": {"name": name}, "dataset": {"name": names["dataset"] or DEFAULT_DATASET}}
+            content = merge(content, parts | _target_and_loss(method, names))
+            model = _experiment_of(method, content)
+            try:
+                model(**content)
+            except SettingError as error:
+                if error.path:  # otherwise it is about settings that other layers have a say in
+                    raise UserError(f"{source}: by_method.{name}.{error}") from None
+
+
+def _target_and_loss(method: type[Method], names: dict[str, str | None]) -> Layer:
+    """Names of target and loss: those asked for, or the method's own."""
+    target, loss = names.get("target"), names.get("loss")
+    if not issubclass(method, PairMethod):
+        for part, name in (("target", target), ("loss", loss)):
+            if name is not None:
+                raise UserError(f"--{part} {name}: {method.name} has no pairs to match, so it takes no {part}")
+        return {"target": None, "loss": None}
+    target, loss = target or method.default_target, loss or method.losses[0]
+    assert target is not None
+    TARGETS.get(target)
+    if LOSSES.get(loss).name not in method.losses:
+        raise UserError(f"--loss {loss}: {method.name} takes {' or '.join(method.losses)}")
+    return {"target": {"name": target}, "loss": {"name": loss}}
+
+
+def _experiment_of(method: type[Method], content: Layer) -> type[Experiment]:
+    """`Experiment` with the settings of the parts that `content` names."""
+    fields: dict[str, Any] = {"method": (_named(method), ...)}
+    for part, registry in (("target", TARGETS), ("loss", LOSSES)):
+        entry = content.get(part)
+        fields[part] = (type(None), None) if entry is None else (_named(registry.get(entry["name"])), ...)
+    views = content.get("views", {})
+    if not isinstance(views, dict):
+        raise UserError(f"views = {views!r}: takes a mapping of view recipes by name")
+    recipes: dict[str, Any] = dict.fromkeys(views, (ViewRecipe, ...))
+    fields["views"] = (create_model("Views", __base__=Config, **recipes), ...)
+    return create_model("Experiment", __base__=Experiment, __doc__=Experiment.__doc__, **fields)
+
+
+def _named(part: Any) -> type[PartConfig]:
+    """The part's settings with its name filled in."""
+    config: type[PartConfig] = part.Config
+    name: Any = (Annotated[Literal[part.name], tyro.conf.Suppress], part.name)
+    return create_model(part.__name__, __base__=config, __doc__=part.__doc__, name=name)
+
+
+def _source_of(error: SettingError, layers: Sequence[tuple[str, Layer]]) -> str:
+    """The uppermost layer that has the setting that the error is about, as the beginning of a message."""
+    for source, layer in reversed(layers):
+        here: Any = layer
+        for part in error.path:
+            here = here.get(part) if isinstance(here, dict) else None
+        if error.path and here is not None:
+            return f"{source}: "
+    return ""
