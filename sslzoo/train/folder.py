@@ -82,8 +82,8 @@ class RunFolder:
                 return
 
     def forget_after(self, step: int) -> None:
-        """Drop the metrics of steps that a resumed run will do again."""
-        kept = [record for record in self.records() if record["step"] <= step]
+        """Drop the metrics that a run resumed at this step will find again: of later steps, and this step's kNN."""
+        kept = [r for r in self.records() if r["step"] < step or (r["step"] == step and "knn" not in r)]
         aside = self.metrics.with_suffix(".tmp")
         aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         aside.replace(self.metrics)

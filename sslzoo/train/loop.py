@@ -1,5 +1,6 @@
 """The training loop."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from sslzoo.method import Method, MethodOutput
 from sslzoo.train import checkpoint
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.monitor import IntervalMeans, health, is_finite
+from sslzoo.train.monitor import IntervalMeans, health
 from sslzoo.train.stop import Interrupted, StopRequest
 
 
@@ -45,18 +46,18 @@ class Training:
     means: IntervalMeans = field(default_factory=IntervalMeans)
     warned: bool = False
 
-    def run(self) -> None:
+    def run(self, stop: StopRequest) -> None:
         """Train.
 
         Raises:
             Interrupted: a signal asked to stop; a checkpoint is saved.
             UserError: the loss is no longer finite.
         """
-        if self.step == 0:
-            self.watch_knn(epoch=0)
         per_epoch = self.display.steps_per_epoch
-        with StopRequest(self.experiment.save_minutes, self.accelerator.device) as stop, self.display:
+        with self.display:
             self.model.train()
+            if self.step % per_epoch == 0:
+                self.watch_knn(self.step // per_epoch, stop)
             for epoch in range(self.step // per_epoch, self.experiment.epochs):
                 batches = self.batches(epoch, skip=self.step - epoch * per_epoch)
                 while self.step < (epoch + 1) * per_epoch:
@@ -64,7 +65,7 @@ class Training:
                     if self.step % self.experiment.log_every == 0 or self.step == self.display.total:
                         self.log(output)
                     self.save_or_stop(stop)
-                self.watch_knn(epoch + 1)
+                self.watch_knn(epoch + 1, stop)
             self.save()
 
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
@@ -123,14 +124,9 @@ class Training:
 
     def log(self, output: MethodOutput) -> None:
         """Metrics of the steps since the last time, to file, tracker and display."""
-        values = self.means.read(self.accelerator) | {"lr": self.optimizer.param_groups[0]["lr"]}
-        if not is_finite(values):
-            raise UserError(
-                f"the loss is {values['loss']} at step {self.step}: lower optimizer.lr "
-                f"(now {self.experiment.optimizer.lr:g}), or use bf16 or fp32 if precision is fp16; "
-                f"--resume {self.folder.path} goes on from the last checkpoint"
-            )
-        values |= health(output.embeddings)
+        values = self.means.read(self.accelerator)
+        self.require_finite(values)
+        values |= {"lr": self.optimizer.param_groups[0]["lr"]} | health(output.embeddings)
         self.record(values)
         self.display.step(self.step, values)
         warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape[1])
@@ -139,13 +135,18 @@ class Training:
             self.display.console.print(f"warning: step {self.step}: {warning}", style="yellow", soft_wrap=True)
         self.warned = settled and warning is not None
 
-    def watch_knn(self, epoch: int) -> None:
-        """Score the backbone, every `knn_every` epochs and at the end."""
+    def watch_knn(self, epoch: int, stop: StopRequest) -> None:
+        """Score the backbone, every `knn_every` epochs and at the end; a checkpoint comes first, as it may take long.
+
+        A run that is stopped meanwhile, or resumes from that checkpoint, does it again.
+        """
         every = self.experiment.knn_every
         if self.watch is None or not every or (epoch % every and epoch != self.experiment.epochs):
             return
+        self.save()
         self.means.pause_clock()
-        accuracy = self.watch()
+        with stop.at_once(self.stopped()):
+            accuracy = self.watch()
         self.means.resume_clock()
         self.display.knn(epoch, accuracy)
         self.record({"knn": accuracy})
@@ -156,8 +157,22 @@ class Training:
             self.folder.log({"step": self.step, "epoch": self.step / self.display.steps_per_epoch, **values})
         self.accelerator.log(values, step=self.step)
 
+    def require_finite(self, means: dict[str, float]) -> None:
+        """Stop a run when one of these is not finite, before it is saved.
+
+        Raises:
+            UserError: one is not.
+        """
+        if not all(math.isfinite(value) for value in means.values()):
+            raise UserError(
+                f"the loss is {means['loss']} at step {self.step}: lower optimizer.lr "
+                f"(now {self.experiment.optimizer.lr:g}), or use bf16 or fp32 if precision is fp16; "
+                f"--resume {self.folder.path} goes on from the last checkpoint"
+            )
+
     def save(self) -> None:
         """A checkpoint of this step."""
+        self.require_finite(self.means.values(self.accelerator))
         checkpoint.save(self.accelerator, self.folder.checkpoints, self.step)
 
     def save_or_stop(self, stop: StopRequest) -> None:
@@ -166,8 +181,8 @@ class Training:
         if due:
             self.save()
         if signal:
-            raise Interrupted(
-                f"stopped at step {self.step} of {self.display.total}, saved; "
-                f"--resume {self.folder.path} goes on from there",
-                code=128 + signal,
-            )
+            raise Interrupted(self.stopped(), code=128 + signal)
+
+    def stopped(self) -> str:
+        """What to say of a run that stops here."""
+        return f"stopped at step {self.step} of {self.display.total}, saved; --resume {self.folder.path} goes on"

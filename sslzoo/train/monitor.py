@@ -1,6 +1,5 @@
 """Numbers gathered while training: means over an interval, and the health of the embedding."""
 
-import math
 import time
 
 import torch
@@ -40,15 +39,20 @@ class IntervalMeans:
         self._batches += 1
         self._pictures += pictures
 
+    def values(self, accelerator: Accelerator) -> dict[str, float]:
+        """The means over steps and processes; empty before the first step of the interval."""
+        if not self._sums:
+            return {}
+        means = torch.stack(list(self._sums.values())) / self._batches
+        return dict(zip(self._sums, accelerator.reduce(means, reduction="mean").tolist(), strict=True))
+
     def read(self, accelerator: Accelerator) -> dict[str, float]:
-        """The means over steps and processes, and images a second; counting begins anew."""
-        names = list(self._sums)
-        means = torch.stack([self._sums[name] for name in names]) / self._batches
-        values = accelerator.reduce(means, reduction="mean").tolist()
+        """The means, and images a second; counting begins anew."""
+        values = self.values(accelerator)
         self.pause_clock()
         speed = self._pictures / max(self._seconds, 1e-9)
         self._clear()
-        return dict(zip(names, values, strict=True)) | {"images_per_second": speed}
+        return values | {"images_per_second": speed}
 
 
 def health(embeddings: Tensor) -> dict[str, float]:
@@ -58,8 +62,3 @@ def health(embeddings: Tensor) -> dict[str, float]:
         "embedding_std": float(embedding_std(embeddings)),
         "effective_rank": float(effective_rank(embeddings)),
     }
-
-
-def is_finite(values: dict[str, float]) -> bool:
-    """Whether training can go on."""
-    return all(math.isfinite(value) for value in values.values())

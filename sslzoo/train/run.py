@@ -34,6 +34,7 @@ from sslzoo.train.folder import RunFolder, environment
 from sslzoo.train.loop import Training
 from sslzoo.train.optim import create_optimizer, create_schedule
 from sslzoo.train.scoring import Judge
+from sslzoo.train.stop import StopRequest
 
 
 def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, Any] | None:
@@ -83,26 +84,24 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
         step=step,
     )
     began = time.monotonic()
-    training.run()
-    seconds = time.monotonic() - began
-    digests = state_digests(method)
-    if len(set(digests)) > 1:
-        raise RuntimeError(f"the processes no longer have the same weights and bank: {', '.join(digests)}")
-    facts = {
-        "method": experiment.method.name,
-        "target": experiment.target.name if experiment.target else None,
-        "loss": experiment.loss.name if experiment.loss else None,
-        "directions": experiment.method.directions,
-        "steps": training.step,
-        "processes": accelerator.num_processes,
-        "state_digests": digests,
-        "device": environment()["device"],
-        "train_seconds": round(seconds, 1),
-        "resumed_at_step": step,
-    }
-    summary = finish(
-        experiment, data, judge, method.student.backbone, create_seeded_backbone(experiment), folder, console, facts
-    )
+    with StopRequest(experiment.save_minutes, accelerator.device) as stop:
+        training.run(stop)
+        seconds = time.monotonic() - began
+        with stop.at_once(f"stopped while scoring, the training is saved; --resume {folder.path} scores again"):
+            facts = {
+                "method": experiment.method.name,
+                "target": experiment.target.name if experiment.target else None,
+                "loss": experiment.loss.name if experiment.loss else None,
+                "directions": experiment.method.directions,
+                "steps": training.step,
+                "processes": accelerator.num_processes,
+                "state_digests": equal_digests(method),
+                "device": environment()["device"],
+                "train_seconds": round(seconds, 1),
+                "resumed_at_step": step,
+            }
+            backbone, untrained = method.student.backbone, create_seeded_backbone(experiment)
+            summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
     accelerator.end_training()
     return summary
 
@@ -128,6 +127,12 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
     for tracker in experiment.tracker:
         if LoggerType(tracker) not in get_available_trackers():  # accelerate would leave it out in silence
             raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # what `accelerate launch` was told
+    if asked not in ("no", experiment.precision):
+        raise UserError(
+            f"--precision {experiment.precision}: `accelerate launch` is set to {asked}; give both the same, as in "
+            f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
+        )
     try:
         accelerator = Accelerator(
             mixed_precision="no" if experiment.precision == "fp32" else experiment.precision,
@@ -138,6 +143,11 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         )
     except (ValueError, ImportError) as error:
         raise UserError(f"--precision {experiment.precision}: {error}") from error
+    if accelerator.distributed_type.startswith(("FSDP", "DEEPSPEED", "MEGATRON")):
+        raise UserError(
+            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo trains with whole copies of the "
+            "encoders on each process, `accelerate launch --multi_gpu`"
+        )
     batch, world = experiment.batch_size // experiment.accumulate, accelerator.num_processes
     if batch % world:
         raise UserError(f"--batch-size {experiment.batch_size}: does not divide among {world} processes")
@@ -180,6 +190,18 @@ def create_method(experiment: Experiment) -> Method:
     target = TARGETS.get(experiment.target.name)(experiment.target)
     loss = LOSSES.get(experiment.loss.name)(experiment.loss)
     return method(experiment.method, backbone, target, loss, seed=experiment.seed)
+
+
+def equal_digests(method: Method) -> list[str]:
+    """The fingerprints of weights, teacher and bank on all processes.
+
+    Raises:
+        RuntimeError: they differ, which a right method does not let happen.
+    """
+    digests = state_digests(method)
+    if len(set(digests)) > 1:
+        raise RuntimeError(f"the processes no longer have the same weights and bank: {', '.join(digests)}")
+    return digests
 
 
 def open_folder(experiment: Experiment, resume: Path | None, accelerator: Accelerator) -> RunFolder:

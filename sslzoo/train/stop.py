@@ -2,7 +2,10 @@
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -13,8 +16,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ASK_EVERY = 10
 
 
-class Interrupted(Exception):
-    """The run was asked to stop and has saved; `code` is the exit status, 128 + the signal's number."""
+class Interrupted(BaseException):
+    """The run was asked to stop and has saved; `code` is the exit status, 128 + the signal's number.
+
+    No `Exception`, as KeyboardInterrupt is none: what guards against faulty files must not take it for a fault.
+    """
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -29,12 +35,13 @@ class StopRequest:
 
     def __init__(self, save_minutes: float, device: torch.device) -> None:
         self._signal = 0
+        self._message: str | None = None
         self._previous: dict[int, object] = {}
         self._seconds = save_minutes * 60
         self._saved = time.monotonic()
         self._device = device
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> Self:
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._note)
         return self
@@ -45,10 +52,29 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @contextmanager
+    def at_once(self, message: str) -> Iterator[None]:
+        """A stretch of work, after a checkpoint, that the first signal ends as well.
+
+        Raises:
+            Interrupted: with this message, when there is a signal or has been one.
+        """
+        self._message = message
+        try:
+            self._leave()
+            yield
+        finally:
+            self._message = None
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
         for other in SIGNALS:
             signal.signal(other, signal.SIG_DFL)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._signal and self._message is not None:
+            raise Interrupted(self._message, code=128 + self._signal)
 
     def ask(self, step: int) -> tuple[bool, int]:
         """(whether to save a checkpoint now, the signal to stop for or 0), the same on every process."""

@@ -32,10 +32,10 @@ ENVIRONMENT = os.environ | {
 Result = subprocess.CompletedProcess[str]
 
 
-def run(*arguments: str | Path, launcher: tuple[str, ...] = (), code: int = 0) -> Result:
+def run(*arguments: str | Path, launcher: tuple[str, ...] = (), code: int = 0, **environment: str) -> Result:
     """`python run.py ...`, through another launcher if need be; its exit status is checked."""
-    words = [sys.executable, *launcher, "run.py", *map(str, arguments)]
-    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    words, variables = [sys.executable, *launcher, "run.py", *map(str, arguments)], ENVIRONMENT | environment
+    done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -49,6 +49,11 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 def last_state(folder: Path) -> dict[str, torch.Tensor]:
     """Weights, bank and teacher of the newest checkpoint."""
     return load_file(max((folder / "checkpoints").iterdir()) / "model.safetensors")
+
+
+def last_step(folder: Path) -> int:
+    """The step of the newest checkpoint."""
+    return max(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +131,38 @@ def test_an_interrupted_run_resumes_exactly(finished: tuple[Path, str], tmp_path
     assert process.returncode == 128 + number
     assert "saved; --resume" in said
     assert "Traceback" not in said
-    stopped_at = int(next((folder / "checkpoints").iterdir()).name.removeprefix("step-"))
-    assert 3 <= stopped_at < 24
+    assert 3 <= last_step(folder) < 24
     run("--resume", folder)
     assert metrics(folder) == metrics(finished[0])
     whole, resumed = last_state(finished[0]), last_state(folder)
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_a_run_stopped_while_it_is_scored_scores_again(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    words = [sys.executable, "run.py", "--method", "ascl", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
+    process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    wait_for((folder / "backbone.safetensors").is_file)  # the first thing that is done after training
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.strip().endswith(f"stopped while scoring, the training is saved; --resume {folder} scores again")
+    assert not (folder / "summary.json").exists()
+    run("--resume", folder)
+    assert metrics(folder) == metrics(finished[0])
+    results = [json.loads((f / "summary.json").read_text())["test"] for f in (folder, finished[0])]
+    assert results[0] == results[1]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
+    settings = ["--optimizer", "sgd", "--optimizer.lr", "1e30", "--log-every", "100", "--save-minutes", "0"]
+    said = run("--method", "moco", "--epochs", "2", "--run-folder", tmp_path / "run", *TINY, *settings, code=2).stderr
+    assert "error: the loss is nan at step" in said
+    assert "lower optimizer.lr (now 1e+30)" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "run" / "checkpoints").is_dir()
+    assert all(value.isfinite().all() for value in last_state(tmp_path / "run").values())
 
 
 def test_accumulation_sees_every_picture_once_and_steps_less(tmp_path: Path) -> None:
@@ -211,6 +241,12 @@ MISTAKES = {
     "describe asl": "error: describe asl: no part has that name; did you mean ascl?",
     "pretran": "error: pretran: no such command; did you mean pretrain?",
 }
+
+
+def test_a_precision_that_contradicts_the_launchers_is_refused(tmp_path: Path) -> None:
+    said = run("--output", tmp_path, code=2, ACCELERATE_MIXED_PRECISION="bf16").stderr
+    assert "error: --precision fp32: `accelerate launch` is set to bf16; give both the same" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", MISTAKES)
