@@ -86,9 +86,10 @@ class MoCo(PairMethod):
         return MethodOutput(loss, logs, query.detach(), key)
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The keys enter the bank."""
+        """The keys enter the bank, view by view, so that their order is the same on one process and on many."""
         assert output.keys is not None
-        self.bank.push(output.keys)
+        for keys in output.keys.chunk(2 if self.config.symmetric else 1):
+            self.bank.push(keys)
         self.step += 1
 
     def after_step(self, progress: float) -> None:

@@ -45,11 +45,9 @@ class TrainingDisplay:
             self._bar.stop()
 
     def knn(self, epoch: int, accuracy: float) -> None:
-        """A kNN score has come in; it stays in view."""
+        """A kNN score has come in; it gets a line of its own and stays in the bar."""
         self._knn = f"  kNN {100 * accuracy:.1f} % (epoch {epoch})"
-        if self._bar is not None:
-            self.console.print(f"epoch {epoch:>4}  kNN {100 * accuracy:.1f} %")
-        self._next_line = 0
+        self.console.print(f"epoch {epoch}/{self.epochs}  kNN {100 * accuracy:.1f} %", highlight=False)
 
     def step(self, step: int, values: dict[str, float]) -> None:
         """`step` optimiser steps are done; `values` holds loss, lr, images_per_second and the method's logs."""
@@ -59,10 +57,10 @@ class TrainingDisplay:
         status = (
             f"epoch {min(self.epochs, step // self.steps_per_epoch + 1)}/{self.epochs}  step {step}/{self.total}"
             f"  loss {values['loss']:.4f}  lr {values['lr']:.2g}  {values['images_per_second']:,.0f} images/s"
-            f"  ETA {eta}{self._knn}"
+            f"  ETA {eta}"
         )
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, status=status)
+            self._bar.update(self._task, completed=step, status=status + self._knn)
         elif step >= self._next_line or step == self.total:
             self.console.print(status + more, soft_wrap=True, highlight=False)
             self._next_line = step + self.total // LINES

@@ -1,0 +1,126 @@
+"""Two gloo processes with half the batch each do what one process does with the whole batch."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from torch import Tensor, nn
+
+from sslzoo.distributed import average_norm_statistics, encode_shuffled, gather, local_part, rank, state_digests
+from sslzoo.losses import LOSSES
+from sslzoo.method import METHODS, Method
+from sslzoo.targets import TARGETS
+
+WORLD, BATCH, STEPS = 2, 16, 3
+CASES = [
+    ("moco", "one-hot", {"queue_size": 40, "split_bn": 4}),
+    ("moco", "adaptive-hard", {"queue_size": 40, "split_bn": 4, "symmetric": True}),
+    ("ascl", "adaptive-soft", {"queue_size": 40, "split_bn": 2}),
+    ("byol", "one-hot", {"split_bn": 4}),
+    ("byol", "hard", {"split_bn": 4}),
+    ("byol", "adaptive-soft", {"split_bn": 2, "symmetric": False}),
+]
+Outcome = tuple[list[float], dict[str, Tensor], dict[str, Tensor]]
+"""Loss of each step, gradients of the last one, and the state after it."""
+
+
+class Backbone(nn.Sequential):
+    """Convolution and batch norm."""
+
+    num_features = 8
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+
+
+def make(name: str, target: str, settings: dict[str, object]) -> Method:
+    """A small method, with batch norm only where it works in groups that do not depend on the processes."""
+    torch.manual_seed(0)
+    part, chosen = METHODS.get(name), TARGETS.get(target)
+    loss = LOSSES.get(part.losses[0])
+    head = {"hidden": 16, "out": 8, "norm": "none"}
+    heads = {"projector": head} | ({"predictor": head} if name == "byol" else {})
+    config = part.Config(**heads, **settings)
+    return part(config, Backbone(), chosen(chosen.Config()), loss(loss.Config()), seed=0)
+
+
+def train(name: str, target: str, settings: dict[str, object]) -> Outcome:
+    """A few steps of plain SGD on this process's share of every batch, gradients averaged as DDP does."""
+    method = make(name, target, settings)
+    losses = []
+    for step in range(STEPS):
+        generator = torch.Generator().manual_seed(step)
+        views = [local_part(torch.randn(BATCH, 3, 6, 6, generator=generator)) for _ in range(2)]
+        output = method(views, local_part(torch.arange(BATCH)))
+        method.zero_grad()
+        output.loss.backward()
+        method.after_batch(output)
+        trained = {key: value for key, value in method.named_parameters() if value.requires_grad}
+        gradients = {key: gather(value.grad[None]).mean(0) for key, value in trained.items()}
+        with torch.no_grad():
+            for key, value in trained.items():
+                value -= 0.1 * gradients[key]
+        average_norm_statistics(method)
+        method.after_step((step + 1) / STEPS)
+        losses.append(gather(output.loss[None]).mean().item())
+    return losses, gradients, method.state_dict()
+
+
+def process(number: int, folder: str) -> None:
+    """What each of the two processes runs; the results go to a file."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=WORLD)
+    assert dist.get_world_size() == WORLD
+    mine = torch.arange(6.0).view(3, 2) + 100 * rank()
+    answers = {
+        "gathered": gather(mine),
+        "own": local_part(gather(mine)),
+        "shuffled": gather(encode_shuffled(lambda x: 2 * x, mine, 0, 1)),
+        "outcomes": [train(*case) for case in CASES],
+        "digests": state_digests(make(*CASES[0])),
+        "drifted": state_digests(nn.Linear(number + 1, 1)),
+    }
+    torch.save(answers, Path(folder) / f"{number}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    folder = tmp_path_factory.mktemp("two")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.multiprocessing.spawn(process, (str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{number}.pt") for number in range(WORLD)]
+
+
+def test_gather_has_all_rows_in_rank_order(answers: list[dict[str, Tensor]]) -> None:
+    everything = torch.cat([torch.arange(6.0).view(3, 2) + 100 * number for number in range(WORLD)])
+    for number, answer in enumerate(answers):
+        assert torch.equal(answer["gathered"], everything)
+        assert torch.equal(answer["own"], everything[3 * number : 3 * number + 3])
+        assert torch.equal(answer["shuffled"], 2 * everything)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(case[:2]) for case in CASES])
+def test_a_method_trains_as_in_one_process(answers: list[dict[str, list[Outcome]]], case: int) -> None:
+    losses, gradients, state = train(*CASES[case])
+    for answer in answers:
+        their_losses, their_gradients, their_state = answer["outcomes"][case]
+        assert their_losses == pytest.approx(losses, abs=1e-5)
+        for ours, theirs in ((gradients, their_gradients), (state, their_state)):
+            assert ours.keys() == theirs.keys()
+            for key in ours:
+                torch.testing.assert_close(theirs[key], ours[key], atol=1e-5, rtol=1e-4, msg=key)
+    states = [answer["outcomes"][case][2] for answer in answers]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in state)
+
+
+def test_digests_tell_equal_states_from_drifted_ones(answers: list[dict[str, list[str]]]) -> None:
+    for answer in answers:
+        assert len(answer["digests"]) == len(answer["drifted"]) == WORLD
+        assert len(set(answer["digests"])) == 1
+        assert len(set(answer["drifted"])) == 2
