@@ -55,7 +55,7 @@ def finish(
         "backbone": resolve_name(experiment.backbone, experiment.img_size),
         "epochs": experiment.epochs,
         "seed": experiment.seed,
-        "protocol": protocol(experiment, data, results["trained"]) if results else "no labels, not scored",
+        "protocol": protocol(experiment, data, results.get("trained")),
         "test": {name: scores.as_dict() for name, scores in results.items()},
     }
     if not judge.accelerator.is_main_process:
@@ -69,10 +69,10 @@ def finish(
         plots.tsne(
             features.numpy(), labels.numpy(), data.classes, folder.path / "tsne", title=title, seed=experiment.seed
         )
+    console.print()
     if results:
-        console.print()
         console.print(summary_table(results, "Test accuracy"))
-        console.print(f"({summary['protocol']})", highlight=False, soft_wrap=True)
+    console.print(f"({summary['protocol']})", highlight=False, soft_wrap=True)
     console.print(f"summary and pictures: {folder.path}", highlight=False, soft_wrap=True)
     return summary
 
@@ -89,8 +89,10 @@ def export(experiment: Experiment, backbone: nn.Module, folder: RunFolder, conso
     console.print(f"\nthe trained backbone: {line}", highlight=False, soft_wrap=True)
 
 
-def protocol(experiment: Experiment, data: Data, scores: Scores) -> str:
-    """How the numbers came about, in a sentence."""
+def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
+    """How the numbers came about, in a sentence, or why there are none."""
+    if scores is None:
+        return "not scored: there are no labelled test pictures"
     config = experiment.evaluation
     assert data.labelled is not None
     assert data.test is not None

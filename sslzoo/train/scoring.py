@@ -47,7 +47,7 @@ class Judge:
     def watch(self, backbone: nn.Module) -> float:
         """kNN accuracy on the held-out part of the labelled train pictures; called by all processes."""
         assert self.watched is not None
-        features, labels = self.features(backbone, self.watched)
+        features, labels = (part.to(self.accelerator.device) for part in self.features(backbone, self.watched))
         fit, choice = split_holdout(labels, self.experiment.evaluation.holdout, self.experiment.evaluation.seed)
         return watch_knn(features[fit], labels[fit], features[choice], labels[choice], len(self.data.classes))
 

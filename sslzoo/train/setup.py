@@ -1,0 +1,124 @@
+"""What a run is made of: the accelerator, the method with its parts, trackers."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType, ProjectConfiguration, set_seed
+from torch import nn
+
+from sslzoo.backbones import create_backbone
+from sslzoo.data.load import Data
+from sslzoo.data.loader import batches_per_epoch
+from sslzoo.errors import UserError
+from sslzoo.experiment import Experiment
+from sslzoo.losses import LOSSES
+from sslzoo.method import METHODS, Method, PairMethod
+from sslzoo.targets import TARGETS
+from sslzoo.train.folder import RunFolder
+
+
+def claim_cores(threads: int) -> None:
+    """Give this process its share of the machine's cores.
+
+    Launchers set OMP_NUM_THREADS to 1 where nobody else did, which would leave a CPU run on one core; any other
+    value of it is taken to be the user's.
+    """
+    if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def start_accelerator(experiment: Experiment) -> Accelerator:
+    """The accelerator, with all processes seeded alike.
+
+    Raises:
+        UserError: the device cannot do what `precision` asks.
+    """
+    for tracker in experiment.tracker:
+        if LoggerType(tracker) not in get_available_trackers():  # accelerate would leave it out in silence
+            raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # what `accelerate launch` was told
+    if asked not in ("no", experiment.precision):
+        raise UserError(
+            f"--precision {experiment.precision}: `accelerate launch` is set to {asked}; give both the same, as in "
+            f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
+        )
+    try:
+        accelerator = Accelerator(
+            mixed_precision="no" if experiment.precision == "fp32" else experiment.precision,
+            gradient_accumulation_steps=experiment.accumulate,
+            log_with=list(experiment.tracker) or None,
+            project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except (ValueError, ImportError) as error:
+        raise UserError(f"--precision {experiment.precision}: {error}") from error
+    if accelerator.distributed_type.startswith(("FSDP", "DEEPSPEED", "MEGATRON")):
+        raise UserError(
+            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo trains with whole copies of the "
+            "encoders on each process, `accelerate launch --multi_gpu`"
+        )
+    batch, world = experiment.batch_size // experiment.accumulate, accelerator.num_processes
+    if batch % world:
+        raise UserError(f"--batch-size {experiment.batch_size}: does not divide among {world} processes")
+    if experiment.method.splits % world and experiment.method.splits > 1:
+        raise UserError(
+            f"--method.split-bn {experiment.method.splits}: must be a multiple of the {world} processes, or 1"
+        )
+    return accelerator
+
+
+def count_steps(experiment: Experiment, data: Data, world: int) -> int:
+    """Optimiser steps of an epoch; the last incomplete one is left out.
+
+    Raises:
+        UserError: the data set is smaller than a batch.
+    """
+    batches = batches_per_epoch(len(data.train), experiment.batch_size // experiment.accumulate // world, world)
+    steps = batches // experiment.accumulate
+    if steps == 0:
+        raise UserError(
+            f"--batch-size {experiment.batch_size}: the data set has only {len(data.train)} training pictures"
+        )
+    return steps
+
+
+def create_seeded_backbone(experiment: Experiment) -> nn.Module:
+    """The backbone as it is before training, the same whenever it is asked for."""
+    set_seed(experiment.seed)
+    return create_backbone(experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size)
+
+
+def create_method(experiment: Experiment) -> Method:
+    """The method with its backbone, target and loss."""
+    backbone = create_seeded_backbone(experiment)
+    method = METHODS.get(experiment.method.name)
+    if not issubclass(method, PairMethod):
+        return method(experiment.method, backbone, seed=experiment.seed)
+    assert experiment.target is not None
+    assert experiment.loss is not None
+    target = TARGETS.get(experiment.target.name)(experiment.target)
+    loss = LOSSES.get(experiment.loss.name)(experiment.loss)
+    return method(experiment.method, backbone, target, loss, seed=experiment.seed)
+
+
+def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
+    """Trackers beside metrics.jsonl, told the whole config, and writing below the run folder where they write files."""
+    if experiment.tracker:
+        accelerator.project_configuration.logging_dir = str(folder.path)
+        told = {"run": folder.path.name} | dict(flat(experiment.model_dump(mode="json")))
+        accelerator.init_trackers("sslzoo", config=told)
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float]]:
+    """Settings of settings as `method.momentum`, lists and None as words, as trackers take them."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value if isinstance(value, str | int | float) else str(value)

@@ -1,0 +1,60 @@
+"""What the README and the docs tell people to type is taken, and mistakes that they show end as shown."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sslzoo.cli import COMMANDS, main
+from sslzoo.compose import compose
+from sslzoo.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUNS = re.compile(r"(?:resume|config) runs/")
+"""Commands about a run that is not there."""
+
+
+def files(page: str) -> dict[str, str]:
+    """Blocks of code that open with the name of their file."""
+    blocks = re.findall(r"^```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    return dict(blocks)
+
+
+def commands(page: str) -> list[str]:
+    """What follows run.py, in blocks and in running text, without comments."""
+    found = re.findall(r"run\.py ([^`\n]+)", re.sub(r"```console\n.*?```", "", page, flags=re.DOTALL))
+    return [
+        words.partition(" #")[0] for words in found if words.startswith(("-", *COMMANDS)) and not RUNS.search(words)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = page.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name, content in files(text).items():
+        Path(name).write_text(content, encoding="utf-8")
+    for command in commands(text):
+        words = shlex.split(command)
+        if "NAME" in words:
+            continue
+        if words[0] in COMMANDS:
+            assert main(words) == 0, command
+        elif "--help" not in words:
+            compose([word for word in words if word != "--print-config"])
+
+
+def test_there_is_something_to_check() -> None:
+    assert sum(len(commands(page.read_text(encoding="utf-8"))) for page in PAGES) > 30
+    assert len(files((ROOT / "docs/plugins.md").read_text(encoding="utf-8"))) >= 4
+
+
+def test_mistakes_in_the_readme_end_as_shown() -> None:
+    shown = re.findall(r"^\$ python run\.py (.*)\nerror: (.*)$", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(shown) >= 3
+    for words, line in shown:
+        with pytest.raises(UserError) as error:
+            compose(shlex.split(words))
+        assert str(error.value) == line
