@@ -17,7 +17,7 @@ from sslzoo.method import Method
 from sslzoo.train import checkpoint
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finish import finish
-from sslzoo.train.folder import RunFolder, environment
+from sslzoo.train.folder import RunFolder, device_name
 from sslzoo.train.introduce import introduce
 from sslzoo.train.loop import Training
 from sslzoo.train.optim import create_optimizer, create_schedule
@@ -92,7 +92,7 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
                 "steps": training.step,
                 "processes": accelerator.num_processes,
                 "state_digests": equal_digests(method),
-                "device": environment()["device"],
+                "device": device_name(),
                 "train_seconds": round(seconds, 1),
                 "resumed_at_step": step,
             }

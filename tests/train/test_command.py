@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,10 @@ def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
         "config.yaml", "environment.json", "metrics.jsonl", "summary.json", "backbone.safetensors", "checkpoints",
         "curves.png", "curves.svg", "tsne.png", "tsne.svg",
     }  # fmt: skip
-    assert "torch" in json.loads((folder / "environment.json").read_text())["packages"]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["packages"]["torch"] == version("torch")
+    assert environment["command"][:3] == ["run.py", "--method", "ascl"]
+    assert len((environment["commit"] or 40 * "?").removesuffix("-dirty")) == 40
     for shown in ("trained", "untrained", "raw pixels", "kNN", "ETA", "images/s", "confidence", "extra_mass"):
         assert shown in output
 
