@@ -33,7 +33,7 @@ class LinearGrid(Config):
 
 
 class LinearHeads:
-    """H linear classifiers on standardised features.
+    """H linear classifiers on standardised features, side by side as one matrix.
 
     Features are standardised by mean and variance of the features that were fitted: a batch norm without
     parameters, as probes since MoCo v3 have it, so that one grid of learning rates serves every encoder.
@@ -43,16 +43,20 @@ class LinearHeads:
         deviation = features.std(dim=0, correction=0)
         self.mean = features.mean(dim=0)
         self.scale = torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 0.0)
-        self.weight = features.new_zeros(heads, features.shape[1], classes)
-        self.bias = features.new_zeros(heads, 1, classes)
+        self.weight = features.new_zeros(features.shape[1], heads, classes)
+        self.bias = features.new_zeros(heads, classes)
 
     def standardise(self, features: Tensor) -> Tensor:
         """(N, D) to zero mean and unit variance; a feature that never varied becomes 0."""
         return (features - self.mean) * self.scale
 
     def logits(self, features: Tensor) -> Tensor:
-        """(N, D) features to (H, N, classes)."""
-        return self.standardise(features) @ self.weight + self.bias
+        """(N, D) features to (N, H, classes)."""
+        return self.scores(self.standardise(features))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """(N, D) standardised features to logits (N, H, classes), by one matrix product."""
+        return (x @ self.weight.flatten(1)).view(-1, *self.bias.shape) + self.bias
 
 
 @torch.no_grad()
@@ -68,19 +72,19 @@ def fit_linear(features: Tensor, labels: Tensor, *, classes: int, grid: LinearGr
     """
     settings = grid.settings()
     heads = LinearHeads(features, classes, len(settings))
-    lr = features.new_tensor([s["lr"] for s in settings])[:, None, None]
-    decay = features.new_tensor([s["weight_decay"] for s in settings])[:, None, None]
+    lr = features.new_tensor([s["lr"] for s in settings])[:, None]
+    decay = features.new_tensor([s["weight_decay"] for s in settings])[:, None]
     x = heads.standardise(features)
-    y = F.one_hot(labels, classes).to(x.dtype)
+    y = F.one_hot(labels, classes).to(x.dtype)[:, None]
     batches = [part for _ in range(grid.epochs) for part in range(0, len(x), grid.batch_size)]
     velocity_w, velocity_b = torch.zeros_like(heads.weight), torch.zeros_like(heads.bias)
     for step, first in enumerate(batches):
         if first == 0:
             order = permutation(len(x), seed, step, device=x.device)
         chosen = order[first : first + grid.batch_size]
-        error = ((x[chosen] @ heads.weight + heads.bias).softmax(dim=2) - y[chosen]) / len(chosen)
-        gradient_w = x[chosen].T @ error + decay * heads.weight
-        gradient_b = error.sum(dim=1, keepdim=True)
+        error = (heads.scores(x[chosen]).softmax(dim=2) - y[chosen]) / len(chosen)
+        gradient_w = (x[chosen].T @ error.flatten(1)).view_as(heads.weight) + decay * heads.weight
+        gradient_b = error.sum(dim=0)
         rate = lr * (1 + math.cos(math.pi * step / len(batches))) / 2
         for value, velocity, gradient in (
             (heads.weight, velocity_w, gradient_w),

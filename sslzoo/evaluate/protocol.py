@@ -179,7 +179,7 @@ class _Linear:
                 update={"learning_rates": (chosen["lr"],), "weight_decays": (chosen["weight_decay"],)}
             )
         heads = fit_linear(train, labels, classes=self.classes, grid=grid, seed=self.config.seed)
-        return torch.cat([heads.logits(part).argmax(dim=2) for part in torch.split(queries, 4096)], dim=1)
+        return torch.cat([heads.logits(part).argmax(dim=2) for part in torch.split(queries, 4096)]).T
 
 
 def _draws(labels: Tensor, fit: Indices, config: EvaluationConfig) -> list[Indices]:

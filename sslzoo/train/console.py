@@ -1,6 +1,8 @@
 """What a person sees of a run: a progress display on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
@@ -67,3 +69,14 @@ class TrainingDisplay:
 
 
 _COLUMNS = ("loss", "lr", "images_per_second", "step", "epoch")
+
+
+@contextmanager
+def stage(console: Console, what: str) -> Iterator[None]:
+    """Say what takes its time: beside a moving sign on a terminal, as a line elsewhere."""
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(what, highlight=False)
+        yield

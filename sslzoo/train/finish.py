@@ -12,8 +12,9 @@ from sslzoo.experiment import Experiment
 from sslzoo.export import export_backbone
 from sslzoo.report import plots
 from sslzoo.report.summary import summary_table, write_summary
+from sslzoo.train.console import stage
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.scoring import Judge
+from sslzoo.train.scoring import Answer, Judge
 
 RAW_PIXELS = 32
 """Largest side at which raw pixels are scored."""
@@ -43,12 +44,16 @@ def finish(
     export(experiment, backbone, folder, console)
     pixels = min(RAW_PIXELS, experiment.img_size)
     start = "before training" if experiment.backbone.has_weights else "untrained"
-    scored = {
-        "trained": judge.scores(backbone),
-        start: judge.scores(untrained),
-        f"raw pixels ({pixels} px)": judge.scores(nn.Flatten(), size=pixels),
-    }
-    test_features = scored["trained"].test
+    encoders = (
+        ("trained", backbone, None),
+        (start, untrained, None),
+        (f"raw pixels ({pixels} px)", nn.Flatten(), pixels),
+    )
+    scored: dict[str, Answer] = {}
+    for name, encoder, size in encoders if judge.can_score else ():
+        with stage(console, f"scoring {name}"):
+            scored[name] = judge.scores(encoder, size=size)
+    test_features = scored["trained"].test if scored else None
     results = {name: answer.scores for name, answer in scored.items() if answer.scores is not None}
     summary = facts | {
         "dataset": experiment.dataset.name,
@@ -63,12 +68,11 @@ def finish(
     write_summary(folder.summary, summary)
     title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {counted(experiment.epochs, 'epoch')}"
     records = list(folder.records())
-    plots.curves(records, folder.path / "curves", title=title)
-    if test_features is not None:
-        features, labels = test_features
-        plots.tsne(
-            features.numpy(), labels.numpy(), data.classes, folder.path / "tsne", title=title, seed=experiment.seed
-        )
+    with stage(console, "drawing"):
+        plots.curves(records, folder.path / "curves", title=title)
+        if test_features is not None:
+            features, labels = (part.numpy() for part in test_features)
+            plots.tsne(features, labels, data.classes, folder.path / "tsne", title=title, seed=experiment.seed)
     console.print()
     if results:
         console.print(summary_table(results, "Test accuracy"))

@@ -23,7 +23,7 @@ Features = tuple[Tensor, Tensor]
 
 
 class Answer(NamedTuple):
-    """Scores of an encoder; both None where there are no labels to score with, or on another than the main process."""
+    """Scores of an encoder; both None on another than the main process."""
 
     scores: Scores | None
     test: Features | None
@@ -39,10 +39,13 @@ class Judge:
     def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator) -> None:
         self.experiment, self.data, self.accelerator = experiment, data, accelerator
         self.watched = self._watched_pictures()
+        self.can_score = False
+        """Whether there are labelled pictures to learn from and to test on."""
         if data.labelled is not None and data.test is not None and data.test.labels is not None:
             assert data.labelled.labels is not None
             train, test = torch.from_numpy(data.labelled.labels), torch.from_numpy(data.test.labels)
             check_labels(train, test, experiment.evaluation)
+            self.can_score = True
 
     def watch(self, backbone: nn.Module) -> float:
         """kNN accuracy on the held-out part of the labelled train pictures; called by all processes."""
@@ -52,14 +55,14 @@ class Judge:
         return watch_knn(features[fit], labels[fit], features[choice], labels[choice], len(self.data.classes))
 
     def scores(self, encoder: nn.Module, *, size: int | None = None) -> Answer:
-        """Scores on the test split and its features, on the main process; called by all processes.
+        """Scores on the test split and its features, on the main process; called by all processes if `can_score`.
 
         Args:
             size: side of the pictures, where it is not that of the test recipe.
         """
         labelled, test = self.data.labelled, self.data.test
-        if labelled is None or test is None or test.labels is None:
-            return Answer(None, None)
+        assert labelled is not None
+        assert test is not None
         train_features, test_features = (self.features(encoder, pictures, size) for pictures in (labelled, test))
         if not self.accelerator.is_main_process:
             return Answer(None, None)

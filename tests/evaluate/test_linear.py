@@ -27,7 +27,7 @@ def test_heads_trained_at_once_equal_heads_trained_alone(data: tuple[torch.Tenso
     for head, setting in enumerate(GRID.settings()):
         grid = GRID.model_copy(update={"learning_rates": (setting["lr"],), "weight_decays": (setting["weight_decay"],)})
         alone = fit_linear(*data, classes=3, grid=grid, seed=0)
-        torch.testing.assert_close(together.weight[head], alone.weight[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.weight[:, head], alone.weight[:, 0], atol=1e-5, rtol=1e-5)
 
 
 def test_equals_torchs_sgd_with_autograd(data: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -51,8 +51,8 @@ def test_equals_torchs_sgd_with_autograd(data: tuple[torch.Tensor, torch.Tensor]
                 F.cross_entropy(layer(x[chosen]), labels[chosen]).backward()
                 optimizer.step()
                 step += 1
-        torch.testing.assert_close(ours.weight[head].double(), layer.weight.T, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(ours.bias[head, 0].double(), layer.bias, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours.weight[:, head].double(), layer.weight.T, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours.bias[head].double(), layer.bias, atol=1e-4, rtol=1e-4)
 
 
 def test_accuracy_is_that_of_logistic_regression() -> None:
@@ -60,7 +60,7 @@ def test_accuracy_is_that_of_logistic_regression() -> None:
     x, y = torch.tensor(pixels, dtype=torch.float32), torch.tensor(classes)
     grid = LinearGrid(learning_rates=(0.1,), weight_decays=(1e-3,), epochs=30)
     heads = fit_linear(x[:900], y[:900], classes=10, grid=grid, seed=0)
-    ours = (heads.logits(x[900:])[0].argmax(1) == y[900:]).float().mean().item()
+    ours = (heads.logits(x[900:])[:, 0].argmax(1) == y[900:]).float().mean().item()
     theirs = LogisticRegression(max_iter=2000).fit(pixels[:900] / 16, classes[:900])
     assert ours == pytest.approx(theirs.score(pixels[900:] / 16, classes[900:]), abs=0.03)
 
@@ -71,4 +71,4 @@ def test_constant_features_and_one_label_a_class_do_no_harm() -> None:
     heads = fit_linear(features, torch.arange(4), classes=4, grid=GRID, seed=0)
     logits = heads.logits(features)
     assert torch.isfinite(logits).all()
-    assert torch.equal(logits[1].argmax(1)[:3], torch.arange(3))
+    assert torch.equal(logits[:, 1].argmax(1)[:3], torch.arange(3))
