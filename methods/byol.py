@@ -1,7 +1,9 @@
 """Bootstrap Your Own Latent."""
 
+from typing import Self
+
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,6 +42,12 @@ class BYOL(PairMethod):
         """Head of both encoders."""
         predictor: HeadConfig = HeadConfig(hidden=512, norm="batch")
         """Head of the student alone; its output is as wide as the projector's."""
+
+        @model_validator(mode="after")
+        def _as_wide(self) -> Self:
+            if self.predictor.out != self.projector.out:
+                raise ValueError(f"predictor.out = {self.predictor.out}: must be projector.out, {self.projector.out}")
+            return self
 
         @property
         def splits(self) -> int:

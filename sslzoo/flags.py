@@ -99,7 +99,7 @@ def _one_line(box: str) -> str:
     rows = [re.sub(r"^[│╭╰─╮╯\s]+|[│╭╰─╮╯\s]+$", "", row) for row in box.splitlines()]
     text = "\n".join(rows[1:])  # the first row is the box's title
     fault = " ".join(text.partition("\n\n")[0].split()).removeprefix("Error parsing ").removeprefix("Experiment: ")
-    fault = re.sub(r"^([\w.]+): (\w+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
+    fault = re.sub(r"^([\w.]+): ([\w.]+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
     meant = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
     unknown = re.match(r"Unrecognized options: (--[\w.-]+)", fault)
     if unknown:  # tyro does not know the flags that are read before it

@@ -30,7 +30,13 @@ def test_the_plain_command_is_the_papers_recipe(dataset: str, size: int) -> None
     }  # fmt: skip
     assert (config.schedule.name, config.schedule.warmup_epochs, config.schedule.warmup_lr) == ("cosine", 5, 0)
     assert (config.method.queue_size, config.method.momentum, config.method.split_bn) == (4096, 0.99, 8)
-    assert config.method.projector.model_dump() == {"layers": 2, "hidden": 2048, "out": 128, "norm": "none"}
+    assert config.method.projector.model_dump() == {
+        "layers": 2,
+        "hidden": 2048,
+        "out": 128,
+        "norm": "none",
+        "out_norm": "none",
+    }
     assert config.method.views == ("strong", "weak")
     assert (config.loss.temperature, config.target.temperature, config.target.neighbors) == (0.1, 0.05, 1)
     strong = config.recipe("strong")
@@ -125,6 +131,7 @@ MISTAKES = {
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimiser; did you mean",
     "--method byol --loss cross-entropy": "--loss cross-entropy: byol takes cosine",
+    "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
     "--plugin nowhere.py": "--plugin nowhere.py: no such file",

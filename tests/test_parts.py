@@ -128,6 +128,14 @@ def test_head_shape(layers: int, norm: str) -> None:
     assert sum(isinstance(part, nn.BatchNorm1d) for part in head) == (layers - 1 if norm == "batch" else 0)
 
 
+def test_norm_on_the_embedding_has_no_scale_and_no_shift() -> None:
+    head = Head(6, HeadConfig(hidden=10, out=4, out_norm="batch"))
+    out = head(torch.randn(50, 6) + 3)
+    torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std(0, correction=0), torch.ones(4), atol=1e-2, rtol=0)
+    assert not list(head[-1].parameters())
+
+
 def test_paper_projector() -> None:
     parts = [type(part).__name__ for part in Head(512, HeadConfig())]
     assert parts == ["Linear", "ReLU", "Linear"]
