@@ -1,0 +1,32 @@
+"""What the command line returns and says, whatever its commands do."""
+
+import pytest
+
+from sslzoo import cli
+from sslzoo.errors import UserError
+
+
+def command(error: BaseException) -> None:
+    raise error
+
+
+def test_a_mistake_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: command(UserError("of two\n  lines")))
+    assert cli.main(["list"]) == 2
+    assert capsys.readouterr().err == "error: of two lines\n"
+
+
+def test_ctrl_c_before_there_is_anything_to_save(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: command(KeyboardInterrupt()))
+    assert cli.main(["list"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: command(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["list"])
