@@ -1,5 +1,9 @@
 """What the command line returns and says, whatever its commands do."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from sslzoo import cli
@@ -30,3 +34,10 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(cli.COMMANDS, "list", lambda words: command(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         cli.main(["list"])
+
+
+def test_the_package_is_a_command_without_a_checkout(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "sslzoo", "describe", "adaptive-soft"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "--target.neighbors" in done.stdout
