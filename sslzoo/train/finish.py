@@ -96,7 +96,8 @@ def export(experiment: Experiment, backbone: nn.Module, folder: RunFolder, conso
 def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
     """How the numbers came about, in a sentence, or why there are none."""
     if scores is None:
-        return "not scored: there are no labelled test pictures"
+        missing = "to learn from (--dataset.labelled)" if data.labelled is None else "to test on (--dataset.test)"
+        return f"not scored: there are no labelled pictures {missing}"
     config = experiment.evaluation
     assert data.labelled is not None
     assert data.test is not None

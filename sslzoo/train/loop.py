@@ -25,6 +25,9 @@ from sslzoo.train.folder import RunFolder
 from sslzoo.train.monitor import IntervalMeans, health
 from sslzoo.train.stop import Interrupted, StopRequest
 
+YOUNG = 50
+"""Steps before which no warning of collapse is given: the first embeddings, and a bank of random keys, say nothing."""
+
 
 @dataclass
 class Training:
@@ -130,7 +133,7 @@ class Training:
         self.record(values)
         self.display.step(self.step, values)
         warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape[1])
-        settled = self.step > self.display.total // 10  # a young bank holds random keys
+        settled = self.step > max(YOUNG, self.display.total // 10)
         if warning and settled and not self.warned:
             self.display.console.print(f"warning: step {self.step}: {warning}", style="yellow", soft_wrap=True)
         self.warned = settled and warning is not None

@@ -216,7 +216,7 @@ def test_pictures_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -
         "{channels: [8, 8, 8, 8]}", "--threads", "1", "--run-folder", tmp_path / "run",
     )  # fmt: skip
     assert "no labels" in done.stdout
-    assert "(not scored: there are no labelled test pictures)" in done.stdout
+    assert "(not scored: there are no labelled pictures to learn from (--dataset.labelled))" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["test"] == {}
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
