@@ -90,7 +90,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except pickle.UnpicklingError as error:  # whose advice is to load it all the same
+        raise UserError(
+            f"--backbone.checkpoint {path}: cannot be read as weights: it is damaged, or holds more than tensors, "
+            "which could run code and is never loaded; save the state_dict alone"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"--backbone.checkpoint {path}: cannot be read as weights: {reason}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

@@ -100,6 +100,8 @@ def _one_line(box: str) -> str:
     text = "\n".join(rows[1:])  # the first row is the box's title
     fault = " ".join(text.partition("\n\n")[0].split()).removeprefix("Error parsing ").removeprefix("Experiment: ")
     fault = re.sub(r"^([\w.]+): ([\w.]+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
+    fault = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", fault)
+    fault = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", fault)
     meant = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
     unknown = re.match(r"Unrecognized options: (--[\w.-]+)", fault)
     if unknown:  # tyro does not know the flags that are read before it

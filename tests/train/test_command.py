@@ -232,7 +232,7 @@ def test_a_vision_transformer_with_adamw_in_bf16(tmp_path: Path) -> None:
 
 MISTAKES = {
     "--methd ascl": "error: Unrecognized options: --methd, ascl; did you mean --method?",
-    "--method.queue-size many": "error: --method.queue-size: invalid literal for int()",
+    "--method.queue-size many": "error: --method.queue-size: 'many' is not a whole number",
     "--config nowhere.yaml": "error: --config nowhere.yaml: no such file",
     "--dataset cifar10 --dataset.path ./nowhere": "error: --dataset.path ./nowhere: ",
     "--dataset.train trian": "error: --dataset.train trian: no such split; digits has train, test",
