@@ -1,6 +1,5 @@
 """Two gloo processes with half the batch each do what one process does with the whole batch."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,6 @@ def process(number: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     folder = tmp_path_factory.mktemp("two")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.multiprocessing.spawn(process, (str(folder),), nprocs=WORLD)
     return [torch.load(folder / f"{number}.pt") for number in range(WORLD)]
 
