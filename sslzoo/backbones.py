@@ -94,8 +94,7 @@ def resolve_name(config: BackboneConfig, img_size: int) -> str:
             f"--backbone {config.name}: timm {timm.__version__} has no such model"
             f"{near_misses(architecture, timm.list_models())}"
         )
-    tagged = timm.list_pretrained(f"{architecture}.*")
-    if tag and config.name not in tagged:
+    if tag and config.name not in (tagged := timm.list_pretrained(f"{architecture}.*")):
         raise UserError(f"--backbone {config.name}: timm has no such weights{near_misses(config.name, tagged)}")
     weights = config.pretrained or bool(tag)
     stem = config.stem
