@@ -133,7 +133,7 @@ def undecodable(name: str, row: int, cell: dict[str, object] | None, error: Exce
     """The error of a picture that does not decode, naming split, row and file."""
     file = f" ({cell['path']})" if cell and cell.get("path") else ""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{name}, row {row}{file}: not a picture that can be decoded: {reason}")
+    return UserError(f"{name}, row {row}{file}: not a picture that can be decoded: {reason}; mend or remove it")
 
 
 def pad(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
