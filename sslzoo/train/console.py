@@ -61,7 +61,7 @@ class TrainingDisplay:
             self._next_line = step + self.total // LINES
 
 
-_SHOWN = ("loss", "lr", "images_per_second", "step", "epoch")
+_SHOWN = ("loss", "lr", "images_per_second", "seconds", "step", "epoch")
 
 
 class _Bar(Progress):

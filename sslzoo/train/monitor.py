@@ -47,12 +47,13 @@ class IntervalMeans:
         return dict(zip(self._sums, accelerator.reduce(means, reduction="mean").tolist(), strict=True))
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
-        """The means, and images a second; counting begins anew."""
+        """The means, images a second, and the seconds that the interval took; counting begins anew."""
         values = self.values(accelerator)
         self.pause_clock()
-        speed = self._pictures / max(self._seconds, 1e-9)
+        seconds = max(self._seconds, 1e-9)
+        values |= {"images_per_second": self._pictures / seconds, "seconds": seconds}
         self._clear()
-        return values | {"images_per_second": speed}
+        return values
 
 
 def health(embeddings: Tensor) -> dict[str, float]:

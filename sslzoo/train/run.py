@@ -1,12 +1,13 @@
 """A whole run: set up, train, score, and write down what came out."""
 
-import time
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 
 from sslzoo.data.load import load_data
@@ -79,10 +80,8 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
         watch=(lambda: judge.watch(method.student.backbone)) if judge.watched is not None else None,
         step=step,
     )
-    began = time.monotonic()
     with StopRequest(experiment.save_minutes, accelerator.device) as stop:
         training.run(stop)
-        seconds = time.monotonic() - began
         with stop.at_once(f"stopped while scoring, the training is saved; --resume {folder.path} scores again"):
             facts = {
                 "method": experiment.method.name,
@@ -93,13 +92,43 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
                 "processes": accelerator.num_processes,
                 "state_digests": equal_digests(method),
                 "device": device_name(),
-                "train_seconds": round(seconds, 1),
+                "threads": torch.get_num_threads(),
                 "resumed_at_step": step,
+                **cost(accelerator, folder, pictures=training.step * experiment.batch_size),
             }
             backbone, untrained = method.student.backbone, create_seeded_backbone(experiment)
             summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
     accelerator.end_training()
     return summary
+
+
+def cost(accelerator: Accelerator, folder: RunFolder, pictures: int) -> dict[str, Any]:
+    """What training took, over all parts of a run that was resumed; called by all processes.
+
+    Args:
+        pictures: that were trained on, each as often as it was.
+
+    Returns:
+        `train_seconds` without kNN and scoring; `images_per_second`, the mean; `peak_memory`, in bytes of the process
+        that took most, of the host and of the device (None on a CPU), since the start or the last resume.
+    """
+    seconds = sum(record.get("seconds", 0.0) for record in folder.records())
+    on_device = torch.cuda.max_memory_allocated() if accelerator.device.type == "cuda" else None
+    peaks = gather_object([(peak_resident_bytes(), on_device)])
+    return {
+        "train_seconds": round(seconds, 1),
+        "images_per_second": round(pictures / seconds, 1) if seconds else None,
+        "peak_memory": {
+            "host": max(host for host, _ in peaks),
+            "device": None if on_device is None else max(device for _, device in peaks),
+        },
+    }
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def equal_digests(method: Method) -> list[str]:

@@ -44,7 +44,9 @@ def run(*arguments: str | Path, launcher: tuple[str, ...] = (), code: int = 0, *
 def metrics(folder: Path) -> list[dict[str, float]]:
     """The lines of metrics.jsonl without what differs from run to run."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in ("images_per_second", "seconds")} for line in lines
+    ]
 
 
 def last_state(folder: Path) -> dict[str, torch.Tensor]:
@@ -95,6 +97,11 @@ def test_summary(finished: tuple[Path, str]) -> None:
         assert scores["draws"] == 2
     assert "one-directional" in summary["protocol"]
     assert summary["processes"] == 1
+    seconds = [json.loads(line).get("seconds", 0) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    assert summary["train_seconds"] == pytest.approx(sum(seconds), abs=0.06)
+    assert summary["images_per_second"] == pytest.approx(24 * 32 / sum(seconds), rel=0.01)
+    assert 50e6 < summary["peak_memory"]["host"] < 50e9
+    assert summary["peak_memory"]["device"] is None
 
 
 def test_a_tracker_writes_below_the_run_folder(tmp_path: Path) -> None:
