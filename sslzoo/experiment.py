@@ -11,11 +11,11 @@ from sslzoo.config import Config, dump_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import near_misses
-from sslzoo.evaluate.protocol import EvaluationConfig
+from sslzoo.evaluate.settings import ON_FEATURES, EvaluationConfig
 from sslzoo.losses import Loss
 from sslzoo.method import Method
+from sslzoo.optim import OptimizerConfig, ScheduleConfig
 from sslzoo.targets import Target
-from sslzoo.train.optim import OptimizerConfig, ScheduleConfig
 
 RECIPES = ("strong", "weak", "probe", "test")
 """View recipes that may be there without any view of the method using them."""
@@ -80,6 +80,12 @@ class Experiment(Config):
             if recipe not in (*RECIPES, *self.method.views):
                 raise ValueError(
                     f"views.{recipe}: no view of {self.method.name} uses this recipe{near_misses(recipe, RECIPES)}"
+                )
+        for classifier in self.evaluation.classifiers:
+            if classifier not in ON_FEATURES:
+                raise ValueError(
+                    f"evaluation.classifiers: {classifier} is not for the end of a run, only {', '.join(ON_FEATURES)} "
+                    f"are; afterwards `evaluate RUN --protocol {classifier}` does it"
                 )
         if self.batch_size % self.accumulate:
             raise ValueError(

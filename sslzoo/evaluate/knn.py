@@ -1,53 +1,77 @@
 """Weighted nearest neighbours on features."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslzoo.evaluate.classifier import FeatureClassifier
+from sslzoo.evaluate.settings import EvaluationConfig
 
-@torch.inference_mode()
-def knn_predict(
-    bank: Tensor,
-    bank_labels: Tensor,
-    queries: Tensor,
-    *,
-    classes: int,
-    ks: Sequence[int],
-    temperatures: Sequence[float],
-    chunk: int = 1024,
-) -> Tensor:
-    """Classes that the nearest features vote for, for every k and temperature in one pass.
+MOST_FLOATS = 1 << 26
+"""Size of the largest table of similarities or votes that is held at once, 256 MiB."""
+
+
+class Knn(FeatureClassifier):
+    """Weighted kNN; the settings are k and temperature."""
+
+    def __init__(
+        self, train: Tensor, labels: Tensor, test: Tensor, classes: int, config: EvaluationConfig, most: int
+    ) -> None:
+        super().__init__(train, labels, test, classes)
+        ks = sorted({min(k, most) for k in config.knn_k})
+        self.settings = [{"k": k, "temperature": t} for k in ks for t in config.knn_temperature]
+
+    def scores(
+        self, features: Tensor, labels: Tensor, queries: Tensor, settings: list[dict[str, float]]
+    ) -> Iterator[Tensor]:
+        pairs = [(int(s["k"]), s["temperature"]) for s in settings]
+        return knn_votes(features, labels, queries, classes=self.classes, pairs=pairs)
+
+
+@torch.no_grad()
+def knn_votes(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, pairs: Sequence[tuple[int, float]]
+) -> Iterator[Tensor]:
+    """Votes of the nearest features for each class, for every pair of k and temperature in one pass.
 
     A neighbour of cosine similarity s votes for its class with weight exp(s / temperature) (Wu et al., CVPR 2018,
-    section 3.4, "Weighted k-nearest neighbor classifier"). Of classes with equal votes the first one wins.
+    section 3.4, "Weighted k-nearest neighbor classifier"), here divided by that of the nearest.
 
     Args:
         bank: (N, D) features with `bank_labels` (N,) int64.
-        queries: (Q, D) features.
-        ks: numbers of neighbours, each from 1 to N.
-        temperatures: positive.
-        chunk: queries compared at once; memory is chunk x N floats.
+        queries: (Q, D) features, compared in pieces whose tables are bounded by `MOST_FLOATS`.
+        pairs: P numbers of neighbours, from 1 to N, each with a positive temperature.
 
     Returns:
-        (len(ks), len(temperatures), Q) int64.
+        (P, q, classes) float32 for one piece of the queries after the other.
 
     Raises:
         ValueError: a k is larger than the bank.
     """
+    ks = [k for k, _ in pairs]
     if max(ks) > len(bank) or min(ks) < 1:
-        raise ValueError(f"k from 1 to {len(bank)}, the size of the bank, not {list(ks)}")
-    bank, queries = F.normalize(bank.float()), F.normalize(queries.float())
-    predicted = []
-    for part in torch.split(queries, chunk):
-        similarities, neighbours = (part @ bank.T).topk(max(ks), dim=1)
+        raise ValueError(f"k from 1 to {len(bank)}, the size of the bank, not {ks}")
+    unit = F.normalize(bank.float())
+    piece = max(1, MOST_FLOATS // max(len(bank), len(pairs) * classes))
+    for part in torch.split(queries, piece):
+        similarities, neighbours = (F.normalize(part.float()) @ unit.T).topk(max(ks), dim=1)
         labels = bank_labels[neighbours]
-        weights = [((similarities - similarities[:, :1]) / t).exp() for t in temperatures]  # the nearest weighs 1
-        votes = [
-            part.new_zeros(len(part), classes).scatter_add_(1, labels[:, :k], weight[:, :k])
-            for k in ks
-            for weight in weights
-        ]
-        predicted.append(torch.stack(votes).argmax(dim=2))
-    return torch.cat(predicted, dim=1).view(len(ks), len(temperatures), len(queries))
+        votes = similarities.new_zeros(len(pairs), len(part), classes)
+        for vote, (k, temperature) in zip(votes, pairs, strict=True):
+            weights = ((similarities[:, :k] - similarities[:, :1]) / temperature).exp()
+            vote.scatter_add_(1, labels[:, :k], weights)
+        yield votes
+
+
+def knn_predict(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, k: int, temperature: float
+) -> Tensor:
+    """Classes (Q,) int64 that the nearest features vote for; of classes with equal votes the first one wins.
+
+    Raises:
+        ValueError: k is larger than the bank.
+    """
+    votes = knn_votes(bank, bank_labels, queries, classes=classes, pairs=[(k, temperature)])
+    return torch.cat([piece[0].argmax(dim=1) for piece in votes])

@@ -1,95 +1,118 @@
-"""Linear probes on cached features, a whole grid of settings trained as one batched head."""
+"""Linear probes, a whole grid of settings trained as one batched head."""
 
-import itertools
 import math
+from collections.abc import Iterator
 
 import torch
-from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.config import Config
 from sslzoo.counter import permutation
+from sslzoo.evaluate.classifier import FeatureClassifier
+from sslzoo.evaluate.settings import LinearGrid
+
+PIECE = 4096
+"""Queries that are classified at once."""
 
 
-class LinearGrid(Config):
-    """Settings that the linear probe is tried with."""
+class Standardiser:
+    """Brings features to zero mean and unit variance of those that it was made from, or leaves them as they are.
 
-    learning_rates: tuple[float, ...] = Field((0.01, 0.03, 0.1, 0.3, 1.0), min_length=1)
-    """Learning rates at the start, for features of unit variance; each falls to 0 along a cosine."""
-    weight_decays: tuple[float, ...] = Field((0.0, 1e-4, 1e-3), min_length=1)
-    """Weight decays of the weights; biases have none."""
-    epochs: PositiveInt = 100
-    """Passes over the labelled features."""
-    batch_size: PositiveInt = 256
-    """Features of one step."""
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """Nesterov's momentum."""
+    A batch norm without parameters, as probes since MoCo v3 have it; a feature that never varied becomes 0.
+    """
 
-    def settings(self) -> list[dict[str, float]]:
-        """Every pair of learning rate and weight decay, in the order of the heads."""
-        pairs = itertools.product(self.learning_rates, self.weight_decays)
-        return [{"lr": lr, "weight_decay": decay} for lr, decay in pairs]
+    def __init__(self, features: Tensor, *, active: bool = True) -> None:
+        deviation = features.std(dim=0, correction=0)
+        self.mean = features.mean(dim=0) if active else torch.zeros_like(deviation)
+        varying = torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 0.0)
+        self.scale = varying if active else torch.ones_like(deviation)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(N, D) to (N, D)."""
+        return (features - self.mean) * self.scale
 
 
 class LinearHeads:
-    """H linear classifiers on standardised features, side by side as one matrix.
+    """H linear classifiers side by side as one matrix, trained by SGD with Nesterov's momentum from weights of zero.
 
-    Features are standardised by mean and variance of the features that were fitted: a batch norm without
-    parameters, as probes since MoCo v3 have it, so that one grid of learning rates serves every encoder.
+    The loss is the mean cross-entropy; the heads do not interact.
+
+    Args:
+        width: D of the features.
+        device: of the weights.
     """
 
-    def __init__(self, features: Tensor, classes: int, heads: int) -> None:
-        deviation = features.std(dim=0, correction=0)
-        self.mean = features.mean(dim=0)
-        self.scale = torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 0.0)
-        self.weight = features.new_zeros(features.shape[1], heads, classes)
-        self.bias = features.new_zeros(heads, classes)
-
-    def standardise(self, features: Tensor) -> Tensor:
-        """(N, D) to zero mean and unit variance; a feature that never varied becomes 0."""
-        return (features - self.mean) * self.scale
+    def __init__(self, width: int, classes: int, grid: LinearGrid, device: torch.device) -> None:
+        settings = grid.settings()
+        self.grid, self.classes = grid, classes
+        self.weight = torch.zeros(width, len(settings), classes, device=device)
+        self.bias = torch.zeros(len(settings), classes, device=device)
+        self._lr = torch.tensor([s["lr"] for s in settings], device=device)[:, None]
+        self._decay = torch.tensor([s["weight_decay"] for s in settings], device=device)[:, None]
+        self._velocity = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
 
     def logits(self, features: Tensor) -> Tensor:
-        """(N, D) features to (N, H, classes)."""
-        return self.scores(self.standardise(features))
+        """(N, D) features to (N, H, classes), by one matrix product."""
+        return (features @ self.weight.flatten(1)).view(-1, *self.bias.shape) + self.bias
 
-    def scores(self, x: Tensor) -> Tensor:
-        """(N, D) standardised features to logits (N, H, classes), by one matrix product."""
-        return (x @ self.weight.flatten(1)).view(-1, *self.bias.shape) + self.bias
+    def step(self, features: Tensor, labels: Tensor, progress: float) -> None:
+        """One step on a batch (N, D) with labels (N,), at a share of training in [0, 1)."""
+        error = self.logits(features).softmax(dim=2) - F.one_hot(labels, self.classes).to(features.dtype)[:, None]
+        error /= len(features)
+        gradient_w = (features.T @ error.flatten(1)).view_as(self.weight) + self._decay * self.weight
+        rate, momentum = self._lr * self.schedule(progress), self.grid.momentum
+        for value, velocity, gradient in zip(
+            (self.weight, self.bias), self._velocity, (gradient_w, error.sum(dim=0)), strict=True
+        ):
+            velocity.mul_(momentum).add_(gradient)
+            value.sub_(rate * (gradient + momentum * velocity))
+
+    def schedule(self, progress: float) -> float:
+        """Factor of the learning rates."""
+        if self.grid.milestones:
+            return float(0.1 ** sum(progress >= milestone for milestone in self.grid.milestones))
+        return (1 + math.cos(math.pi * progress)) / 2
 
 
 @torch.no_grad()
 def fit_linear(features: Tensor, labels: Tensor, *, classes: int, grid: LinearGrid, seed: int) -> LinearHeads:
     """Train one head for every setting of the grid, all on the same batches.
 
-    SGD with Nesterov's momentum from weights of zero on the mean cross-entropy; the heads do not interact.
-
     Args:
-        features: (N, D) float32.
+        features: (N, D) float32, standardised already where that is wanted.
         labels: (N,) int64.
         seed: of the order of the features.
     """
-    settings = grid.settings()
-    heads = LinearHeads(features, classes, len(settings))
-    lr = features.new_tensor([s["lr"] for s in settings])[:, None]
-    decay = features.new_tensor([s["weight_decay"] for s in settings])[:, None]
-    x = heads.standardise(features)
-    y = F.one_hot(labels, classes).to(x.dtype)[:, None]
-    batches = [part for _ in range(grid.epochs) for part in range(0, len(x), grid.batch_size)]
-    velocity_w, velocity_b = torch.zeros_like(heads.weight), torch.zeros_like(heads.bias)
+    heads = LinearHeads(features.shape[1], classes, grid, features.device)
+    batches = [first for _ in range(grid.epochs) for first in range(0, len(features), grid.batch_size)]
     for step, first in enumerate(batches):
         if first == 0:
-            order = permutation(len(x), seed, step, device=x.device)
+            order = permutation(len(features), seed, step, device=features.device)
         chosen = order[first : first + grid.batch_size]
-        error = (heads.scores(x[chosen]).softmax(dim=2) - y[chosen]) / len(chosen)
-        gradient_w = (x[chosen].T @ error.flatten(1)).view_as(heads.weight) + decay * heads.weight
-        gradient_b = error.sum(dim=0)
-        rate = lr * (1 + math.cos(math.pi * step / len(batches))) / 2
-        for value, velocity, gradient in (
-            (heads.weight, velocity_w, gradient_w),
-            (heads.bias, velocity_b, gradient_b),
-        ):
-            velocity.mul_(grid.momentum).add_(gradient)
-            value.sub_(rate * (gradient + grid.momentum * velocity))
+        heads.step(features[chosen], labels[chosen], step / len(batches))
     return heads
+
+
+class LinearProbe(FeatureClassifier):
+    """The linear probe on features that are extracted once."""
+
+    def __init__(self, train: Tensor, labels: Tensor, test: Tensor, classes: int, grid: LinearGrid, seed: int) -> None:
+        super().__init__(train, labels, test, classes)
+        self.grid, self.seed = grid, seed
+        self.settings = grid.settings()
+
+    def scores(
+        self, features: Tensor, labels: Tensor, queries: Tensor, settings: list[dict[str, float]]
+    ) -> Iterator[Tensor]:
+        grid = self.grid if settings == self.settings else only(self.grid, settings[0])
+        standardise = Standardiser(features, active=grid.standardise)
+        heads = fit_linear(standardise(features), labels, classes=self.classes, grid=grid, seed=self.seed)
+        for part in torch.split(queries, PIECE):
+            yield heads.logits(standardise(part)).transpose(0, 1)
+
+
+def only(grid: LinearGrid, setting: dict[str, float]) -> LinearGrid:
+    """The grid with one of its settings."""
+    return grid.model_copy(
+        update={"learning_rates": (setting["lr"],), "weight_decays": (setting["weight_decay"],)}
+    )  # fmt: skip

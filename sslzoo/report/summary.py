@@ -7,17 +7,26 @@ from typing import Any
 
 from rich.table import Table
 
-from sslzoo.evaluate.protocol import Score, Scores
+from sslzoo.evaluate.score import Score, Scores
+
+CLASSIFIERS = {
+    "knn": "kNN",
+    "linear": "linear probe",
+    "logistic": "logistic regression",
+    "augmented": "augmented linear probe",
+    "fine-tune": "fine-tuning",
+}
+"""What tables and pictures call the classifiers."""
 
 
 def summary_table(results: Mapping[str, Scores], title: str) -> Table:
-    """Test accuracy of kNN and linear probe, a line an encoder."""
+    """Test accuracy of each classifier, a line an encoder."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("encoder")
-    table.add_column("kNN (%)", justify="right")
-    table.add_column("linear probe (%)", justify="right")
+    for classifier in next(iter(results.values())).by_classifier:
+        table.add_column(f"{CLASSIFIERS[classifier]} (%)", justify="right")
     for name, scores in results.items():
-        table.add_row(name, percent(scores.knn), percent(scores.linear))
+        table.add_row(name, *map(percent, scores.by_classifier.values()))
     return table
 
 

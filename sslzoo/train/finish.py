@@ -7,7 +7,7 @@ from torch import nn
 
 from sslzoo.backbones import model_arguments, resolve_name
 from sslzoo.data.load import Data
-from sslzoo.evaluate.protocol import Scores
+from sslzoo.evaluate.score import Scores
 from sslzoo.experiment import Experiment
 from sslzoo.export import export_backbone
 from sslzoo.report import plots

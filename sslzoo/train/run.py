@@ -15,13 +15,13 @@ from sslzoo.distributed import state_digests
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
 from sslzoo.method import Method
+from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.train import checkpoint
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finish import finish
 from sslzoo.train.folder import RunFolder, device_name
 from sslzoo.train.introduce import introduce
 from sslzoo.train.loop import Training
-from sslzoo.train.optim import create_optimizer, create_schedule
 from sslzoo.train.scoring import Judge
 from sslzoo.train.setup import (
     claim_cores,

@@ -15,7 +15,9 @@ from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures
 from sslzoo.data.views import make_view
 from sslzoo.evaluate.features import extract
-from sslzoo.evaluate.protocol import Scores, check_labels, score, split_holdout, watch_knn
+from sslzoo.evaluate.labels import check_labels, split_holdout
+from sslzoo.evaluate.protocol import score, watch_knn
+from sslzoo.evaluate.score import Scores
 from sslzoo.experiment import Experiment
 
 Features = tuple[Tensor, Tensor]
@@ -44,7 +46,7 @@ class Judge:
         if data.labelled is not None and data.test is not None and data.test.labels is not None:
             assert data.labelled.labels is not None
             train, test = torch.from_numpy(data.labelled.labels), torch.from_numpy(data.test.labels)
-            check_labels(train, test, experiment.evaluation)
+            check_labels(train, test, experiment.evaluation, data.classes)
             self.can_score = True
 
     def watch(self, backbone: nn.Module) -> float:

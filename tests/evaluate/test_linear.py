@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sslzoo.counter import permutation
-from sslzoo.evaluate.linear import LinearGrid, fit_linear
+from sslzoo.evaluate.linear import Standardiser, fit_linear
+from sslzoo.evaluate.settings import LinearGrid
 
 GRID = LinearGrid(learning_rates=(0.03, 0.3), weight_decays=(0.0, 1e-2), epochs=6, batch_size=32)
 
@@ -30,10 +31,16 @@ def test_heads_trained_at_once_equal_heads_trained_alone(data: tuple[torch.Tenso
         torch.testing.assert_close(together.weight[:, head], alone.weight[:, 0], atol=1e-5, rtol=1e-5)
 
 
-def test_equals_torchs_sgd_with_autograd(data: tuple[torch.Tensor, torch.Tensor]) -> None:
+@pytest.mark.parametrize("milestones", [(), (0.5, 0.8)])
+def test_equals_torchs_sgd_with_autograd(
+    data: tuple[torch.Tensor, torch.Tensor], milestones: tuple[float, ...]
+) -> None:
     features, labels = data
-    ours = fit_linear(features, labels, classes=3, grid=GRID, seed=7)
+    standardised = Standardiser(features)(features)
+    grid = GRID.model_copy(update={"milestones": milestones})
+    ours = fit_linear(standardised, labels, classes=3, grid=grid, seed=7)
     x = ((features - features.mean(0)) / features.std(0, correction=0)).double()
+    torch.testing.assert_close(standardised.double(), x, atol=1e-5, rtol=1e-5)
     steps = GRID.epochs * math.ceil(len(x) / GRID.batch_size)
     for head, setting in enumerate(GRID.settings()):
         layer = nn.Linear(5, 3).double()
@@ -46,7 +53,9 @@ def test_equals_torchs_sgd_with_autograd(data: tuple[torch.Tensor, torch.Tensor]
             order = permutation(len(x), 7, step)
             for chosen in order.split(GRID.batch_size):
                 for group in optimizer.param_groups:
-                    group["lr"] = setting["lr"] * (1 + math.cos(math.pi * step / steps)) / 2
+                    cosine = (1 + math.cos(math.pi * step / steps)) / 2
+                    tenths = 10 ** -((step >= 0.5 * steps) + (step >= 0.8 * steps))
+                    group["lr"] = setting["lr"] * (tenths if milestones else cosine)
                 optimizer.zero_grad()
                 F.cross_entropy(layer(x[chosen]), labels[chosen]).backward()
                 optimizer.step()
@@ -59,8 +68,9 @@ def test_accuracy_is_that_of_logistic_regression() -> None:
     pixels, classes = load_digits(return_X_y=True)
     x, y = torch.tensor(pixels, dtype=torch.float32), torch.tensor(classes)
     grid = LinearGrid(learning_rates=(0.1,), weight_decays=(1e-3,), epochs=30)
-    heads = fit_linear(x[:900], y[:900], classes=10, grid=grid, seed=0)
-    ours = (heads.logits(x[900:])[:, 0].argmax(1) == y[900:]).float().mean().item()
+    standardise = Standardiser(x[:900])
+    heads = fit_linear(standardise(x[:900]), y[:900], classes=10, grid=grid, seed=0)
+    ours = (heads.logits(standardise(x[900:]))[:, 0].argmax(1) == y[900:]).float().mean().item()
     theirs = LogisticRegression(max_iter=2000).fit(pixels[:900] / 16, classes[:900])
     assert ours == pytest.approx(theirs.score(pixels[900:] / 16, classes[900:]), abs=0.03)
 
@@ -68,6 +78,7 @@ def test_accuracy_is_that_of_logistic_regression() -> None:
 def test_constant_features_and_one_label_a_class_do_no_harm() -> None:
     features = torch.eye(4).repeat(1, 2)
     features[:, 3] = 5.0
+    features = Standardiser(features)(features)
     heads = fit_linear(features, torch.arange(4), classes=4, grid=GRID, seed=0)
     logits = heads.logits(features)
     assert torch.isfinite(logits).all()

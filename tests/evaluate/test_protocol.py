@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sslzoo.config import SettingError
 from sslzoo.errors import UserError
 from sslzoo.evaluate.knn import knn_predict
-from sslzoo.evaluate.linear import LinearGrid
-from sslzoo.evaluate.protocol import EvaluationConfig, _draws, check_labels, score, split_holdout, watch_knn
+from sslzoo.evaluate.labels import check_labels, draw_labels, split_holdout
+from sslzoo.evaluate.protocol import score, watch_knn
+from sslzoo.evaluate.settings import EvaluationConfig, LinearGrid, LogisticGrid
 
 FAST = LinearGrid(learning_rates=(0.03, 0.3), weight_decays=(0.0, 1e-2), epochs=10)
 
@@ -35,55 +37,83 @@ def test_holdout_is_a_balanced_partition(counts: list[int], share: float, seed: 
 
 def test_separable_features_score_one() -> None:
     train, test = features(90, 0.01, 0), features(30, 0.01, 1)
-    scores = score(*train, *test, 3, EvaluationConfig(linear=FAST))
-    assert (scores.knn.accuracy, scores.linear.accuracy) == (1.0, 1.0)
-    assert (scores.labels, scores.draws, scores.knn.std) == (90, 1, None)
+    scores = score(*train, *test, 3, EvaluationConfig(linear=FAST, classifiers=("knn", "linear", "logistic")))
+    assert [scores.by_classifier[name].accuracy for name in ("knn", "linear", "logistic")] == [1.0, 1.0, 1.0]
+    assert (scores.labels, scores.draws, scores.by_classifier["knn"].std) == (90, 1, None)
     assert json.loads(json.dumps(scores.as_dict()))["knn"]["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize("few", [None, 4])
 def test_test_labels_have_no_influence_on_what_is_chosen(few: int | None) -> None:
-    config = EvaluationConfig(linear=FAST, labels_per_class=few, draws=3)
+    names = ("knn", "linear", "logistic")
+    config = EvaluationConfig(linear=FAST, labels_per_class=few, draws=3, classifiers=names)
     train, (x, y) = features(90, 0.8, 0), features(60, 0.8, 1)
-    real = score(*train, x, y, 3, config)
-    shuffled = score(*train, x, y.roll(1), 3, config)
-    assert real.knn.accuracy != shuffled.knn.accuracy
-    for a, b in ((real.knn, shuffled.knn), (real.linear, shuffled.linear)):
-        assert (a.chosen, a.choice_accuracy) == (b.chosen, b.choice_accuracy)
+    real = score(*train, x, y, 3, config).by_classifier
+    shuffled = score(*train, x, y.roll(1), 3, config).by_classifier
+    assert real["knn"].accuracy != shuffled["knn"].accuracy
+    for name, a in real.items():
+        assert (a.chosen, a.choice_accuracy) == (shuffled[name].chosen, shuffled[name].choice_accuracy)
 
 
 def test_choice_is_the_best_on_the_held_out_part_and_all_labels_are_used_in_the_end() -> None:
     config = EvaluationConfig(linear=FAST, knn_k=(1, 5, 30), knn_temperature=(0.07, 1.0))
     (x, y), (queries, truth) = features(120, 1.0, 0), features(60, 1.0, 1)
     fit, choice = split_holdout(y, config.holdout, config.seed)
-    guesses = knn_predict(x[fit], y[fit], x[choice], classes=3, ks=[1, 5, 30], temperatures=[0.07, 1.0])
-    accuracies = (guesses == y[choice]).float().mean(-1)
-    result = score(x, y, queries, truth, 3, config).knn
+    guesses = [
+        knn_predict(x[fit], y[fit], x[choice], classes=3, k=k, temperature=t) for k in (1, 5, 30) for t in (0.07, 1.0)
+    ]
+    accuracies = (torch.stack(guesses) == y[choice]).float().mean(-1)
+    result = score(x, y, queries, truth, 3, config).by_classifier["knn"]
     assert result.choice_accuracy == pytest.approx(float(accuracies.max()))
-    best = knn_predict(
-        x, y, queries, classes=3, ks=[int(result.chosen["k"])], temperatures=[result.chosen["temperature"]]
-    )
-    assert result.accuracy == pytest.approx(float((best[0, 0] == truth).float().mean()))
+    best = knn_predict(x, y, queries, classes=3, k=int(result.chosen["k"]), temperature=result.chosen["temperature"])
+    assert result.accuracy == pytest.approx(float((best == truth).float().mean()))
+    assert result.confusion.sum() == 60
+    assert result.confusion.trace() == round(60 * result.accuracy)
+
+
+def test_one_setting_needs_no_choice() -> None:
+    config = EvaluationConfig(classifiers=("logistic",), logistic=LogisticGrid(c=(1.0,)))
+    result = score(*features(30, 0.5, 0), *features(30, 0.5, 1), 3, config).by_classifier["logistic"]
+    assert (result.chosen, result.choice_accuracy) == ({"c": 1.0}, None)
 
 
 def test_few_labels_are_balanced_and_never_held_out() -> None:
     config = EvaluationConfig(linear=FAST, labels_per_class=4, draws=5)
     train, test = features(90, 0.8, 0), features(30, 0.8, 1)
     fit, choice = split_holdout(train[1], config.holdout, config.seed)
-    draws = _draws(train[1], fit, config)
+    draws = draw_labels(train[1], fit, config)
     assert len({tuple(draw) for draw in draws}) == 5
     for draw in draws:
         assert train[1][draw].bincount().tolist() == [4, 4, 4]
         assert not set(draw) & set(choice)
     scores = score(*train, *test, 3, config)
     assert (scores.labels, scores.draws) == (12, 5)
-    assert scores.knn.std is not None
-    assert scores.knn.chosen["k"] <= 12
+    assert scores.by_classifier["knn"].std is not None
+    assert scores.by_classifier["knn"].chosen["k"] <= 12
+
+
+@given(share=st.floats(0.01, 0.9), counts=st.lists(st.integers(5, 60), min_size=2, max_size=5))
+def test_a_share_of_the_labels_is_that_share_of_each_class(share: float, counts: list[int]) -> None:
+    labels = torch.cat([torch.full((n,), c) for c, n in enumerate(counts)])
+    config = EvaluationConfig(labels_share=share, draws=2)
+    fit, choice = split_holdout(labels, config.holdout, config.seed)
+    first, second = draw_labels(labels, fit, config)
+    for c, n in enumerate(counts):
+        there = n - int((labels[choice] == c).sum())
+        assert (labels[first] == c).sum() == (labels[second] == c).sum() == min(there, max(1, round(share * n)))
+    assert not set(first) & set(choice)
+
+
+def test_few_labels_are_measured_one_way() -> None:
+    with pytest.raises(SettingError, match=r"labels_share = 0\.1: labels_per_class is 1; give one"):
+        EvaluationConfig(labels_share=0.1, labels_per_class=1)
+    with pytest.raises(SettingError, match="names one twice"):
+        EvaluationConfig(classifiers=("knn", "knn"))
 
 
 def test_watching_is_plain_knn() -> None:
     (x, y), (queries, truth) = features(90, 0.8, 0), features(30, 0.8, 1)
-    guess = knn_predict(x, y, queries, classes=3, ks=[90], temperatures=[0.1])[0, 0]
+    guess = knn_predict(x, y, queries, classes=3, k=90, temperature=0.1)
     assert watch_knn(x, y, queries, truth, 3) == pytest.approx(float((guess == truth).float().mean()))
 
 
@@ -91,7 +121,9 @@ def test_labels_that_do_not_allow_the_protocol() -> None:
     labels = torch.arange(30) % 3
     with pytest.raises(UserError, match="classes that the labelled train split has not: 3"):
         check_labels(labels, torch.tensor([0, 3]), EvaluationConfig())
+    with pytest.raises(UserError, match="has 2 of the 3 classes of train, none of cat: an accuracy over"):
+        check_labels(labels, torch.tensor([0, 1]), EvaluationConfig(), ["ant", "bee", "cat"])
     with pytest.raises(UserError, match=r"labels_per_class = 10: a class has only 9 pictures that are not held out"):
         check_labels(labels, labels, EvaluationConfig(labels_per_class=10))
     with pytest.raises(UserError, match=r"evaluation.holdout = 0.1: a class has only 1 labelled train picture"):
-        check_labels(torch.tensor([0, 0, 1]), labels[:1], EvaluationConfig())
+        check_labels(torch.tensor([0, 0, 1]), labels[:2], EvaluationConfig())

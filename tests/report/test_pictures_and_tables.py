@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from sslzoo.errors import UserError
-from sslzoo.evaluate.protocol import Score, Scores
+from sslzoo.evaluate.score import Score, Scores
 from sslzoo.report.parts import describe_part, parts_table
 from sslzoo.report.plots import curves, tsne
 from sslzoo.report.summary import summary_table
@@ -37,9 +37,12 @@ def test_tsne_with_few_pictures_and_many_classes(tmp_path: Path) -> None:
 
 
 def test_summary_table() -> None:
-    score = Score(0.871, 0.029, {"k": 5}, 0.9)
-    exact = Score(0.5, None, {"lr": 0.1}, 0.5)
-    text = shown(summary_table({"trained": Scores(score, exact, labels=10, draws=20)}, "Test accuracy"))
+    rest = {"interval": (0.1, 0.9), "top5": None, "per_class": [], "confusion": np.zeros((2, 2), dtype=np.int64)}
+    score = Score(accuracy=0.871, std=0.029, chosen={"k": 5}, choice_accuracy=0.9, **rest)
+    exact = Score(accuracy=0.5, std=None, chosen={"lr": 0.1}, choice_accuracy=0.5, **rest)
+    scores = Scores({"knn": score, "linear": exact}, labels=10, draws=20)
+    text = shown(summary_table({"trained": scores}, "Test accuracy"))
+    assert "linear probe (%)" in text
     assert "87.1 ± 2.9" in text
     assert "50.0" in text
 
