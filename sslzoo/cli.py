@@ -62,6 +62,18 @@ def pretrain(words: list[str]) -> int:
     return 0
 
 
+def evaluate(words: list[str]) -> int:
+    """Score a trained encoder: a run's, timm's, or that of a file."""
+    from sslzoo.evaluate.compose import compose_jobs
+
+    jobs = compose_jobs(words)
+
+    from sslzoo.evaluate.run import evaluate as run
+
+    run(jobs)
+    return 0
+
+
 def list_parts(words: list[str]) -> int:
     """Show methods, targets, losses and data sets, a line each."""
     from sslzoo.registry import load_plugin
@@ -95,6 +107,7 @@ PLUGIN = "Python files that register parts of your own"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "pretrain": pretrain,
+    "evaluate": evaluate,
     "list": list_parts,
     "describe": describe,
 }

@@ -14,6 +14,7 @@ from sslzoo.config import (
     Layer,
     PartConfig,
     SettingError,
+    config_names,
     configs_folder,
     find_layer,
     merge,
@@ -49,7 +50,7 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
     for plugin in plugins:
         load_plugin(plugin)
     model, default = resolve(layers, given, plugins)
-    return parse_flags(model, default, flags, prog)
+    return parse_flags(model, default, flags, prog, _description())
 
 
 def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
@@ -82,13 +83,13 @@ def resolve(
         given: names of parts that were chosen outside of the layers; they win over the layers.
         plugins: files that were loaded, for the record.
     """
-    layers = [(source, _spell_out(layer)) for source, layer in layers]
+    layers = [(source, spell_out(layer)) for source, layer in layers]
     written: Layer = {}
     for _, layer in layers:
         written = merge(written, layer)
     names = {part: written.get(part, {}).get("name") for part in NAMED} | given
     dataset = names["dataset"] or DEFAULT_DATASET
-    layers = [("configs/default.yaml", _shipped("default")), *_dataset_layer(dataset), *layers]
+    layers = [("configs/default.yaml", shipped("default")), (f"dataset {dataset}", dataset_layer(dataset)), *layers]
 
     method = METHODS.get(names["method"] or DEFAULT_METHOD)
     if "method" in given and written.get("method", {}).get("name", method.name) != method.name:
@@ -101,7 +102,7 @@ def resolve(
 
     content: Layer = {}
     for _, layer in layers:
-        content = merge(content, _for_method(layer, method))
+        content = merge(content, _for_method(layer, method, chosen["target"]))
     content = merge(content, chosen)
     if plugins:
         content["plugin"] = list(plugins)
@@ -127,21 +128,26 @@ def _plugins_of(layers: Iterable[tuple[str, Layer]]) -> list[str]:
     return [name for entry in plugins for name in ([entry] if isinstance(entry, str) else entry)]
 
 
-def _spell_out(layer: Layer) -> Layer:
-    """`method: byol` means `method: {name: byol}`."""
+def spell_out(layer: Layer) -> Layer:
+    """Names of parts written out: `method: byol` means `method: {name: byol}`."""
     return {key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in layer.items()}
 
 
-def _shipped(name: str) -> Layer:
-    return _spell_out(read_layer(configs_folder() / f"{name}.yaml"))
+def shipped(name: str) -> Layer:
+    """The layer that ships under this name."""
+    return spell_out(read_layer(configs_folder() / f"{name}.yaml"))
 
 
-def _dataset_layer(name: str) -> list[tuple[str, Layer]]:
-    """The layer that stands behind `--dataset NAME`: a shipped file, or a source that a plug-in registered."""
+def dataset_layer(name: str) -> Layer:
+    """The layer that stands behind `--dataset NAME`: a shipped file, or a source that a plug-in registered.
+
+    Raises:
+        UserError: there is neither.
+    """
     if (configs_folder() / "dataset" / f"{name}.yaml").is_file():
-        return [(f"configs/dataset/{name}.yaml", _shipped(f"dataset/{name}"))]
+        return shipped(f"dataset/{name}")
     if name in DATASETS.names():
-        return [(f"dataset {name}", {"dataset": {"name": name, "source": name}})]
+        return {"dataset": {"name": name, "source": name}}
     known = [path.stem for path in (configs_folder() / "dataset").glob("*.yaml")]
     raise UserError(
         f"--dataset {name}: no such data set{near_misses(name, [*known, *DATASETS.names()])} "
@@ -149,13 +155,21 @@ def _dataset_layer(name: str) -> list[tuple[str, Layer]]:
     )
 
 
-def _for_method(layer: Layer, method: type[Method]) -> Layer:
-    """The layer with its `by_method` rows of this method, and of those it is a preset of, merged in."""
+def _for_method(layer: Layer, method: type[Method], target: Layer | None = None) -> Layer:
+    """The layer with its `by_method` rows of this method, and of those it is a preset of, merged in.
+
+    Args:
+        target: the chosen one; of a row's settings for the method's own target it gets those that it has as well.
+    """
     rows = layer.get("by_method", {})
     merged = {key: value for key, value in layer.items() if key != "by_method"}
     for parent in reversed(method.__mro__):
         if parent.__dict__.get("name") in rows:
-            merged = merge(merged, _spell_out(rows[parent.__dict__["name"]]))
+            row = spell_out(rows[parent.__dict__["name"]])
+            if target is not None and "name" not in row.get("target", {"name": ""}):
+                known = TARGETS.get(target["name"]).Config.model_fields
+                row = {**row, "target": {key: value for key, value in row["target"].items() if key in known}}
+            merged = merge(merged, row)
     return merged
 
 
@@ -166,7 +180,7 @@ def _check_rows(layers: Sequence[tuple[str, Layer]]) -> None:
             if name not in METHODS.names():
                 raise UserError(f"{source}: by_method.{name}: no such method{near_misses(name, METHODS.names())}")
             method = METHODS.get(name)
-            content = merge(_for_method(_shipped("default"), method), _spell_out(row))
+            content = merge(_for_method(shipped("default"), method), spell_out(row))
             names = {part: content.get(part, {}).get("name") for part in NAMED}
             parts = {"method": {"name": name}, "dataset": {"name": names["dataset"] or DEFAULT_DATASET}}
             content = merge(content, parts | _target_and_loss(method, names))
@@ -224,3 +238,22 @@ def _source_of(error: SettingError, layers: Sequence[tuple[str, Layer]]) -> str:
         if error.path and here is not None:
             return f"{source}: "
     return ""
+
+
+def _description() -> str:
+    choices = {"method": METHODS.names(), "target": TARGETS.names(), "loss": LOSSES.names()}
+    lines = [f"  --{part} NAME  ({', '.join(names)})" for part, names in choices.items()]
+    datasets = [name.removeprefix("dataset/") for name in config_names("dataset")]
+    return "\n".join(
+        [
+            Experiment.__doc__ or "",
+            "",
+            "Names come first and bring their own settings:",
+            *lines,
+            "  --backbone NAME (any timm model)   --optimizer NAME (any of timm's)",
+            f"  --dataset NAME ({', '.join(datasets)})",
+            "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN  --print-config",
+            "",
+            "Other commands: evaluate; list; describe NAME.",
+        ]
+    )

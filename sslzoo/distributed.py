@@ -30,6 +30,16 @@ def gather(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def gather_rows(tensor: Tensor) -> Tensor:
+    """(n, ...) of each process, n as it may be, to all rows on the CPU of each, in rank order. Carries no gradient."""
+    mine = tensor.detach().cpu()
+    if world_size() == 1:
+        return mine
+    parts: list[Any] = [None] * world_size()
+    dist.all_gather_object(parts, mine)
+    return torch.cat(parts)
+
+
 def local_part(tensor: Tensor) -> Tensor:
     """The rows of this process in a tensor that `gather` made."""
     return tensor.chunk(world_size())[rank()]
@@ -73,13 +83,17 @@ def average_norm_statistics(module: nn.Module) -> None:
         statistic.copy_(mean.view_as(statistic))
 
 
-def state_digests(module: nn.Module) -> list[str]:
-    """A fingerprint of all parameters and buffers on each process, in rank order; equal when nothing has drifted."""
+def state_digest(module: nn.Module) -> str:
+    """A fingerprint of all parameters and buffers, 16 hexadecimal digits."""
     state = hashlib.sha256()
     for name, value in module.state_dict().items():
         state.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    mine = state.hexdigest()[:16]
-    everyone: list[Any] = [mine] * world_size()
+    return state.hexdigest()[:16]
+
+
+def state_digests(module: nn.Module) -> list[str]:
+    """The fingerprint of each process, in rank order; equal when nothing has drifted."""
+    everyone: list[Any] = [state_digest(module)] * world_size()
     if world_size() > 1:
-        dist.all_gather_object(everyone, mine)
+        dist.all_gather_object(everyone, everyone[0])
     return everyone

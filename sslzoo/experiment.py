@@ -12,6 +12,7 @@ from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import near_misses
 from sslzoo.evaluate.settings import ON_FEATURES, EvaluationConfig
+from sslzoo.launch import Precision
 from sslzoo.losses import Loss
 from sslzoo.method import Method
 from sslzoo.optim import OptimizerConfig, ScheduleConfig
@@ -34,7 +35,7 @@ class Experiment(Config):
     """Side of the views in pixels, where a view recipe does not say otherwise."""
     seed: NonNegativeInt = 0
     """Seed of weights, order, views and splits."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """Arithmetic of the encoders; similarities, targets and losses stay in float32."""
     compile: bool = False
     """Compile the encoders with torch.compile."""

@@ -9,18 +9,15 @@ from typing import TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from sslzoo.config import Config, config_names
+from sslzoo.config import Config
 from sslzoo.errors import UserError
-from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS
-from sslzoo.targets import TARGETS
 
 Settings = TypeVar("Settings", bound=Config)
 
 NAMED = ("method", "target", "loss", "backbone", "dataset", "optimizer")
 """Parts that a flag of their own name chooses: `--method byol`, beside `--method.momentum 0.996`."""
 
-READ_FIRST = (*NAMED, "config", "plugin", "resume", "print-config")
+READ_FIRST = (*NAMED, "config", "plugin", "resume", "print-config", "protocol", "checkpoint", "pretrained")
 """Flags that are read before the others."""
 
 RULES = ConstructorRegistry()
@@ -50,8 +47,11 @@ def _switch(words: list[str]) -> bool:
     raise ValueError(f"{' '.join(words)!r} is neither true nor false")
 
 
-def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog: str) -> Settings:
+def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog: str, description: str) -> Settings:
     """The settings of `default`, with those that flags name changed.
+
+    Args:
+        description: what `--help` begins with.
 
     Raises:
         UserError: an unknown flag, or a value that it cannot have.
@@ -65,7 +65,7 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
                 default=default,
                 args=flags,
                 prog=prog,
-                description=_describe(model),
+                description=description,
                 config=(tyro.conf.FlagConversionOff,),
                 registry=RULES,
             )
@@ -75,30 +75,16 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
         raise UserError(_one_line(boxes.getvalue())) from None
 
 
-def _describe(model: type[Config]) -> str:
-    choices = {"method": METHODS.names(), "target": TARGETS.names(), "loss": LOSSES.names()}
-    lines = [f"  --{part} NAME  ({', '.join(names)})" for part, names in choices.items()]
-    datasets = [name.removeprefix("dataset/") for name in config_names("dataset")]
-    return "\n".join(
-        [
-            model.__doc__ or "",
-            "",
-            "Names come first and bring their own settings:",
-            *lines,
-            "  --backbone NAME (any timm model)   --optimizer NAME (any of timm's)",
-            f"  --dataset NAME ({', '.join(datasets)})",
-            "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN  --print-config",
-            "",
-            "Other commands: list; describe NAME.",
-        ]
-    )
-
-
 def _one_line(box: str) -> str:
     """What tyro says in a box, as one line: the fault, and the flags it may have been meant for."""
     rows = [re.sub(r"^[│╭╰─╮╯\s]+|[│╭╰─╮╯\s]+$", "", row) for row in box.splitlines()]
     text = "\n".join(rows[1:])  # the first row is the box's title
-    fault = " ".join(text.partition("\n\n")[0].split()).removeprefix("Error parsing ").removeprefix("Experiment: ")
+    fault = (
+        " ".join(text.partition("\n\n")[0].split())
+        .removeprefix("Error parsing ")
+        .removeprefix("Experiment: ")
+        .removeprefix("Job: ")
+    )
     fault = re.sub(r"^([\w.]+): ([\w.]+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
     fault = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", fault)
     fault = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", fault)

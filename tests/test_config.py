@@ -8,6 +8,8 @@ import yaml
 from sslzoo.compose import compose, compose_resumed
 from sslzoo.config import config_names, merge
 from sslzoo.errors import UserError
+from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.evaluate.settings import EvaluationConfig
 
 
 def test_names_choose_parts_and_flags_set_them() -> None:
@@ -58,7 +60,11 @@ def test_imagenet_has_mocos_recipe() -> None:
 @pytest.mark.parametrize("name", [n for n in config_names() if n not in ("default",)])
 def test_every_shipped_config_is_valid(name: str) -> None:
     folder, _, stem = name.partition("/")
-    compose(["--dataset", stem] if folder == "dataset" else ["--config", name])
+    if folder == "evaluation":
+        ((_, job),) = compose_jobs(["--untrained", "--protocol", stem])
+        assert job.evaluation != EvaluationConfig(labels_per_class=1, draws=20)  # the digits' own
+    else:
+        compose(["--dataset", stem] if folder == "dataset" else ["--config", name])
 
 
 @pytest.mark.parametrize("name", config_names("paper"))
@@ -103,6 +109,16 @@ def test_a_named_part_replaces_the_other_ones_settings() -> None:
     below = {"method": {"name": "moco", "queue_size": 3}, "epochs": 1}
     assert merge(below, {"method": {"name": "byol"}})["method"] == {"name": "byol"}
     assert merge(below, {"method": {"momentum": 0.9}})["method"] == {"name": "moco", "queue_size": 3, "momentum": 0.9}
+
+
+@pytest.mark.parametrize("target", ["one-hot", "hard", "adaptive-hard", "adaptive-soft"])
+def test_a_methods_row_gives_another_target_what_it_has(target: str) -> None:
+    experiment = compose(["--method", "ascl", "--target", target, "--dataset", "cifar10"])
+    settings = experiment.target.model_dump()
+    assert settings.get("neighbors", 1) == 1
+    assert settings.get("temperature", 0.05) == 0.05
+    digits = compose(["--method", "ascl", "--target", target]).target.model_dump()
+    assert digits.get("neighbors", 20) == 20
 
 
 def test_rows_by_method_apply_to_that_method_and_its_presets(tmp_path: Path) -> None:

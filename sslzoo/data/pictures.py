@@ -51,6 +51,10 @@ class Pictures(ABC):
         """The pictures at these positions; they keep their ids."""
         return Subset(self, indices)
 
+    def share(self, rank: int, world: int) -> "Pictures":
+        """The part of process `rank` of `world`, in a row; the parts together are all pictures in their order."""
+        return self.subset(np.array_split(np.arange(len(self)), world)[rank])
+
     def _batch(self, pixels: Tensor, sizes: Tensor, indices: Indices) -> Batch:
         labels = np.full(len(indices), -1) if self.labels is None else self.labels[indices]
         return Batch(pixels, sizes, torch.from_numpy(self.ids[indices]), torch.from_numpy(labels))

@@ -1,5 +1,7 @@
 """Crop and resize of batches whose pictures have boxes and sizes of their own, as two matrix products a picture."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def resized_crop(pixels: Tensor, box: Tensor, flip: Tensor, size: int, interpola
 
 
 def center_crop(pixels: Tensor, sizes: Tensor, flip: Tensor, size: int, interpolation: str, crop_pct: float) -> Tensor:
-    """Resize so that the shorter side is size / crop_pct, and cut size x size out of the middle.
+    """Resize so that the shorter side is size / crop_pct, rounded down as timm does, and cut size x size out of it.
 
     Equals torchvision's `resize` and `center_crop` with antialiasing.
 
@@ -35,7 +37,7 @@ def center_crop(pixels: Tensor, sizes: Tensor, flip: Tensor, size: int, interpol
     """
     height, width = sizes.unbind(1)
     shorter = torch.minimum(height, width)
-    resized = round(size / crop_pct)
+    resized = math.floor(size / crop_pct)
     new_height, new_width = height * resized // shorter, width * resized // shorter
     row, column = _outputs(size, flip)
     row = row + ((new_height - size) / 2).round()[:, None]

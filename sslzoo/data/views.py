@@ -23,8 +23,9 @@ class ViewRecipe(Config):
 
     size: PositiveInt | None = None
     """Side of the view in pixels; None is the experiment's `img_size`."""
-    crop: Literal["random", "center"] = "center"
-    """`random`: a box of random area and shape, resized; `center`: the middle of the resized picture."""
+    crop: Literal["random", "center", "squash"] = "center"
+    """`random`: a box of random area and shape, resized; `center`: the middle of the resized picture; `squash`: the
+    whole picture, its sides resized each on its own."""
     crop_scale: tuple[float, float] = (0.08, 1.0)
     """Smallest and largest area of a random crop, as shares of the picture's."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -178,6 +179,9 @@ def apply(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, sizes:
         raise ValueError("the recipe has no size")
     if recipe.crop == "random":
         views = resample.resized_crop(pixels, parameters.box, parameters.flip, recipe.size, recipe.interpolation)
+    elif recipe.crop == "squash":
+        whole = torch.cat([torch.zeros_like(sizes), sizes], dim=1)
+        views = resample.resized_crop(pixels, whole, parameters.flip, recipe.size, recipe.interpolation)
     else:
         views = resample.center_crop(pixels, sizes, parameters.flip, recipe.size, recipe.interpolation, recipe.crop_pct)
     if recipe.rotate:

@@ -46,6 +46,16 @@ def draw_labels(labels: Tensor, fit: Indices, config: EvaluationConfig) -> list[
     return draws
 
 
+def held_out_and_drawn(labels: Tensor, config: EvaluationConfig) -> tuple[Indices, list[Indices]]:
+    """Positions of the held-out pictures, and of each draw's labelled ones, as the protocol has them.
+
+    Raises:
+        UserError: the labels do not allow it.
+    """
+    fit, choice = split_holdout(labels, config.holdout, config.seed)
+    return choice, draw_labels(labels, fit, config)
+
+
 def check_labels(train: Tensor, test: Tensor, config: EvaluationConfig, classes: Sequence[str] = ()) -> None:
     """Whether these labels allow the protocol; nothing is scored.
 
@@ -65,8 +75,7 @@ def check_labels(train: Tensor, test: Tensor, config: EvaluationConfig, classes:
             f"{_few(untested, classes)}: an accuracy over other classes than were learned; give both the same classes, "
             "or raise --dataset.test-limit"
         )
-    fit, _ = split_holdout(train, config.holdout, config.seed)
-    draw_labels(train, fit, config)
+    held_out_and_drawn(train, config)
 
 
 def _wanted(config: EvaluationConfig, all_of_class: int, there: int) -> int:

@@ -1,8 +1,6 @@
 """How an encoder is scored: settings chosen on a part of train, the test split touched once."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -10,17 +8,11 @@ from torch import Tensor
 
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.knn import Knn, knn_predict
-from sslzoo.evaluate.labels import check_labels, draw_labels, split_holdout
+from sslzoo.evaluate.labels import check_labels, held_out_and_drawn
 from sslzoo.evaluate.linear import LinearProbe
 from sslzoo.evaluate.logistic import LogisticRegression
 from sslzoo.evaluate.score import Score, Scores, score_of
 from sslzoo.evaluate.settings import EvaluationConfig
-
-
-class Stage(Protocol):
-    """Tells what is being done while it is."""
-
-    def __call__(self, what: str) -> AbstractContextManager[None]: ...
 
 
 def score_classifiers(
@@ -29,7 +21,7 @@ def score_classifiers(
     test_labels: Tensor,
     classes: int,
     config: EvaluationConfig,
-    stage: Stage = nullcontext,  # type: ignore[assignment]
+    say: Callable[[str], None] = lambda _: None,
 ) -> Scores:
     """Choose each classifier's setting on the held-out part of train, then test it.
 
@@ -39,23 +31,23 @@ def score_classifiers(
     Args:
         train_labels: (M,) int64, `test_labels` (N,) likewise.
         classes: number of classes.
+        say: told what is about to be done.
 
     Raises:
         UserError: the labels do not allow the protocol.
     """
     check_labels(train_labels, test_labels, config)
-    fit, choice = split_holdout(train_labels, config.holdout, config.seed)
-    draws = draw_labels(train_labels, fit, config)
+    choice, draws = held_out_and_drawn(train_labels, config)
     final = draws if config.few_labels else [np.arange(len(train_labels))]
     scores: dict[str, Score] = {}
     for name, classifier in classifiers.items():
         chosen, choice_accuracy = 0, None
         if len(classifier.settings) > 1:
-            with stage(f"{name}: choosing among {len(classifier.settings)} settings"):
-                guesses = [classifier.guess(draw, choice) for draw in draws]
+            say(f"{name}: choosing among {len(classifier.settings)} settings")
+            guesses = [classifier.guess(draw, choice) for draw in draws]
             chosen, choice_accuracy = best_setting(guesses, train_labels[choice])
-        with stage(f"{name}: testing"):
-            rankings = [classifier.rank(draw, chosen) for draw in final]
+        say(f"{name}: testing")
+        rankings = [classifier.rank(draw, chosen) for draw in final]
         scores[name] = score_of(
             rankings,
             test_labels,
@@ -79,8 +71,8 @@ def feature_classifiers(
     Raises:
         UserError: too few labels.
     """
-    fit, _ = split_holdout(train_labels, config.holdout, config.seed)
-    fewest = min(len(draw) for draw in draw_labels(train_labels, fit, config))
+    _, draws = held_out_and_drawn(train_labels, config)
+    fewest = min(len(draw) for draw in draws)
     data = train, train_labels, test, classes
     made: dict[str, Classifier] = {}
     for name in config.classifiers:
@@ -119,6 +111,6 @@ def watch_knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Te
 
 def best_setting(guesses: list[Tensor], labels: Tensor) -> tuple[int, float]:
     """The setting with the highest accuracy, mean over draws of guesses (settings, N), and that accuracy."""
-    accuracies = torch.stack([(guess == labels).float().mean(dim=1) for guess in guesses]).mean(dim=0)
+    accuracies = torch.stack([(guess.cpu() == labels.cpu()).float().mean(dim=1) for guess in guesses]).mean(dim=0)
     best = int(accuracies.argmax())
     return best, float(accuracies[best])

@@ -82,17 +82,16 @@ def score_of(
     right = (answers[:, :, 0] == truth).double()
     accuracies = right.mean(dim=1)
     pairs = (truth * classes + answers[:, :, 0]).flatten()
-    confusion = torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
-    of_class = confusion.sum(dim=1)
+    confusion = torch.bincount(pairs, minlength=classes * classes).view(classes, classes).numpy()
     return Score(
         accuracy=float(accuracies.mean()),
         std=float(accuracies.std()) if len(rankings) > 1 else None,
         interval=confidence_interval(right.mean(dim=0).numpy(), seed),
         top5=float((answers == truth[:, None]).any(dim=2).double().mean()) if classes > TOP else None,
-        per_class=[float(confusion[c, c] / total) if (total := int(of_class[c])) else None for c in range(classes)],
+        per_class=[int(row[c]) / int(row.sum()) if row.any() else None for c, row in enumerate(confusion)],
         chosen=chosen,
         choice_accuracy=choice_accuracy,
-        confusion=confusion.numpy(),
+        confusion=confusion,
     )
 
 

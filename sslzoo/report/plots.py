@@ -17,6 +17,8 @@ CLASSES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#3
 MARKERS = "os^Dvp*XPh"
 MOST_POINTS = 2000
 """Points of a t-SNE picture."""
+MOST_NAMES = 30
+"""Classes that are named in a confusion picture."""
 
 
 def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
@@ -85,6 +87,35 @@ def tsne(
     if len(classes) <= 2 * len(CLASSES):
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, markerscale=1.8)
     figure.suptitle(f"{title}, {len(features):,} test pictures", fontsize=9)
+    _save(figure, path)
+
+
+def confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, title: str) -> None:
+    """Share of each class's test pictures that were answered as each class.
+
+    Args:
+        counts: (C, C), row: the class, column: the answer.
+        path: where to write, once as .png and once as .svg.
+    """
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = len(classes) <= MOST_NAMES
+    side = max(3.6, 0.34 * len(classes) + 1.4) if names else 6.0
+    figure = _figure(width=side + 0.9, height=side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    if names:
+        places = np.arange(len(classes))
+        axes.set_xticks(places, classes, rotation=90)
+        axes.set_yticks(places, classes)
+        for row, column in zip(*np.nonzero(shares >= 0.5), strict=True):
+            colour = "white" if shares[row, column] > 55 else INK
+            text = f"{shares[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+    axes.set(xlabel="answer", ylabel="class")
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label("share of the class's test pictures (%)", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=9)
     _save(figure, path)
 
 

@@ -1,9 +1,6 @@
 """The result of a run as a table and as a file."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -34,10 +31,3 @@ def percent(score: Score) -> str:
     """`93.1 ± 0.8`, the deviation where there are several draws."""
     spread = "" if score.std is None else f" ± {100 * score.std:.1f}"
     return f"{100 * score.accuracy:.1f}{spread}"
-
-
-def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write JSON aside and rename it, so that what is there is whole."""
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    aside.replace(path)

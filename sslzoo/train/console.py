@@ -1,8 +1,7 @@
 """What a person sees of a run: a progress display on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import timedelta
 from types import TracebackType
 
@@ -74,14 +73,3 @@ class _Bar(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         yield from self.below
-
-
-@contextmanager
-def stage(console: Console, what: str) -> Iterator[None]:
-    """Say what takes its time: beside a moving sign on a terminal, as a line elsewhere."""
-    if console.is_terminal:
-        with console.status(what):
-            yield
-    else:
-        console.print(what, highlight=False)
-        yield

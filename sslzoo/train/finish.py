@@ -10,9 +10,10 @@ from sslzoo.data.load import Data
 from sslzoo.evaluate.score import Scores
 from sslzoo.experiment import Experiment
 from sslzoo.export import export_backbone
+from sslzoo.folders import write_json
+from sslzoo.progress import stage
 from sslzoo.report import plots
-from sslzoo.report.summary import summary_table, write_summary
-from sslzoo.train.console import stage
+from sslzoo.report.summary import summary_table
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.scoring import Answer, Judge
 
@@ -65,7 +66,7 @@ def finish(
     }
     if not judge.accelerator.is_main_process:
         return summary
-    write_summary(folder.summary, summary)
+    write_json(folder.summary, summary)
     title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {counted(experiment.epochs, 'epoch')}"
     records = list(folder.records())
     with stage(console, "drawing"):

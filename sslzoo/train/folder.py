@@ -1,21 +1,14 @@
 """The folder of a run: what it holds and under which names."""
 
 import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
-from datetime import datetime
-from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import sslzoo
+from sslzoo.environment import environment
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
+from sslzoo.folders import fresh_folder, write_json
 
 
 class RunFolder:
@@ -40,7 +33,9 @@ class RunFolder:
         path = experiment.run_folder
         try:
             if path is None:
-                path = _fresh(experiment)
+                parts = [experiment.method, experiment.target, experiment.dataset]
+                names = [getattr(part, "name", None) for part in parts]
+                path = fresh_folder(experiment.output, "-".join(name for name in names if name))
             else:
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
@@ -49,7 +44,7 @@ class RunFolder:
                     )
             folder = cls(path)
             folder.config.write_text(experiment.as_yaml(), encoding="utf-8")
-            folder.environment.write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+            write_json(folder.environment, environment())
         except OSError as error:
             raise UserError(f"--run-folder {path or experiment.output}: cannot be written: {error.strerror}") from error
         return folder
@@ -87,53 +82,3 @@ class RunFolder:
         aside = self.metrics.with_suffix(".tmp")
         aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         aside.replace(self.metrics)
-
-
-def _fresh(experiment: Experiment) -> Path:
-    parts = [experiment.method, experiment.target, experiment.dataset]
-    names = [getattr(part, "name", None) for part in parts]
-    stem = "-".join(name for name in names if name) + datetime.now().strftime("-%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-        path = experiment.output / (stem + suffix)
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            if path.parent.is_dir():
-                continue
-            raise
-        return path
-    raise UserError(f"--output {experiment.output}: a hundred runs of this second are there already")
-
-
-def environment() -> dict[str, Any]:
-    """What a result depends on besides the config."""
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": commit(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "device": device_name(),
-        "cores": os.cpu_count(),
-        "packages": {package.name: package.version for package in sorted(distributions(), key=_name)},
-    }
-
-
-def _name(package: Distribution) -> str:
-    return package.name.lower()
-
-
-def device_name() -> str:
-    """What the accelerator, or else the processor, calls itself."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-
-
-def commit() -> str | None:
-    """The commit of the checkout that sslzoo runs from, `-dirty` behind it when files differ; None elsewhere."""
-    checkout = Path(sslzoo.__file__).parents[1]
-    if not (checkout / ".git").exists():
-        return None
-    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

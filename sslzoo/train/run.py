@@ -12,19 +12,20 @@ from rich.console import Console
 
 from sslzoo.data.load import load_data
 from sslzoo.distributed import state_digests
+from sslzoo.environment import device_name
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
+from sslzoo.launch import claim_cores
 from sslzoo.method import Method
 from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.train import checkpoint
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finish import finish
-from sslzoo.train.folder import RunFolder, device_name
+from sslzoo.train.folder import RunFolder
 from sslzoo.train.introduce import introduce
 from sslzoo.train.loop import Training
 from sslzoo.train.scoring import Judge
 from sslzoo.train.setup import (
-    claim_cores,
     count_steps,
     create_method,
     create_seeded_backbone,

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from sslzoo.counter import permutation
@@ -14,6 +12,7 @@ from sslzoo.data.load import Data
 from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures
 from sslzoo.data.views import make_view
+from sslzoo.distributed import gather_rows
 from sslzoo.evaluate.features import extract
 from sslzoo.evaluate.labels import check_labels, split_holdout
 from sslzoo.evaluate.protocol import score, watch_knn
@@ -74,10 +73,9 @@ class Judge:
 
     def features(self, encoder: nn.Module, pictures: Pictures, size: int | None = None) -> Features:
         """Features of all pictures in their order; each process encodes a part and receives the whole."""
-        parts = np.array_split(np.arange(len(pictures)), self.accelerator.num_processes)
-        mine = pictures.subset(parts[self.accelerator.process_index])
-        gathered = gather_object([extract(encoder, self._test_views(mine, size), self.accelerator.device)])
-        return torch.cat([features for features, _ in gathered]), torch.cat([labels for _, labels in gathered])
+        mine = pictures.share(self.accelerator.process_index, self.accelerator.num_processes)
+        features, labels = extract(encoder, self._test_views(mine, size), self.accelerator.device)
+        return gather_rows(features), gather_rows(labels)
 
     def _test_views(self, pictures: Pictures, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         recipe, dataset = self.experiment.recipe("test"), self.experiment.dataset

@@ -1,13 +1,11 @@
 """What a run is made of: the accelerator, the method with its parts, trackers."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, LoggerType, ProjectConfiguration, set_seed
+from accelerate.utils import LoggerType, ProjectConfiguration, set_seed
 from torch import nn
 
 from sslzoo.backbones import create_backbone
@@ -15,54 +13,28 @@ from sslzoo.data.load import Data
 from sslzoo.data.loader import batches_per_epoch
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
+from sslzoo.launch import create_accelerator
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS, Method, PairMethod
 from sslzoo.targets import TARGETS
 from sslzoo.train.folder import RunFolder
 
 
-def claim_cores(threads: int) -> None:
-    """Give this process its share of the machine's cores.
-
-    Launchers set OMP_NUM_THREADS to 1 where nobody else did, which would leave a CPU run on one core; any other
-    value of it is taken to be the user's.
-    """
-    if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    if threads:
-        torch.set_num_threads(threads)
-
-
 def start_accelerator(experiment: Experiment) -> Accelerator:
     """The accelerator, with all processes seeded alike.
 
     Raises:
-        UserError: the device cannot do what `precision` asks.
+        UserError: the device cannot do what `precision` asks, or batches do not divide among the processes.
     """
     for tracker in experiment.tracker:
         if LoggerType(tracker) not in get_available_trackers():  # accelerate would leave it out in silence
             raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
-    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # what `accelerate launch` was told
-    if asked not in ("no", experiment.precision):
-        raise UserError(
-            f"--precision {experiment.precision}: `accelerate launch` is set to {asked}; give both the same, as in "
-            f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
-        )
-    try:
-        accelerator = Accelerator(
-            mixed_precision="no" if experiment.precision == "fp32" else experiment.precision,
-            gradient_accumulation_steps=experiment.accumulate,
-            log_with=list(experiment.tracker) or None,
-            project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-    except (ValueError, ImportError) as error:
-        raise UserError(f"--precision {experiment.precision}: {error}") from error
-    if accelerator.distributed_type.startswith(("FSDP", "DEEPSPEED", "MEGATRON")):
-        raise UserError(
-            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo trains with whole copies of the "
-            "encoders on each process, `accelerate launch --multi_gpu`"
-        )
+    accelerator = create_accelerator(
+        experiment.precision,
+        gradient_accumulation_steps=experiment.accumulate,
+        log_with=list(experiment.tracker) or None,
+        project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
+    )
     batch, world = experiment.batch_size // experiment.accumulate, accelerator.num_processes
     if batch % world:
         raise UserError(f"--batch-size {experiment.batch_size}: does not divide among {world} processes")

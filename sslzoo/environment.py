@@ -1,0 +1,47 @@
+"""What a result depends on besides the config."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sslzoo
+
+
+def environment() -> dict[str, Any]:
+    """Command, code, machine and versions, for a JSON file."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": commit(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": device_name(),
+        "cores": os.cpu_count(),
+        "packages": {package.name: package.version for package in sorted(distributions(), key=_name)},
+    }
+
+
+def _name(package: Distribution) -> str:
+    return package.name.lower()
+
+
+def device_name() -> str:
+    """What the accelerator, or else the processor, calls itself."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+
+
+def commit() -> str | None:
+    """The commit of the checkout that sslzoo runs from, `-dirty` behind it when files differ; None elsewhere."""
+    checkout = Path(sslzoo.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

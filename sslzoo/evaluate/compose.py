@@ -1,0 +1,165 @@
+"""How YAML layers, a run's config, protocols and flags become the settings of an evaluation."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import create_model
+
+from sslzoo.arguments import ArgumentParser
+from sslzoo.backbones import resolve_name
+from sslzoo.compose import DEFAULT_DATASET, compose, dataset_layer, shipped, spell_out
+from sslzoo.config import Config, Layer, SettingError, config_names, find_layer, merge, read_layer
+from sslzoo.data.views import ViewRecipe
+from sslzoo.errors import UserError, near_misses
+from sslzoo.evaluate.job import STANDARD, Job
+from sslzoo.experiment import Experiment
+from sslzoo.flags import parse_flags
+from sslzoo.registry import load_plugin
+
+HELP = """
+  run.py evaluate RUN                                        the backbone of a run
+  run.py evaluate --backbone NAME --pretrained --dataset D   timm's weights
+  run.py evaluate --backbone NAME --checkpoint FILE ...      weights of a file
+  run.py evaluate RUN --dataset D                            transfer to another data set
+
+  --protocol NAME ...   ({protocols})
+  --dataset NAME  --backbone NAME  --config FILE-OR-NAME ...  --plugin FILE ...
+"""
+
+
+def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> list[tuple[str, Job]]:
+    """What is asked for, once for each protocol: (its name, the settings).
+
+    Raises:
+        UserError: an unknown name or setting, a value that it cannot have, or no weights to judge.
+        SystemExit: after `--help`.
+    """
+    words = list(arguments)
+    run = Path(words.pop(0)) if words and not words[0].startswith("-") else None
+    named, flags = _split(words)
+    for plugin in named.plugin:
+        load_plugin(plugin)
+    layers = [shipped("default")]
+    layers += _run_layers(run, named.dataset) if run is not None else [_data(named.dataset or DEFAULT_DATASET)]
+    layers += [spell_out(read_layer(find_layer(name))) for name in named.config]
+    layers.append(_named_layer(named, run))
+    jobs = []
+    for protocol in named.protocol or [None]:
+        layer = [read_layer(_protocol_file(protocol))] if protocol else []
+        jobs.append((protocol or STANDARD, _job([*layers, *layer], named, flags, prog)))
+    return jobs
+
+
+def _split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = ArgumentParser(add_help=False)
+    for several in ("config", "plugin", "protocol"):
+        parser.add_argument(f"--{several}", nargs="+", action="extend", default=[])
+    for one in ("backbone", "dataset", "checkpoint"):
+        parser.add_argument(f"--{one}")
+    parser.add_argument("--pretrained", action="store_true")
+    return parser.parse_known_args(words)
+
+
+def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
+    """Encoder, pictures and protocol of a run; for another data set its own, seen as the encoder was trained to see."""
+    config = run / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"evaluate {run}: no run is there (it has no config.yaml)")
+    experiment = compose(["--config", str(config)])
+    weights = run / "backbone.safetensors"
+    if not weights.is_file():
+        saved = sorted((run / "checkpoints").glob("step-*/model.safetensors"))
+        hint = (
+            f"; `evaluate --backbone {resolve_name(experiment.backbone, experiment.img_size)} --checkpoint {saved[-1]}`"
+            " judges it as it is"
+            if saved
+            else ""
+        )
+        raise UserError(
+            f"evaluate {run}: the run is not finished, it has no backbone.safetensors; --resume {run} finishes it{hint}"
+        )
+    layer = experiment.model_dump(mode="json", include={"dataset", "views", "evaluation"})
+    layer["views"]["test"]["size"] = experiment.recipe("test").size
+    layer["backbone"] = experiment.backbone.model_dump(mode="json") | {
+        "name": resolve_name(experiment.backbone, experiment.img_size),
+        "stem": "auto",
+        "pretrained": False,
+        "checkpoint": str(weights),
+    }
+    layer["run"] = str(run)
+    for plugin in experiment.plugin:
+        load_plugin(plugin)
+    if dataset is None or dataset == experiment.dataset.name:
+        return [layer]
+    seen = {key: layer["dataset"][key] for key in ("channels", "mean", "std")}
+    return [_data(dataset), {**layer, "dataset": seen, "evaluation": {}}]
+
+
+def _data(name: str) -> Layer:
+    """A data set's layer; the size that runs train at becomes that of the test view, which weights may overrule."""
+    layer = dataset_layer(name)
+    size = layer.pop("img_size", None)
+    return merge({"views": {"test": {"size": size}}}, layer)
+
+
+def _named_layer(named: argparse.Namespace, run: Path | None) -> Layer:
+    backbone: Layer = {}
+    if run is not None:
+        for flag in ("backbone", "checkpoint", "pretrained"):
+            if getattr(named, flag):
+                raise UserError(f"--{flag}: the encoder is that of {run}; leave out one of them")
+    if named.backbone:
+        backbone["name"] = named.backbone
+    if named.pretrained:
+        backbone["pretrained"] = True
+    if named.checkpoint:
+        backbone["checkpoint"] = named.checkpoint
+    return {"backbone": backbone} if backbone else {}
+
+
+def _protocol_file(name: str) -> Path:
+    known = [path.removeprefix("evaluation/") for path in config_names("evaluation")]
+    if name in known:
+        return find_layer(f"evaluation/{name}")
+    if Path(name).is_file():
+        return Path(name)
+    raise UserError(f"--protocol {name}: no such protocol{near_misses(name, known)}")
+
+
+def _job(layers: list[Layer], named: argparse.Namespace, flags: list[str], prog: str) -> Job:
+    content: Layer = {}
+    for layer in layers:
+        content = merge(content, layer)
+    own = {*Job.model_fields, "views"}
+    unknown = [key for key in content if key not in own and key not in Experiment.model_fields and key != "by_method"]
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], own)}")
+    content = {key: value for key, value in content.items() if key in own}
+    if named.plugin:
+        content["plugin"] = list(named.plugin)
+    recipes: dict[str, Any] = dict.fromkeys(content["views"], (ViewRecipe, ...))
+    views = create_model("Views", __base__=Config, **recipes)
+    model = create_model("Job", __base__=Job, __doc__=Job.__doc__, views=(views, ...))
+    known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
+    try:
+        default = model(**content)
+    except SettingError as error:
+        raise UserError(str(error)) from None
+    job = parse_flags(model, default, flags, prog, f"{Job.__doc__}\n{HELP.format(protocols=known)}")
+    _check_weights(job)
+    return job
+
+
+def _check_weights(job: Job) -> None:
+    backbone = job.backbone
+    if not backbone.has_weights and not job.untrained:
+        raise UserError(
+            f"evaluate: no weights for {backbone.name}: name a run folder, or give --pretrained (timm's weights), "
+            "--checkpoint FILE, or --untrained (random ones, as a baseline)"
+        )
+    if backbone.has_weights and job.untrained:
+        raise UserError("--untrained: there are weights to load; leave out one of them")
+    if backbone.pretrained and backbone.checkpoint is not None:
+        raise UserError(f"--pretrained: {backbone.checkpoint} has weights to load already; leave out one of them")

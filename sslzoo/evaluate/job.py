@@ -1,0 +1,65 @@
+"""The settings of one evaluation."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from sslzoo.backbones import BackboneConfig
+from sslzoo.config import Config, dump_layer
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.views import ViewRecipe
+from sslzoo.evaluate.settings import EvaluationConfig
+from sslzoo.launch import Precision
+
+STANDARD = "standard"
+"""What the protocol is called where none is asked for: what `evaluation` says, kNN and linear probe by default."""
+
+
+class Job(Config):
+    """Score a trained encoder: timm's weights, a run's, or a file's."""
+
+    run: Annotated[Path | None, tyro.conf.Suppress] = None
+    """The run folder that the encoder is of, if it is of one."""
+    untrained: bool = False
+    """Score the backbone with random weights, as a baseline."""
+    transform: Literal["auto", "weights", "dataset"] = "auto"
+    """Size, crop, interpolation and normalisation of the pictures: those that timm's weights were made for, or those
+    of the data set's config; `auto` takes the former for timm's weights, and what a run trained with for a run."""
+    img_size: PositiveInt | None = None
+    """Side of the pictures; None is what the transform says."""
+    batch_size: PositiveInt = 256
+    """Pictures that a process encodes at once."""
+    precision: Precision = "fp32"
+    """Arithmetic of the encoder."""
+    threads: NonNegativeInt = 0
+    """CPU threads of each process; 0 divides the cores among the processes of this machine."""
+    quality: bool = True
+    """Measure the representation itself as well: rank, spectrum, alignment, uniformity, neighbourhoods."""
+    quality_pictures: PositiveInt = 1000
+    """Test pictures whose strong views the measures between views look at."""
+    quality_views: PositiveInt = Field(10, ge=2)
+    """Strong views of each of them."""
+    seed: NonNegativeInt = 0
+    """Seed of the weights where they are random, and of the views that quality is measured on."""
+    folder: Path | None = None
+    """Folder of the result; None makes one below `output`."""
+    output: Path = Path("evaluations")
+    """Where folders of results are made."""
+    plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Python files that register parts of your own; given as `--plugin FILE`."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    dataset: DatasetConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    views: Config
+
+    def recipe(self, view: str) -> ViewRecipe:
+        """The view recipe of that name."""
+        recipe: ViewRecipe = getattr(self.views, view)
+        return recipe
+
+    def as_yaml(self) -> str:
+        """The whole config."""
+        return dump_layer(self.model_dump(mode="json"))

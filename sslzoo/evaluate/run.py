@@ -1,0 +1,233 @@
+"""An evaluation from beginning to end: encoder, features, protocols, and the folder of results."""
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, set_seed
+from rich.console import Console
+from torch import Tensor, nn
+
+from sslzoo.backbones import create_backbone, model_arguments, resolve_name
+from sslzoo.data.cache import cache_root
+from sslzoo.data.load import Data, load_data
+from sslzoo.data.pictures import Pictures
+from sslzoo.errors import UserError
+from sslzoo.evaluate.augmented import AugmentedProbe
+from sslzoo.evaluate.classifier import Classifier
+from sslzoo.evaluate.fine_tune import FineTuning
+from sslzoo.evaluate.job import Job
+from sslzoo.evaluate.labels import check_labels
+from sslzoo.evaluate.protocol import feature_classifiers, score_classifiers
+from sslzoo.evaluate.results import ResultFolder, facts, in_words, results_table
+from sslzoo.evaluate.score import Scores
+from sslzoo.evaluate.store import FeatureStore
+from sslzoo.evaluate.subject import Subject
+from sslzoo.evaluate.transform import Transform, transform_of_weights
+from sslzoo.launch import claim_cores, create_accelerator
+from sslzoo.progress import Steps
+
+
+def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
+    """Score one encoder by several protocols; the result of each is written as soon as it is there.
+
+    Args:
+        jobs: names of protocols, with settings that differ in nothing but `evaluation`.
+
+    Returns:
+        The result, as result.json has it.
+
+    Raises:
+        UserError: a setting, the data or the weights are not right.
+    """
+    job = jobs[0][1]
+    claim_cores(job.threads)
+    accelerator = create_accelerator(job.precision)
+    console = Console(quiet=not accelerator.is_main_process)
+    data = load_data(job.dataset)
+    train, test = labelled_pictures(data, job)
+    for _, each in jobs:
+        check_labels(labels_of(train), labels_of(test), each.evaluation, data.classes)
+    transform = transform_of(job)
+    encoder, weights = create_encoder(job, transform)
+    encoder.to(accelerator.device)
+    folder = open_folder(jobs, accelerator)
+    result = facts(job, data, weights, transform, accelerator.num_processes)
+    introduce(console, result, accelerator, folder)
+    subject = subject_of(job, encoder, transform, train, test, accelerator, console)
+    results: dict[str, Scores] = {}
+    for name, each in jobs:
+        scores = score(subject, each)
+        results[name] = scores
+        result.setdefault("protocols", {})[name] = {"how": in_words(each, scores, len(test)), **scores.as_dict()}
+        if accelerator.is_main_process:
+            folder.write_protocol(name, each, scores, subject)
+            folder.write(result)
+    console.print()
+    console.print(results_table(results))
+    for name in results:
+        console.print(f"({name}: {result['protocols'][name]['how']})", highlight=False, soft_wrap=True)
+    console.print(f"result and pictures: {folder.path}", highlight=False, soft_wrap=True)
+    accelerator.end_training()
+    return result
+
+
+def labelled_pictures(data: Data, job: Job) -> tuple[Pictures, Pictures]:
+    """The labelled pictures to learn from and those to test on.
+
+    Raises:
+        UserError: there are none.
+    """
+    where = job.dataset.path or job.dataset.source
+    if data.labelled is None:
+        ignored = "; --dataset.unlabelled false reads class folders" if job.dataset.unlabelled else ""
+        raise UserError(
+            f"evaluate: {where} ({job.dataset.labelled or job.dataset.train}) has no labels, and every protocol needs "
+            f"them{ignored}; --dataset.label names the column"
+        )
+    if data.test is None:
+        raise UserError(f"--dataset.test None: {where} needs a split to test on")
+    if data.test.labels is None or (data.test.labels < 0).any():
+        raise UserError(f"--dataset.test {job.dataset.test}: pictures without labels cannot be tested on")
+    return data.labelled, data.test
+
+
+def labels_of(pictures: Pictures) -> Tensor:
+    """(N,) int64."""
+    assert pictures.labels is not None
+    return torch.from_numpy(pictures.labels)
+
+
+def transform_of(job: Job) -> Transform:
+    """What is done to pictures, as `transform` and `img_size` ask.
+
+    Raises:
+        UserError: timm's weights want what views cannot do, or other channels.
+    """
+    if job.transform == "weights" or (job.transform == "auto" and job.backbone.pretrained):
+        return transform_of_weights(job.backbone, job.dataset.channels, job.img_size)
+    recipe = job.recipe("test")
+    size = job.img_size or recipe.size
+    if size is None:
+        raise UserError(f"--img-size: {job.dataset.name} has no size of its own; give the side in pixels")
+    origin = "of the run" if job.run is not None else "of the data set's config"
+    return Transform(recipe.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
+
+
+def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
+    """The backbone without classifier, and where its weights are from.
+
+    Raises:
+        UserError: no such model, or weights that do not fit or cannot be had.
+    """
+    size = transform.recipe.size
+    assert size is not None
+    set_seed(job.seed)
+    encoder = create_backbone(job.backbone, in_chans=job.dataset.channels, img_size=size)
+    if job.backbone.checkpoint is not None:
+        return encoder, str(job.backbone.checkpoint)
+    if not job.backbone.pretrained:
+        return encoder, f"random, seed {job.seed}"
+    cfg: dict[str, Any] = getattr(encoder, "pretrained_cfg", {})
+    tag = f"{cfg.get('architecture')}.{cfg['tag']}" if cfg.get("tag") else str(cfg.get("architecture"))
+    licence = f", licence {cfg['license']}" if cfg.get("license") else ""
+    return encoder, f"timm's {tag}{licence}"
+
+
+def open_folder(jobs: list[tuple[str, Job]], accelerator: Accelerator) -> ResultFolder:
+    """The folder of the result: made by the main process, told to the others."""
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [ResultFolder.create(jobs).path]
+        except UserError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return ResultFolder(answer[0])
+
+
+def introduce(console: Console, result: dict[str, Any], accelerator: Accelerator, folder: ResultFolder) -> None:
+    """Say what is about to be done."""
+    lines = {
+        "encoder": result["backbone"],
+        "weights": result["weights"],
+        "pictures": result["transform"],
+        "data": f"{result['dataset']}, {result['train_pictures']:,} labelled, {result['test_pictures']:,} to test on, "
+        f"{result['classes']} classes",
+        "device": f"{accelerator.device.type}, {result['precision']}, processes: {result['processes']}, "
+        f"threads of each: {torch.get_num_threads()}",
+        "result": str(folder.path),
+    }
+    for label, text in lines.items():
+        console.print(f"{label:>9}  {text}", highlight=False, soft_wrap=True)
+
+
+def subject_of(
+    job: Job,
+    encoder: nn.Module,
+    transform: Transform,
+    train: Pictures,
+    test: Pictures,
+    accelerator: Accelerator,
+    console: Console,
+) -> Subject:
+    """The encoder with its features of both splits, which are read where they are kept already."""
+    size = transform.recipe.size
+    assert size is not None
+    arguments = model_arguments(job.backbone, in_chans=job.dataset.channels, img_size=size)
+    made_of = {"model": resolve_name(job.backbone, size), "arguments": arguments, "precision": job.precision}
+    store = FeatureStore(
+        cache_root(job.dataset) / "features",
+        encoder,
+        made_of,
+        accelerator,
+        batch_size=job.batch_size,
+        workers=job.dataset.workers,
+    )
+    features = []
+    for split, pictures in (("train", train), ("test", test)):
+        known = store.file(pictures, transform).is_file()
+        console.print(f"features of {split}: {'kept from before' if known else 'extracting'}", highlight=False)
+        steps = Steps(console, f"features of {split}", len(pictures))
+        features.append(store.features(pictures, transform, steps))
+    return Subject(
+        encoder=encoder,
+        transform=transform,
+        probe=job.recipe("probe").model_copy(update={"interpolation": transform.recipe.interpolation}),
+        train=train,
+        test=test,
+        train_features=features[0],
+        test_features=features[1],
+        accelerator=accelerator,
+        console=console,
+        batch_size=job.batch_size,
+        workers=job.dataset.workers,
+    )
+
+
+def score(subject: Subject, job: Job) -> Scores:
+    """One protocol's classifiers, chosen and tested; called by all processes."""
+    device, config = subject.accelerator.device, job.evaluation
+    train_labels, test_labels = labels_of(subject.train), labels_of(subject.test)
+    on_features = feature_classifiers(
+        subject.train_features.to(device),
+        train_labels.to(device),
+        subject.test_features.to(device),
+        subject.classes,
+        config,
+    )
+    classifiers: dict[str, Classifier] = {}
+    for name in config.classifiers:
+        if name in on_features:
+            classifiers[name] = on_features[name]
+        elif name == "augmented":
+            classifiers[name] = AugmentedProbe(subject, config.augmented, config.seed)
+        else:
+            classifiers[name] = FineTuning(subject, config.fine_tune, config.seed)
+
+    def say(what: str) -> None:
+        subject.console.print(what, highlight=False)
+
+    return score_classifiers(classifiers, train_labels, test_labels, subject.classes, config, say)

@@ -1,0 +1,86 @@
+"""What is done to a picture before an encoder sees it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import timm.data
+import torch
+from torch import Tensor
+
+from sslzoo.backbones import BackboneConfig, resolve_name
+from sslzoo.data.batch import Batch
+from sslzoo.data.views import ViewRecipe, make_view
+from sslzoo.errors import UserError
+
+CROPS = {"center": "center", "squash": "squash"}
+"""timm's name of a crop to that of a view recipe."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The test view of an encoder, and the numbers that it normalises by."""
+
+    recipe: ViewRecipe
+    """Its size is filled in."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+    """Where it comes from, in words."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """(B, C, size, size) float32."""
+        return self.view(self.recipe, batch)
+
+    def view(self, recipe: ViewRecipe, batch: Batch, *, seed: int = 0, epoch: int = 0, view: int = 0) -> Tensor:
+        """Another view of the same pictures, of the same size unless the recipe says otherwise."""
+        if recipe.size is None:
+            recipe = recipe.model_copy(update={"size": self.recipe.size})
+        return make_view(recipe, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
+
+    def __str__(self) -> str:
+        crop = self.recipe.crop if self.recipe.crop_pct == 1 else f"{self.recipe.crop} {self.recipe.crop_pct:g}"
+        mean, std = (", ".join(f"{value:.4g}" for value in numbers) for numbers in (self.mean, self.std))
+        return (
+            f"{self.recipe.size} px, crop {crop}, {self.recipe.interpolation}, mean {mean}, std {std} ({self.origin})"
+        )
+
+
+def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | None = None) -> Transform:
+    """What timm's weights of that name were made for, by `timm.data.resolve_model_data_config`.
+
+    Args:
+        size: side of the pictures, where it is not to be the weights' own.
+
+    Raises:
+        UserError: no such model, or it wants what views cannot do.
+    """
+    name = resolve_name(backbone, size or 224)
+    try:
+        with torch.device("meta"):
+            model = timm.create_model(name, pretrained=False, num_classes=0, **backbone.kwargs)
+    except Exception as error:  # timm's builders and the hub raise whatever they run into
+        raise UserError(f"--backbone {name}: timm says: {' '.join(str(error).split())}") from error
+    wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
+    if wanted["interpolation"] not in ("bilinear", "bicubic"):
+        raise UserError(
+            f"--backbone {name}: wants {wanted['interpolation']} interpolation, views have bilinear and bicubic; "
+            "--transform dataset takes the data set's view instead"
+        )
+    if wanted["crop_mode"] not in CROPS:
+        raise UserError(
+            f"--backbone {name}: wants the crop {wanted['crop_mode']!r}, views have {' and '.join(CROPS)}; "
+            "--transform dataset takes the data set's view instead"
+        )
+    if wanted["input_size"][0] != channels:
+        raise UserError(
+            f"--dataset.channels {channels}: {name} takes {wanted['input_size'][0]}; "
+            f"--dataset.channels {wanted['input_size'][0]} converts the pictures"
+        )
+    recipe = ViewRecipe(
+        size=size or max(wanted["input_size"][1:]),
+        crop=CROPS[wanted["crop_mode"]],
+        crop_pct=wanted["crop_pct"],
+        interpolation=wanted["interpolation"],
+    )
+    return Transform(recipe, tuple(wanted["mean"]), tuple(wanted["std"]), "of the weights, by timm")

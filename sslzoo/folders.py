@@ -1,0 +1,36 @@
+"""Folders and files of results."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sslzoo.errors import UserError
+
+
+def fresh_folder(output: Path, stem: str) -> Path:
+    """Make a new folder below `output`, named by the stem and the time.
+
+    Raises:
+        UserError: there are too many of this second.
+        OSError: it cannot be made.
+    """
+    stem = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in stem) + datetime.now().strftime("-%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+        path = output / (stem + suffix)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if path.parent.is_dir():
+                continue
+            raise
+        return path
+    raise UserError(f"--output {output}: a hundred results of this second are there already")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON aside and rename it, so that what is there is whole."""
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    aside.replace(path)

@@ -1,0 +1,56 @@
+"""How a command takes its share of the machine: cores, device, precision, processes."""
+
+import os
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from sslzoo.errors import UserError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def claim_cores(threads: int) -> None:
+    """Give this process its share of the machine's cores.
+
+    Launchers set OMP_NUM_THREADS to 1 where nobody else did, which would leave a CPU run on one core; any other
+    value of it is taken to be the user's.
+    """
+    if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
+    """The accelerator of this process.
+
+    Args:
+        precision: arithmetic of the encoders.
+        options: further ones of `accelerate.Accelerator`.
+
+    Raises:
+        UserError: the device cannot do what `precision` asks, or the launcher was told otherwise.
+    """
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # what `accelerate launch` was told
+    if asked not in ("no", precision):
+        raise UserError(
+            f"--precision {precision}: `accelerate launch` is set to {asked}; give both the same, as in "
+            f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
+        )
+    try:
+        accelerator = Accelerator(
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            **options,
+        )
+    except (ValueError, ImportError) as error:
+        raise UserError(f"--precision {precision}: {error}") from error
+    if accelerator.distributed_type.startswith(("FSDP", "DEEPSPEED", "MEGATRON")):
+        raise UserError(
+            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo works with whole copies of the "
+            "encoders on each process, `accelerate launch --multi_gpu`"
+        )
+    return accelerator

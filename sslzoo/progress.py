@@ -1,0 +1,73 @@
+"""Progress of long work other than training: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS = 10
+"""Least time between two plain lines."""
+
+
+@contextmanager
+def stage(console: Console, what: str) -> Iterator[None]:
+    """Say what takes its time: beside a moving sign on a terminal, as a line elsewhere."""
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(what, highlight=False)
+        yield
+
+
+class Steps:
+    """Progress of work that is counted; use as a context.
+
+    Args:
+        what: is being done.
+        total: number of pictures, or of whatever is counted.
+        unit: what is counted.
+    """
+
+    def __init__(self, console: Console, what: str, total: int, unit: str = "images") -> None:
+        self._console, self._what, self._total, self._unit = console, what, total, unit
+        self._done, self._began, self._said = 0, time.monotonic(), time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "Steps":
+        if self._console.is_terminal and not self._console.quiet:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
+            self._task = self._bar.add_task(self._what, total=self._total, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, count: int, note: str = "") -> None:
+        """Count what was done.
+
+        Args:
+            note: what else to show, such as the loss.
+        """
+        self._done += count
+        now = time.monotonic()
+        speed = f"{self._done / max(now - self._began, 1e-9):,.0f} {self._unit}/s"
+        shown = f"{note}  {speed}" if note else speed
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, note=shown)
+        elif now - self._said > SECONDS:
+            self._said = now
+            left = (now - self._began) / self._done * (self._total - self._done)
+            self._console.print(
+                f"{self._what}: {self._done:,} of {self._total:,}  {shown}  ETA {left:,.0f} s", highlight=False
+            )
