@@ -77,7 +77,8 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
 
 def _one_line(box: str) -> str:
     """What tyro says in a box, as one line: the fault, and the flags it may have been meant for."""
-    rows = [re.sub(r"^[│╭╰─╮╯\s]+|[│╭╰─╮╯\s]+$", "", row) for row in box.splitlines()]
+    rows = [re.sub(r"^[│╭╰─╮╯|+\s]+|[│╭╰─╮╯|+\s]+$", "", row) for row in box.splitlines()]
+    rows = ["" if set(row) == {"-"} else row for row in rows]  # a line across an ASCII box
     text = "\n".join(rows[1:])  # the first row is the box's title
     fault = (
         " ".join(text.partition("\n\n")[0].split())

@@ -43,6 +43,8 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
         load_plugin(plugin)
     layers = [shipped("default")]
     layers += _run_layers(run, named.dataset) if run is not None else [_data(named.dataset or DEFAULT_DATASET)]
+    if named.backbone:  # that model, not the data set's variant of it
+        layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
     layers += [spell_out(read_layer(find_layer(name))) for name in named.config]
     layers.append(_named_layer(named, run))
     jobs = []
