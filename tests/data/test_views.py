@@ -1,5 +1,7 @@
 """Views against torchvision: the same parameters give the same pixels, and draws have the same distribution."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -39,8 +41,10 @@ def by_torchvision(recipe: ViewRecipe, parameters: ViewParameters, picture: Tens
     if recipe.crop == "random":
         top, left, height, width = parameters.box[i].tolist()
         x = reference.resized_crop(picture, top, left, height, width, size, mode, antialias=True)
+    elif recipe.crop == "squash":
+        x = reference.resize(picture, size, mode, antialias=True)
     else:
-        x = reference.resize(picture, [round(recipe.size / recipe.crop_pct)], mode, antialias=True)
+        x = reference.resize(picture, [math.floor(recipe.size / recipe.crop_pct)], mode, antialias=True)
         x = reference.center_crop(x, size)
     x = x.clamp(0, 1) if x.is_floating_point() else x
     x = reference.horizontal_flip(x) if parameters.flip[i] and recipe.rotate else x
@@ -60,7 +64,7 @@ def by_torchvision(recipe: ViewRecipe, parameters: ViewParameters, picture: Tens
     return reference.horizontal_flip(x) if parameters.flip[i] and not recipe.rotate else x
 
 
-@pytest.mark.parametrize("crop", ["random", "center"])
+@pytest.mark.parametrize("crop", ["random", "center", "squash"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("channels", "size", "rotate"), [(3, 24, 0), (3, 24, 180), (1, 24, 20), (3, 5, 0)])
 def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: int, size: int, rotate: float) -> None:
@@ -190,7 +194,7 @@ MISTAKES = {
     "blur_sigma": ((0.1, float("inf")), "blur_sigma = (0.1, inf): takes two positive numbers"),
     "rotate": (-3, "rotate = -3: input should be greater than or equal to 0"),
     "blur_kernel": (4, "blur_kernel = 4: takes an odd number of taps"),
-    "crop": ("middle", "crop = 'middle': input should be 'random' or 'center'"),
+    "crop": ("middle", "crop = 'middle': input should be 'random', 'center' or 'squash'"),
 }
 
 
