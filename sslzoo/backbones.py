@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import timm
 import torch
+from pydantic import model_validator
 from timm.models import register_model
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from sslzoo.config import Config, YamlMapping
 from sslzoo.errors import UserError, near_misses
-from sslzoo.export import load_weights
+from sslzoo.weights.load import load_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,21 @@ class BackboneConfig(Config):
     pretrained: bool = False
     """Start from timm's weights of that name instead of random ones."""
     checkpoint: Path | None = None
-    """Start from the weights in a local file of the same architecture (.safetensors or .pth)."""
+    """Start from the weights in a local file of the same architecture: of sslzoo, timm, torchvision, or a checkpoint of
+    MoCo, SimSiam, solo-learn, lightly, VISSL, SwAV, DINO and others (.safetensors, .pth, .ckpt)."""
+    encoder: str | None = None
+    """Prefix of the encoder in that file, such as `module.encoder_k`; None takes the one that its project evaluates."""
     stem: Literal["auto", "standard", "small", "small-pool"] = "auto"
     """First layer of a ResNet: timm's `standard` one; `small`: 3x3 convolution of stride 1, no max-pool;
     `small-pool`: the same with max-pool; `auto`: small up to 32 pixels, small-pool up to 64, else standard."""
     kwargs: YamlMapping = {}
     """Further arguments of the model in timm, such as `{drop_path_rate: 0.1}`."""
+
+    @model_validator(mode="after")
+    def _encoder_of_a_file(self) -> "BackboneConfig":
+        if self.encoder is not None and self.checkpoint is None:
+            raise ValueError(f"encoder = {self.encoder}: is the prefix of an encoder in a file, and needs checkpoint")
+        return self
 
     @property
     def has_weights(self) -> bool:
@@ -44,8 +54,13 @@ class BackboneConfig(Config):
         return self.pretrained or self.checkpoint is not None
 
 
-def create_backbone(config: BackboneConfig, *, in_chans: int, img_size: int) -> nn.Module:
+def create_backbone(
+    config: BackboneConfig, *, in_chans: int, img_size: int, tell: Callable[[str], None] | None = None
+) -> nn.Module:
     """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
+
+    Args:
+        tell: is given what became of the tensors of `checkpoint`, as one line; None logs it.
 
     Raises:
         UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
@@ -61,7 +76,7 @@ def create_backbone(config: BackboneConfig, *, in_chans: int, img_size: int) -> 
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--backbone {name} with {_shown(arguments)}: timm says: {reason}") from error
     if config.checkpoint is not None:
-        log.info("%s: %s", config.checkpoint, load_weights(backbone, config.checkpoint))
+        (tell or log.info)(str(load_checkpoint(backbone, config.checkpoint, config.encoder)))
     _check_features(backbone, name, in_chans, img_size)
     return backbone
 

@@ -1,16 +1,14 @@
-"""Weights out to timm and in from files."""
+"""Weights out to timm, and in again."""
 
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file
 
-import sslzoo.backbones  # noqa: F401  (registers the small ResNets)
-from sslzoo.errors import UserError
-from sslzoo.export import export_backbone, load_weights
+from sslzoo.backbones import BackboneConfig, create_backbone
+from sslzoo.export import export_backbone
 
 MODELS = {
     "resnet10t": ({"in_chans": 3, "num_classes": 0}, 32),
@@ -34,57 +32,13 @@ def test_timm_loads_what_is_exported(name: str, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["backbone.safetensors"]
 
 
-@pytest.fixture
-def model() -> nn.Module:
-    return timm.create_model("resnet10t", num_classes=0)
-
-
-def test_a_classifier_is_left_out_and_said(model: nn.Module, tmp_path: Path) -> None:
-    whole = timm.create_model("resnet10t", num_classes=10)
-    save_file(whole.state_dict(), tmp_path / "whole.safetensors")
-    report = load_weights(model, tmp_path / "whole.safetensors")
-    total = len(whole.state_dict())
-    assert sorted(report.left_out) == ["fc.bias", "fc.weight"]
-    assert str(report).startswith(f"{total - 2} of {total} tensors loaded; left out: fc.")
-    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in model.state_dict().items())
-
-
-def test_a_state_dict_in_a_checkpoint(model: nn.Module, tmp_path: Path) -> None:
-    other = timm.create_model("resnet10t", num_classes=0)
-    torch.save({"state_dict": other.state_dict(), "epoch": 3}, tmp_path / "weights.pth")
-    assert load_weights(model, tmp_path / "weights.pth").left_out == []
-    assert torch.equal(model.bn1.weight, other.bn1.weight)
-
-
-class Bomb:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return Path.touch, (self.path,)  # type: ignore[return-value]
-
-
-def test_files_that_are_not_weights(model: nn.Module, tmp_path: Path) -> None:
-    (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00")
-    torch.save({"state_dict": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pth")
-    torch.save([1, 2], tmp_path / "list.pth")
-    messages = {
-        "missing.pth": "no such file",
-        "cut.safetensors": "cannot be read as weights",
-        "bomb.pth": "holds more than tensors, which could run code and is never loaded",
-        "list.pth": "holds no state_dict",
-    }
-    for name, message in messages.items():
-        with pytest.raises(UserError) as error:
-            load_weights(model, tmp_path / name)
-        assert message in str(error.value)
-        assert "\n" not in str(error.value)
-    assert not (tmp_path / "ran").exists()
-
-
-def test_weights_of_another_model(model: nn.Module, tmp_path: Path) -> None:
-    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match=r"weights of another model: .*\d+ of another shape: .* and \d+ more"):
-        load_weights(model, tmp_path / "other.safetensors")
+def test_a_backbone_starts_from_what_is_exported(tmp_path: Path) -> None:
+    config = BackboneConfig(name="resnet18", kwargs={"channels": [8, 8, 8, 8]})
+    model = create_backbone(config, in_chans=3, img_size=32)
+    path = tmp_path / "backbone.safetensors"
+    export_backbone(model, path, name="resnet18_cifar", arguments={})
+    told: list[str] = []
+    again = create_backbone(config.model_copy(update={"checkpoint": path}), in_chans=3, img_size=32, tell=told.append)
+    total = len(model.state_dict())
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
+    assert told == [f"backbone.safetensors: {total} of {total} tensors loaded"]

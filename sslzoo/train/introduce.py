@@ -55,6 +55,11 @@ def introduce(
         )
 
 
+def say_weights(console: Console, report: str) -> None:
+    """Say what became of the tensors of a checkpoint that training starts from."""
+    console.print(f"{'weights':>9}  {report}", highlight=False, markup=False, soft_wrap=True)
+
+
 def weights_of(backbone: BackboneConfig) -> str:
     """Where training starts from."""
     if backbone.checkpoint is not None:

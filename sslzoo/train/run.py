@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sslzoo.train import checkpoint
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finish import finish
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.introduce import introduce
+from sslzoo.train.introduce import introduce, say_weights
 from sslzoo.train.loop import Training
 from sslzoo.train.scoring import Judge
 from sslzoo.train.setup import (
@@ -51,7 +52,7 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
     data = load_data(experiment.dataset)
     steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
     judge = Judge(experiment, data, accelerator)
-    method = create_method(experiment)
+    method = create_method(experiment, tell=partial(say_weights, console))
     if accelerator.device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         method.to(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """What a run is made of: the accelerator, the method with its parts, trackers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from accelerate import Accelerator
@@ -60,15 +60,21 @@ def count_steps(experiment: Experiment, data: Data, world: int) -> int:
     return steps
 
 
-def create_seeded_backbone(experiment: Experiment) -> nn.Module:
+def create_seeded_backbone(experiment: Experiment, tell: Callable[[str], None] | None = None) -> nn.Module:
     """The backbone as it is before training, the same whenever it is asked for."""
     set_seed(experiment.seed)
-    return create_backbone(experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size)
+    return create_backbone(
+        experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size, tell=tell
+    )
 
 
-def create_method(experiment: Experiment) -> Method:
-    """The method with its backbone, target and loss."""
-    backbone = create_seeded_backbone(experiment)
+def create_method(experiment: Experiment, tell: Callable[[str], None] | None = None) -> Method:
+    """The method with its backbone, target and loss.
+
+    Args:
+        tell: is given what became of the tensors of the backbone's checkpoint, as one line.
+    """
+    backbone = create_seeded_backbone(experiment, tell)
     method = METHODS.get(experiment.method.name)
     if not issubclass(method, PairMethod):
         return method(experiment.method, backbone, seed=experiment.seed)

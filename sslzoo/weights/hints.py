@@ -1,0 +1,102 @@
+"""What a user could set so that the weights of a file fit."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
+    ("basic", (2, 2, 2, 2)): "resnet18",
+    ("basic", (3, 4, 6, 3)): "resnet34",
+    ("bottleneck", (3, 4, 6, 3)): "resnet50",
+    ("bottleneck", (3, 4, 23, 3)): "resnet101",
+    ("bottleneck", (3, 8, 36, 3)): "resnet152",
+    ("wide", (3, 4, 6, 3)): "wide_resnet50_2",
+    ("wide", (3, 4, 23, 3)): "wide_resnet101_2",
+}
+"""timm's names of torchvision's ResNets, by kind and number of blocks."""
+
+VITS = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large", (1280, 32): "huge"}
+"""Sizes of vision transformers, by width and depth."""
+
+
+def hints(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """Why the tensors of a file do not fit a model, and what to set instead, as far as their shapes tell.
+
+    Args:
+        wanted: the model's state_dict.
+        given: the file's tensors, under timm's names where they have any.
+    """
+    told = []
+    if any("encoder_layer_" in name or name.endswith("conv_proj.weight") for name in given):
+        told.append("torchvision's vision transformers have other tensors than timm's and are not supported")
+    file, model = architecture(given), architecture(wanted)
+    if file is not None and file != model:
+        told.append(f"these are tensors of {file}: --backbone {file}")
+    for name in ("conv1.weight", "patch_embed.proj.weight"):
+        told += _first_layer(wanted.get(name), given.get(name))
+    return told + _position(wanted, given)
+
+
+def architecture(tensors: Mapping[str, Tensor]) -> str | None:
+    """timm's name for a ResNet's or vision transformer's tensors, None where it is not obvious."""
+    patch, first = tensors.get("patch_embed.proj.weight"), tensors.get("layer1.0.conv1.weight")
+    if patch is not None and patch.ndim == 4:
+        depth = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+        size = VITS.get((patch.shape[0], depth))
+        return f"vit_{size}_patch{patch.shape[-1]}_224" if size and "blocks.0.attn.qkv.weight" in tensors else None
+    if first is None:
+        return None
+    blocks = tuple(
+        len({name.split(".")[1] for name in tensors if name.startswith(f"layer{layer}.")}) for layer in (1, 2, 3, 4)
+    )
+    second, last = tensors.get("layer1.0.conv2.weight"), tensors.get("layer1.0.conv3.weight")
+    if second is None or second.shape[1] != first.shape[0]:  # convolutions in groups
+        return None
+    width = (first.shape[0], 0 if last is None else last.shape[0])
+    kind = {(64, 0): "basic", (64, 256): "bottleneck", (128, 256): "wide"}.get(width, "")
+    return RESNETS.get((kind, blocks))
+
+
+def other_heads(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
+    """That a model may attend with another number of heads than the file's, which shapes do not tell.
+
+    MoCo v3's ViT-S has 12 heads (facebookresearch/moco-v3, vits.py), as have solo-learn's small models of MoCo v3 and
+    MAE, where timm's have 6 or 3. They are known by fixed position embeddings, those of the class token zero.
+    """
+    position, blocks = given.get("pos_embed"), getattr(model, "blocks", None)
+    if position is None or position.shape[-1] not in (192, 384) or position[:, 0].any() or blocks is None:
+        return None
+    heads = getattr(getattr(blocks[0], "attn", None), "num_heads", 12)
+    if heads == 12:
+        return None
+    return (
+        "its position embeddings are fixed as in MoCo v3, whose small models have 12 heads of attention, this one has "
+        f"{heads}: --backbone.kwargs '{{num_heads: 12}}'"
+    )
+
+
+def _first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
+    if ours is None or theirs is None or not ours.ndim == theirs.ndim == 4:
+        return []
+    told = []
+    if theirs.shape[1] != ours.shape[1]:
+        told.append(f"the file is for pictures of {theirs.shape[1]} channels, the data set's have {ours.shape[1]}")
+    match (ours.shape[-1], theirs.shape[-1]):
+        case (3, 7):
+            told.append("the file's first convolution is 7x7: --backbone.stem standard")
+        case (7, 3):
+            told.append("the file's first convolution is 3x3: --backbone.stem small, small-pool if it has a max-pool")
+    return told
+
+
+def _position(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """The size of pictures that a file's position embedding is for."""
+    ours, theirs, patch = wanted.get("pos_embed"), given.get("pos_embed"), given.get("patch_embed.proj.weight")
+    if ours is None or theirs is None or patch is None or ours.shape[1] == theirs.shape[1]:
+        return []
+    tokens = theirs.shape[1] - ("cls_token" in given)
+    side = math.isqrt(tokens)
+    if side * side != tokens:
+        return []
+    return [f"the file's position embedding is for {side} x {side} patches: --img-size {side * patch.shape[-1]}"]

@@ -1,0 +1,141 @@
+"""Which tensors of a file are the encoder: what other projects name it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from sslzoo.weights.read import WRAPPERS
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a project names the tensors of its checkpoints.
+
+    Names are those without `module.`, which wrappers for several processes add, and without `state_dict.` and the like.
+    """
+
+    project: str
+    encoders: tuple[str, ...]
+    """Prefixes of the encoder that the project itself evaluates: the first that the file has."""
+    beside: tuple[str, ...] = ()
+    """Prefixes of which the file has to have one, where the encoder's alone does not tell the project."""
+    left_out: tuple[str, ...] = ()
+    """Patterns of the encoder's tensors that are no part of the backbone, besides timm's own classifier."""
+
+
+LAYOUTS = (
+    Layout("sslzoo", ("student.backbone",), beside=("student.projector",)),
+    # facebookresearch/dino: utils.load_pretrained_weights takes `teacher`
+    Layout("DINO", ("teacher.backbone",), beside=("teacher.head", "dino_loss")),
+    # facebookresearch/moco-v3 and moco: main_lincls.py
+    Layout("MoCo v3", ("base_encoder",), beside=("momentum_encoder",)),
+    Layout("MoCo", ("encoder_q",)),
+    # facebookresearch/vissl: extra_scripts/convert_vissl_to_torchvision.py
+    Layout("VISSL", ("classy_state_dict.base_model.model.trunk._feature_blocks", "_feature_blocks")),
+    # vturrisi/solo-learn: solo/methods/base.py; `encoder` in 1.0.2
+    Layout("solo-learn", ("backbone", "encoder"), beside=("classifier",)),
+    # lightly-ai/lightly: benchmarks/imagenet, whose `backbone` is the one that is evaluated; examples
+    Layout(
+        "lightly",
+        ("backbone.vit", "backbone", "teacher_backbone.vit", "teacher_backbone"),
+        beside=(
+            "projection_head",
+            "online_classifier",
+            "backbone_momentum",
+            "query_backbone",
+            "student_backbone",
+            "student_head",
+        ),
+        left_out=("linear.*",),
+    ),
+    # facebookresearch/barlowtwins and vicreg: main.py, main_vicreg.py
+    Layout("Barlow Twins or VICReg", ("backbone",), beside=("projector",)),
+    # yaox12/BYOL-PyTorch, sthalles/PyTorch-BYOL, lucidrains/byol-pytorch
+    Layout(
+        "BYOL",
+        (
+            "online_network.encoder",
+            "online_network_state_dict.encoder",
+            "online_network",
+            "online_encoder.net",
+            "online_encoder",
+            "online_backbone",
+        ),
+    ),
+    # facebookresearch/simsiam: main_lincls.py
+    Layout("SimSiam", ("encoder",), beside=("predictor",)),
+    # HobbitLong/SupContrast: networks/resnet_big.py
+    Layout("SimCLR or SupCon", ("encoder",), beside=("head",)),
+    # timm: models/_helpers.py, load_state_dict
+    Layout("timm, averaged weights", ("state_dict_ema", "model_ema")),
+    # facebookresearch/swav and deepcluster: src/resnet50.py
+    Layout(
+        "SwAV or DeepCluster v2",
+        ("",),
+        beside=("prototypes", "projection_head"),
+        left_out=("projection_head.*", "prototypes*"),
+    ),
+    # facebookresearch/mae: main_linprobe.py
+    Layout("MAE", ("",), beside=("decoder_embed",), left_out=("decoder_*", "mask_token")),
+)
+"""Known layouts; the first that the names of a file fit is taken."""
+
+PLAIN = Layout("", ("",))
+"""Names as timm and torchvision have them: exports of sslzoo, published backbones."""
+
+
+def prefixes(name: str) -> Iterator[tuple[str, str]]:
+    """(prefix in the table's spelling, prefix in the file's) of everything that holds a tensor of this name."""
+    parts = name.split(".")
+    plain: list[str] = []
+    for count, part in enumerate(parts):
+        if part in ("module", "_orig_mod") or (part in WRAPPERS and not plain and count + 1 < len(parts)):
+            continue
+        yield ".".join(plain), ".".join(parts[:count])
+        plain.append(part)
+
+
+def spellings(names: Iterable[str]) -> Mapping[str, set[str]]:
+    """The file's spellings of each prefix in the table's spelling."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        for plain, spelled in prefixes(name):
+            found[plain].add(spelled)
+    return found
+
+
+def find_layout(known: Mapping[str, set[str]]) -> tuple[Layout, str] | None:
+    """The layout that a file has, and the encoder's prefix in the table's spelling; None where there is no such.
+
+    Args:
+        known: what `spellings` found.
+    """
+    for layout in LAYOUTS:
+        encoder = next((prefix for prefix in layout.encoders if prefix in known), None)
+        if encoder is not None and (not layout.beside or any(sign in known for sign in layout.beside)):
+            return layout, encoder
+    return None
+
+
+def groups(names: Iterable[str], beside: str = "") -> dict[str, int]:
+    """Names gathered by prefix, with counts: each prefix is as short as sets it apart from the prefix `beside`.
+
+    Without `beside`, prefixes are one part longer than what all names have in common.
+    """
+    listed = [name.split(".") for name in names]
+    path = beside.split(".") if beside else []
+    counts: dict[str, int] = {}
+    common = 0 if path or not listed else _common(listed)
+    for parts in listed:
+        depth = next((i for i, (a, b) in enumerate(zip(parts, path, strict=False)) if a != b), 0) if path else common
+        group = ".".join(parts[: depth + 1])
+        counts[group] = counts.get(group, 0) + 1
+    return counts
+
+
+def _common(listed: list[list[str]]) -> int:
+    """Number of leading parts that all names share, short of the last."""
+    for depth, column in enumerate(zip(*(parts[:-1] for parts in listed), strict=False)):
+        if len(set(column)) > 1:
+            return depth
+    return min(len(parts) for parts in listed) - 1

@@ -1,0 +1,102 @@
+"""The tensors of a file, whatever stands around them; nothing is unpickled that could run code."""
+
+import argparse
+import contextlib
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sslzoo.errors import UserError
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+"""Entries that hold the one state_dict of a file; they are no part of its tensors' names."""
+
+NO_WEIGHTS = ("optim", "callbacks")
+"""How entries begin whose tensors are not those of a model."""
+
+SCALAR = np.float64(0).__reduce__()[0]
+"""What NumPy unpickles its scalars with; it had another name before NumPy 2."""
+
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+    (SCALAR, "numpy._core.multiarray.scalar"),
+    (SCALAR, "numpy.core.multiarray.scalar"),
+]
+"""What may stand beside the tensors: the settings that scripts save as `args`, and plain numbers of NumPy."""
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, those of nested entries as `teacher.backbone.conv1.weight`.
+
+    An entry such as `state_dict` that holds all of them is left out of their names, optimiser states are left out.
+
+    Raises:
+        UserError: no such file, or not a file of weights.
+    """
+    if not path.is_file():
+        raise UserError(f"--backbone.checkpoint {path}: no such file")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"--backbone.checkpoint {path}: cannot be read as weights: {reason}") from error
+    tensors = dict(_flat(_unwrapped(content)))
+    if not tensors:
+        raise UserError(f"--backbone.checkpoint {path}: holds no state_dict, a mapping of names to tensors")
+    return tensors
+
+
+def _read_torch(path: Path) -> object:
+    with torch.serialization.safe_globals(HARMLESS):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # whose advice is to load it all the same
+            found = sorted(_classes_in_the_way(path, str(error)))
+    holds = f"holds more than tensors ({few(found)})" if found else "is damaged, or holds more than tensors"
+    raise UserError(
+        f"--backbone.checkpoint {path}: cannot be read as weights: it {holds}, which could run code and is never "
+        "loaded; where you trust its source, save the state_dict alone, torch.save(checkpoint['state_dict'], FILE)"
+    )
+
+
+def _classes_in_the_way(path: Path, message: str) -> list[str]:
+    with contextlib.suppress(ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    return re.findall(r"Unsupported global: GLOBAL (\S+)", message)  # a file of torch before 1.6
+
+
+def _unwrapped(content: object) -> object:
+    """Without the one entry that holds all tensors, where it has a usual name."""
+    if not isinstance(content, Mapping):
+        return content
+    entries = [key for key, value in content.items() if isinstance(value, Mapping) and any(_flat({key: value}))]
+    if len(entries) != 1 or entries[0] not in WRAPPERS:
+        return content
+    return {key: value for key, value in content.items() if key != entries[0]} | dict(content[entries[0]])
+
+
+def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    if not isinstance(content, Mapping):
+        return
+    for key, value in content.items():
+        if not isinstance(key, str) or (not prefix and key.startswith(NO_WEIGHTS)):
+            continue
+        if isinstance(value, Tensor):
+            yield prefix + key, value
+        else:
+            yield from _flat(value, f"{prefix}{key}.")
+
+
+def few(names: list[str]) -> str:
+    """The first three of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

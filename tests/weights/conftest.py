@@ -1,0 +1,34 @@
+"""A small ResNet and a small vision transformer, whose weights the tests write as other projects do."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import sslzoo.backbones  # noqa: F401  (registers the small ResNets)
+
+RESNET = {"num_classes": 0, "channels": [8, 16, 24, 32]}
+VIT = {"num_classes": 0, "img_size": 32}
+
+
+def moved(model: nn.Module, size: int = 32) -> nn.Module:
+    """The model with statistics of batch norm other than those it starts with, and no two tensors alike."""
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    model.train()(torch.randn(8, 3, size, size))
+    return model.eval()
+
+
+@pytest.fixture
+def resnet() -> nn.Module:
+    return moved(timm.create_model("resnet18", **RESNET))
+
+
+@pytest.fixture
+def small_resnet() -> nn.Module:
+    return moved(timm.create_model("resnet18_cifar", **RESNET))
+
+
+@pytest.fixture
+def vit() -> nn.Module:
+    return moved(timm.create_model("test_vit", **VIT))
