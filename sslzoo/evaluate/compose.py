@@ -100,10 +100,11 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
 
 
 def _data(name: str) -> Layer:
-    """A data set's layer; the size that runs train at becomes that of the test view, which weights may overrule."""
+    """What a data set's layer says of evaluation; the size that runs train at becomes that of the test view, which
+    weights may overrule."""
     layer = dataset_layer(name)
-    size = layer.pop("img_size", None)
-    return merge({"views": {"test": {"size": size}}}, layer)
+    kept: Layer = {key: layer[key] for key in ("dataset", "views", "evaluation", "backbone") if key in layer}
+    return merge({"views": {"test": {"size": layer.get("img_size")}}}, kept)
 
 
 def _named_layer(named: argparse.Namespace, run: Path | None) -> Layer:

@@ -15,6 +15,7 @@ from sslzoo.environment import device_name, environment
 from sslzoo.errors import UserError
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.evaluate.labels import held_out_and_drawn
+from sslzoo.evaluate.quality import Quality, quality_rows
 from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform
@@ -149,6 +150,16 @@ def results_table(protocols: Mapping[str, Scores]) -> Table:
                 "" if score.choice_accuracy is None else f"{100 * score.choice_accuracy:.1f}",
                 ", ".join(f"{SHORT.get(key, key)} {value:g}" for key, value in score.chosen.items()),
             )
+    return table
+
+
+def quality_table(quality: Quality) -> Table:
+    """A line for each measure of the representation."""
+    table = Table(box=None, pad_edge=False, title="Representation", title_justify="left", title_style="bold")
+    for column in ("measure", "value", "what it says"):
+        table.add_column(column)
+    for row in quality_rows(quality):
+        table.add_row(row.name, row.value, row.meaning)
     return table
 
 

@@ -19,7 +19,8 @@ from sslzoo.evaluate.fine_tune import FineTuning
 from sslzoo.evaluate.job import Job
 from sslzoo.evaluate.labels import check_labels
 from sslzoo.evaluate.protocol import feature_classifiers, score_classifiers
-from sslzoo.evaluate.results import ResultFolder, facts, in_words, results_table
+from sslzoo.evaluate.quality import Quality, measure
+from sslzoo.evaluate.results import ResultFolder, facts, in_words, quality_table, results_table
 from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
@@ -55,6 +56,9 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     result = facts(job, data, weights, transform, accelerator.num_processes)
     introduce(console, result, accelerator, folder)
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
+    if job.quality:
+        quality = quality_of(subject, job)
+        result["quality"] = quality.as_dict()
     results: dict[str, Scores] = {}
     for name, each in jobs:
         scores = score(subject, each)
@@ -64,6 +68,9 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
             folder.write_protocol(name, each, scores, subject)
             folder.write(result)
     console.print()
+    if job.quality:
+        console.print(quality_table(quality))
+        console.print()
     console.print(results_table(results))
     for name in results:
         console.print(f"({name}: {result['protocols'][name]['how']})", highlight=False, soft_wrap=True)
@@ -123,9 +130,10 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     size = transform.recipe.size
     assert size is not None
     set_seed(job.seed)
-    encoder = create_backbone(job.backbone, in_chans=job.dataset.channels, img_size=size)
-    if job.backbone.checkpoint is not None:
-        return encoder, str(job.backbone.checkpoint)
+    report: list[str] = []
+    encoder = create_backbone(job.backbone, in_chans=job.dataset.channels, img_size=size, tell=report.append)
+    if report:
+        return encoder, report[0]
     if not job.backbone.pretrained:
         return encoder, f"random, seed {job.seed}"
     cfg: dict[str, Any] = getattr(encoder, "pretrained_cfg", {})
@@ -205,6 +213,18 @@ def subject_of(
         batch_size=job.batch_size,
         workers=job.dataset.workers,
     )
+
+
+def quality_of(subject: Subject, job: Job) -> Quality:
+    """The measures of the representation on test pictures and on strong views of some of them."""
+    subject.console.print(f"quality: {job.quality_views} views of {job.quality_pictures:,} test pictures at most")
+    views = subject.encode_views(
+        job.recipe("strong"), pictures=job.quality_pictures, views=job.quality_views, seed=job.seed
+    )
+    labels = labels_of(subject.test)
+    smallest = int(labels.bincount().min())
+    ks = [k for k in (1, 10, 100) if k < smallest]  # more of its class a picture cannot have around it
+    return measure(subject.test_features, labels, views, ks=ks, seed=job.seed)
 
 
 def score(subject: Subject, job: Job) -> Scores:

@@ -78,6 +78,8 @@ def finish(
     if results:
         console.print(summary_table(results, "Test accuracy"))
     console.print(f"({summary['protocol']})", highlight=False, soft_wrap=True)
+    if "neighbours" in facts:
+        console.print(neighbours_in_words(facts["neighbours"]), highlight=False, soft_wrap=True)
     console.print(f"summary and pictures: {folder.path}", highlight=False, soft_wrap=True)
     return summary
 
@@ -112,6 +114,15 @@ def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
         f"{experiment.method.directions} loss; {labels}; "
         f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
         f"{len(data.test):,} test pictures, used once"
+    )
+
+
+def neighbours_in_words(mass: dict[str, float]) -> str:
+    """Where the target put its weight, in a sentence."""
+    beside = "" if mass["extra_mass"] is None else f"{mass['extra_mass']:.2f} times the positive's, "
+    return (
+        f"the target's weight on neighbours: {beside}{100 * mass['same_class']:.1f} % of it on pictures of the same "
+        f"class (chance {100 * mass['chance']:.1f} %)"
     )
 
 

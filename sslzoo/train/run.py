@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
     with StopRequest(experiment.save_minutes, accelerator.device) as stop:
         training.run(stop)
         with stop.at_once(f"stopped while scoring, the training is saved; --resume {folder.path} scores again"):
-            facts = {
+            facts: dict[str, Any] = {
                 "method": experiment.method.name,
                 "target": experiment.target.name if experiment.target else None,
                 "loss": experiment.loss.name if experiment.loss else None,
@@ -98,6 +99,8 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
                 "resumed_at_step": step,
                 **cost(accelerator, folder, pictures=training.step * experiment.batch_size),
             }
+            if neighbours := judge.neighbours(method):
+                facts["neighbours"] = asdict(neighbours)
             backbone, untrained = method.student.backbone, create_seeded_backbone(experiment)
             summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
     accelerator.end_training()

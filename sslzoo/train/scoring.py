@@ -15,9 +15,11 @@ from sslzoo.data.views import make_view
 from sslzoo.distributed import gather_rows
 from sslzoo.evaluate.features import extract
 from sslzoo.evaluate.labels import check_labels, split_holdout
+from sslzoo.evaluate.neighbourhood import NeighbourMass, neighbour_mass
 from sslzoo.evaluate.protocol import score, watch_knn
 from sslzoo.evaluate.score import Scores
 from sslzoo.experiment import Experiment
+from sslzoo.method import Method
 
 Features = tuple[Tensor, Tensor]
 """(N, D) float32 and labels (N,) int64, on the CPU."""
@@ -70,6 +72,25 @@ class Judge:
         device, config = self.accelerator.device, self.experiment.evaluation
         train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in (*train_features, *test_features))
         return Answer(score(train_x, train_y, test_x, test_y, len(self.data.classes), config), test_features)
+
+    def neighbours(self, method: Method) -> NeighbourMass | None:
+        """Where the target puts the weight beside the positive's, for the labelled train pictures in the test view.
+
+        The bank of each picture is as large as in training, or all other pictures; called by all processes.
+
+        Returns:
+            None on other processes than the main one, without labels, and for a target without such weight.
+        """
+        labelled, target = self.data.labelled, getattr(method, "target", None)
+        if labelled is None or target is None:
+            return None
+        embeddings, labels = self.features(getattr(method, "teacher", method.student), labelled)
+        bank = getattr(self.experiment.method, "queue_size", self.experiment.batch_size - 1)
+        if not self.accelerator.is_main_process or len(labels) < 3:
+            return None
+        device = self.accelerator.device
+        mass = neighbour_mass(target, embeddings.to(device), labels.to(device), bank=min(bank, len(labels) - 1))
+        return mass if mass.same_class is not None else None
 
     def features(self, encoder: nn.Module, pictures: Pictures, size: int | None = None) -> Features:
         """Features of all pictures in their order; each process encodes a part and receives the whole."""

@@ -102,6 +102,10 @@ def test_summary(finished: tuple[Path, str]) -> None:
     assert summary["images_per_second"] == pytest.approx(24 * 32 / sum(seconds), rel=0.01)
     assert 50e6 < summary["peak_memory"]["host"] < 50e9
     assert summary["peak_memory"]["device"] is None
+    neighbours = summary["neighbours"]
+    assert 0 < neighbours["extra_mass"] <= 20
+    assert neighbours["chance"] == pytest.approx(0.1, abs=0.03)
+    assert neighbours["chance"] < neighbours["same_class"] <= 1
 
 
 def test_a_tracker_writes_below_the_run_folder(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.run import create_encoder, labels_of, load_data, transform_of
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["--threads", "1", "--dataset.limit", "200", "--dataset.test-limit", "100"]
+SMALL = ["--threads", "1", "--quality-views", "2", "--dataset.limit", "200", "--dataset.test-limit", "100"]
 ALL = ["--evaluation.labels-per-class", "None"]
 QUICK = ["--evaluation.linear.epochs", "5", "--evaluation.augmented.epochs", "2", "--evaluation.fine-tune.epochs", "4"]
 
@@ -153,6 +153,10 @@ def test_the_folder_holds_everything(run_folder: Path) -> None:
     assert found["how"].startswith(
         "labels: 5 of each class, 50, mean ± standard deviation of 3 draws; settings chosen on"
     )
+    quality = result(folder)["quality"]
+    assert (quality["pictures"], quality["view_pictures"], quality["views"]) == (500, 500, 10)
+    assert 1 <= quality["effective_rank"] <= 8
+    assert quality["purity"].keys() == {"1", "10"}
     knn = found["knn"]
     assert knn["interval"][0] <= knn["accuracy"] <= knn["interval"][1]
     assert knn["accuracy"] <= knn["top5"] <= 1
@@ -230,6 +234,8 @@ def test_two_processes_find_what_one_finds(run_folder: Path, tmp_path: Path) -> 
     one, two = result(tmp_path / "one"), result(tmp_path / "two")
     assert (one["processes"], two["processes"]) == (1, 2)
     assert one["protocols"]["knn"] == two["protocols"]["knn"]
+    for measure in ("effective_rank", "lidar", "alignment", "uniformity"):
+        assert two["quality"][measure] == pytest.approx(one["quality"][measure], rel=1e-3)
     for protocol, classifier in (("linear-augmented", "augmented"), ("fine-tune", "fine-tune")):
         a, b = one["protocols"][protocol][classifier], two["protocols"][protocol][classifier]
         assert b["accuracy"] == pytest.approx(a["accuracy"], abs=0.05)  # rounding may turn a near tie
