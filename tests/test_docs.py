@@ -9,10 +9,11 @@ import pytest
 from sslzoo.cli import COMMANDS, main
 from sslzoo.compose import compose
 from sslzoo.errors import UserError
+from sslzoo.evaluate.compose import compose_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUNS = re.compile(r"(?:resume|config) runs/")
+RUNS = re.compile(r"(?:resume|config) runs/|evaluate RUN|config-PROTOCOL")
 """Commands about a run that is not there."""
 
 
@@ -40,7 +41,10 @@ def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         words = shlex.split(command)
         if "NAME" in words:
             continue
-        if words[0] in COMMANDS:
+        if words[0] == "evaluate":
+            if len(words) > 1:
+                compose_jobs(words[1:])
+        elif words[0] in COMMANDS:
             assert main(words) == 0, command
         elif "--help" not in words:
             compose([word for word in words if word != "--print-config"])

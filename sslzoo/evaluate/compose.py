@@ -104,7 +104,8 @@ def _data(name: str) -> Layer:
     weights may overrule."""
     layer = dataset_layer(name)
     kept: Layer = {key: layer[key] for key in ("dataset", "views", "evaluation", "backbone") if key in layer}
-    return merge({"views": {"test": {"size": layer.get("img_size")}}}, kept)
+    known: Layer = {"dataset": {"name": name}, "views": {"test": {"size": layer.get("img_size")}}}
+    return merge(known, kept)
 
 
 def _named_layer(named: argparse.Namespace, run: Path | None) -> Layer:

@@ -1,0 +1,112 @@
+"""What a linear probe costs: on features that are kept, with the encoder run every epoch, and on augmented pictures.
+
+    python benchmarks/probe.py --backbone resnet18 --img-size 32
+    python benchmarks/probe.py --backbone resnet18 --dataset cifar10 --dataset.path data/cifar10 --dataset.limit 5000
+
+Takes the flags of `run.py evaluate`; the encoder has random weights, which cost what others do. Whole probes of 100
+epochs on kept features are timed; of the other two a few epochs are, and the rest is that many times as much.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from sslzoo.data.load import load_data
+from sslzoo.environment import device_name
+from sslzoo.errors import UserError
+from sslzoo.evaluate.augmented import AugmentedProbe
+from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.evaluate.linear import LinearProbe
+from sslzoo.evaluate.run import create_encoder, labelled_pictures, labels_of, subject_of, transform_of
+from sslzoo.launch import claim_cores, create_accelerator
+
+REPEATS = 3
+TIMED_EPOCHS = 2
+EPOCHS = 100
+
+
+def seconds(work: Callable[[], object]) -> list[float]:
+    """How long the work takes, several times."""
+    times = []
+    for _ in range(REPEATS):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def main(words: list[str]) -> None:
+    """Time the three and print a table."""
+    ((_, job),) = compose_jobs(["--untrained", *words], prog="benchmarks/probe.py")
+    claim_cores(job.threads)
+    accelerator = create_accelerator(job.precision)
+    quiet, console = Console(quiet=True), Console()
+    data = load_data(job.dataset)
+    train, test = labelled_pictures(data, job)
+    transform = transform_of(job)
+    encoder, _ = create_encoder(job, transform)
+    encoder.to(accelerator.device)
+
+    def extract() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            fresh = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
+            subject_of(fresh, encoder, transform, train, test.subset(np.arange(1)), accelerator, quiet)
+
+    with tempfile.TemporaryDirectory() as folder:
+        kept = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
+        subject = subject_of(kept, encoder, transform, train, test, accelerator, quiet)
+    learn = np.arange(len(train))
+    features, labels = (part.to(accelerator.device) for part in (subject.train_features, labels_of(train)))
+    grid = job.evaluation.linear.model_copy(update={"epochs": EPOCHS})
+    few = grid.model_copy(update={"epochs": TIMED_EPOCHS})
+    cached = LinearProbe(features, labels, features[:1], subject.classes, grid, seed=0)
+    plain = replace(subject, probe=transform.recipe)
+    again, augmented = (AugmentedProbe(judged, few, seed=0) for judged in (plain, subject))
+
+    once = seconds(extract)
+    heads = seconds(lambda: cached.guess(learn, learn[:1]))
+    rerun = [t * EPOCHS / TIMED_EPOCHS for t in seconds(lambda: again.guess(learn, learn[:1]))]
+    views = [t * EPOCHS / TIMED_EPOCHS for t in seconds(lambda: augmented.guess(learn, learn[:1]))]
+    kept_features = [a + b for a, b in zip(once, heads, strict=True)]
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"{EPOCHS} epochs, {len(grid.settings())} settings at once")
+    for column in ("seconds", "from - to", "ratio"):
+        table.add_column(column, justify="right")
+    base = statistics.median(kept_features)
+    for name, times in (
+        ("encoder once, heads on kept features", kept_features),
+        ("  of which the encoder", once),
+        ("  of which the heads", heads),
+        ("encoder in every epoch, no augmentation", rerun),
+        ("encoder in every epoch, crop and flip", views),
+    ):
+        median = statistics.median(times)
+        table.add_row(name, f"{median:.2f}", f"{min(times):.2f} - {max(times):.2f}", f"{median / base:.2f}")
+    console.print(table)
+    console.print(
+        f"({job.backbone.name}, {transform.recipe.size} px, {len(train):,} pictures of {job.dataset.name}, "
+        f"{features.shape[1]} features; {device_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"medians of {REPEATS}; the last two are {TIMED_EPOCHS} epochs times {EPOCHS // TIMED_EPOCHS})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
