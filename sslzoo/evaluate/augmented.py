@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from sslzoo.data.loader import batches_per_epoch, epoch_batches
 from sslzoo.distributed import gather
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import evaluating
@@ -12,7 +11,6 @@ from sslzoo.evaluate.linear import PIECE, LinearHeads, Standardiser, only
 from sslzoo.evaluate.score import top_classes
 from sslzoo.evaluate.settings import LinearGrid
 from sslzoo.evaluate.subject import Subject
-from sslzoo.progress import Steps
 
 
 class AugmentedProbe(Classifier):
@@ -43,31 +41,26 @@ class AugmentedProbe(Classifier):
 
     @torch.no_grad()
     def _fit(self, learn: Indices, grid: LinearGrid, standardise: Standardiser) -> LinearHeads:
-        subject, accelerator = self.subject, self.subject.accelerator
-        pictures = subject.train.subset(learn)
-        batch_size, world = subject.share(grid.batch_size, len(pictures)), accelerator.num_processes
-        steps = grid.epochs * batches_per_epoch(len(pictures), batch_size, world)
-        heads = LinearHeads(subject.train_features.shape[1], subject.classes, grid, accelerator.device)
-        done = 0
-        with (
-            evaluating(subject.encoder),
-            Steps(subject.console, "augmented probe", steps * batch_size * world) as shown,
-        ):
-            for epoch in range(grid.epochs):
-                for stored in epoch_batches(
-                    pictures,
-                    seed=self.seed,
-                    epoch=epoch,
-                    batch_size=batch_size,
-                    rank=accelerator.process_index,
-                    world=world,
-                    workers=subject.workers,
-                ):
-                    batch = stored.to(accelerator.device)
-                    view = subject.transform.view(subject.probe, batch, seed=self.seed, epoch=epoch)
-                    with accelerator.autocast():
-                        features = subject.encoder(view)
-                    heads.step(standardise(gather(features.float())), gather(batch.labels), done / steps)
-                    done += 1
-                    shown.advance(batch_size * world, f"epoch {epoch + 1}/{grid.epochs}")
+        subject = self.subject
+        heads = LinearHeads(subject.train_features.shape[1], subject.classes, grid, subject.accelerator.device)
+        settings = grid.model_dump_json(), subject.probe.model_dump_json(), str(self.seed)
+        training = subject.unfinished.training("augmented", *settings, learn.tobytes())
+        done, saved = training.load()
+        if saved:
+            heads.load(saved["heads"])
+        views = subject.learn_from(
+            subject.train.subset(learn),
+            "augmented probe",
+            seed=self.seed,
+            epochs=grid.epochs,
+            batch_size=grid.batch_size,
+            start=done,
+        )
+        with evaluating(subject.encoder):
+            for step, view, labels in views:
+                with subject.accelerator.autocast():
+                    features = subject.encoder(view)
+                heads.step(standardise(gather(features.float())), gather(labels), step / views.steps)
+                training.save(step + 1, lambda: {"heads": heads.state()})
+        training.finish(views.steps, lambda: {"heads": heads.state()})
         return heads

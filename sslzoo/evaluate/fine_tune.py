@@ -1,6 +1,7 @@
 """Fine-tuning: the whole encoder is trained with labels, each layer at its own rate."""
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.data.loader import batches_per_epoch, epoch_batches, ordered_batches
+from sslzoo.counter import random_bits
+from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures
 from sslzoo.distributed import gather_rows
 from sslzoo.errors import UserError
@@ -19,7 +21,9 @@ from sslzoo.evaluate.score import top_classes
 from sslzoo.evaluate.settings import FineTuneConfig
 from sslzoo.evaluate.subject import Subject
 from sslzoo.optim import create_optimizer, create_schedule
-from sslzoo.progress import Steps
+
+LOOK_EVERY = 10
+"""Steps after which the loss is looked at, which waits for the device."""
 
 
 class FineTuning(Classifier):
@@ -41,45 +45,48 @@ class FineTuning(Classifier):
 
     def _train(self, learn: Indices, lr: float) -> nn.Module:
         """A trained copy of the encoder with a classifier."""
-        config, accelerator = self.config, self.subject.accelerator
-        pictures = self.subject.train.subset(learn)
-        batch_size, world = self.subject.share(config.batch_size, len(pictures)), accelerator.num_processes
-        per_epoch = batches_per_epoch(len(pictures), batch_size, world)
-        set_seed(self.seed)
-        classifier = with_classifier(self.subject.encoder, self.subject.classes).to(accelerator.device)
-        optimizer = create_optimizer(
-            config.optimizer.model_copy(update={"lr": lr, "kwargs": config.optimizer.kwargs | self._layers()}),
-            classifier,
-            batch_size * world,
+        config, subject, accelerator = self.config, self.subject, self.subject.accelerator
+        settings = config.model_dump_json(), subject.probe.model_dump_json(), str(self.seed)
+        training = subject.unfinished.training("fine-tune", *settings, str(lr), learn.tobytes())
+        done, saved = training.load()
+        views = subject.learn_from(
+            subject.train.subset(learn),
+            f"fine-tuning, lr {lr:g}",
+            seed=self.seed,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            start=done,
         )
-        schedule = create_schedule(config.schedule, optimizer, epochs=config.epochs, steps_per_epoch=per_epoch)
+        classifier = with_classifier(subject.encoder, subject.classes).to(accelerator.device)
+        settings_of_lr = {"lr": lr, "kwargs": config.optimizer.kwargs | self._layers()}
+        optimizer = create_optimizer(config.optimizer.model_copy(update=settings_of_lr), classifier, views.batch_size)
+        schedule = create_schedule(config.schedule, optimizer, epochs=config.epochs, steps_per_epoch=views.per_epoch)
+        if saved:
+            classifier.load_state_dict(saved["classifier"])
+            optimizer.load_state_dict(saved["optimizer"])
         model, prepared = accelerator.prepare(classifier, optimizer)
         model.train()
-        step = 0
-        total = config.epochs * per_epoch * batch_size * world
-        with Steps(self.subject.console, f"fine-tuning, lr {lr:g}", total) as shown:
-            for epoch in range(config.epochs):
-                for stored in epoch_batches(
-                    pictures,
-                    seed=self.seed,
-                    epoch=epoch,
-                    batch_size=batch_size,
-                    rank=accelerator.process_index,
-                    world=world,
-                    workers=self.subject.workers,
-                ):
-                    batch = stored.to(accelerator.device)
-                    view = self.subject.transform.view(self.subject.probe, batch, seed=self.seed, epoch=epoch)
-                    if schedule is not None:
-                        schedule.step_update(step)
-                    loss = F.cross_entropy(model(view).float(), batch.labels, label_smoothing=config.label_smoothing)
-                    accelerator.backward(loss)
-                    prepared.step()
-                    prepared.zero_grad()
-                    step += 1
-                    shown.advance(batch_size * world, f"epoch {epoch + 1}/{config.epochs}  loss {loss.item():.3f}")
-        if not torch.isfinite(loss):
-            raise UserError(f"evaluation.fine_tune.learning_rates: with {lr:g} the loss is {loss.item()}; lower it")
+
+        def state() -> dict[str, Any]:
+            return {"classifier": classifier.state_dict(), "optimizer": optimizer.state_dict()}
+
+        for step, view, labels in views:
+            set_seed(int(random_bits(self.seed, step)))  # of dropout, so that it too is a function of the step
+            if schedule is not None:
+                schedule.step_update(step)
+            loss = F.cross_entropy(model(view).float(), labels, label_smoothing=config.label_smoothing)
+            accelerator.backward(loss)
+            prepared.step()
+            prepared.zero_grad()
+            if step % LOOK_EVERY == 0 or step == views.steps - 1:
+                value = loss.item()
+                views.note = f"  loss {value:.3f}"
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"evaluation.fine_tune.learning_rates: with {lr:g} the loss is {value} at step {step}; lower it"
+                    )
+                training.save(step + 1, state)
+        training.finish(views.steps, state)
         accelerator.free_memory(model, prepared)
         return classifier
 

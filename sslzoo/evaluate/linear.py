@@ -51,6 +51,15 @@ class LinearHeads:
         self._decay = torch.tensor([s["weight_decay"] for s in settings], device=device)[:, None]
         self._velocity = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
 
+    def state(self) -> list[Tensor]:
+        """All that training goes on from."""
+        return [self.weight, self.bias, *self._velocity]
+
+    def load(self, state: list[Tensor]) -> None:
+        """Go on from a state."""
+        for mine, saved in zip(self.state(), state, strict=True):
+            mine.copy_(saved)
+
     def logits(self, features: Tensor) -> Tensor:
         """(N, D) features to (N, H, classes), by one matrix product."""
         return (features @ self.weight.flatten(1)).view(-1, *self.bias.shape) + self.bias

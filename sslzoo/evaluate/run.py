@@ -25,6 +25,7 @@ from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform, transform_of_weights
+from sslzoo.evaluate.unfinished import Unfinished
 from sslzoo.launch import claim_cores, create_accelerator
 from sslzoo.progress import Steps
 
@@ -67,6 +68,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
         if accelerator.is_main_process:
             folder.write_protocol(name, each, scores, subject)
             folder.write(result)
+        subject.unfinished.forget()
     console.print()
     if job.quality:
         console.print(quality_table(quality))
@@ -212,6 +214,7 @@ def subject_of(
         console=console,
         batch_size=job.batch_size,
         workers=job.dataset.workers,
+        unfinished=Unfinished(store.root / "unfinished", store.file(train, transform).stem, accelerator),
     )
 
 

@@ -1,5 +1,6 @@
 """What classifiers that run the encoder themselves are given."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +9,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sslzoo.counter import permutation
-from sslzoo.data.loader import ordered_batches
+from sslzoo.data.loader import batches_per_epoch, epoch_batches, ordered_batches
 from sslzoo.data.pictures import Pictures
 from sslzoo.data.views import ViewRecipe
 from sslzoo.distributed import gather_rows
 from sslzoo.evaluate.features import evaluating
 from sslzoo.evaluate.transform import Transform
+from sslzoo.evaluate.unfinished import Unfinished
 from sslzoo.progress import Steps
 
 
@@ -38,6 +40,8 @@ class Subject:
     batch_size: int
     """Pictures that a process encodes at once without gradient."""
     workers: int
+    unfinished: Unfinished
+    """Trainings that an earlier evaluation was stopped in."""
 
     @property
     def classes(self) -> int:
@@ -69,6 +73,59 @@ class Subject:
                 encoded.append(torch.stack(of_batch, dim=1))
         return gather_rows(torch.cat(encoded))
 
-    def share(self, batch_size: int, pictures: int) -> int:
-        """Pictures of a batch that each process gets: at most all there are, and the same number on each."""
-        return max(1, min(batch_size, pictures) // int(self.accelerator.num_processes))
+    def learn_from(
+        self, pictures: Pictures, what: str, *, seed: int, epochs: int, batch_size: int, start: int = 0
+    ) -> "TrainingViews":
+        """Batches of `probe` views to train a classifier on, from step `start` on.
+
+        Args:
+            what: is being trained, for the progress display.
+            batch_size: over all processes; at most all pictures there are, the same number on each process.
+        """
+        return TrainingViews(self, pictures, what, seed=seed, epochs=epochs, batch_size=batch_size, start=start)
+
+
+class TrainingViews:
+    """An iterator over (step, view (B, C, size, size), labels (B,)) of this process, that shows its progress.
+
+    Each epoch has its own order and its own views, both functions of the seed; an incomplete last batch is left out.
+    """
+
+    def __init__(
+        self, subject: Subject, pictures: Pictures, what: str, *, seed: int, epochs: int, batch_size: int, start: int
+    ) -> None:
+        self._subject, self._pictures, self._what = subject, pictures, what
+        self._seed, self._epochs, self._start = seed, epochs, start
+        self._world = int(subject.accelerator.num_processes)
+        self._share = max(1, min(batch_size, len(pictures)) // self._world)
+        self.per_epoch = batches_per_epoch(len(pictures), self._share, self._world)
+        self.steps = epochs * self.per_epoch
+        """Of the whole training."""
+        self.note = ""
+        """Shown beside the progress."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures of a step, over all processes."""
+        return self._share * self._world
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        accelerator, subject = self._subject.accelerator, self._subject
+        left = (self.steps - self._start) * self.batch_size
+        with Steps(subject.console, self._what, left) as shown:
+            for epoch in range(self._start // self.per_epoch, self._epochs):
+                skip = max(0, self._start - epoch * self.per_epoch)
+                batches = epoch_batches(
+                    self._pictures,
+                    seed=self._seed,
+                    epoch=epoch,
+                    batch_size=self._share,
+                    rank=accelerator.process_index,
+                    world=self._world,
+                    start=skip,
+                    workers=subject.workers,
+                )
+                for step, stored in enumerate(batches, start=epoch * self.per_epoch + skip):
+                    batch = stored.to(accelerator.device)
+                    yield step, subject.transform.view(subject.probe, batch, seed=self._seed, epoch=epoch), batch.labels
+                    shown.advance(self.batch_size, f"epoch {epoch + 1}/{self._epochs}{self.note}")

@@ -12,17 +12,20 @@ from rich.console import Console
 from torch import nn
 
 import sslzoo.evaluate.fine_tune
+import sslzoo.evaluate.unfinished
 from sslzoo.counter import permutation
 from sslzoo.data.pictures import EncodedPictures
 from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import UserError
 from sslzoo.evaluate.augmented import AugmentedProbe
+from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.fine_tune import FineTuning, with_classifier
 from sslzoo.evaluate.linear import LinearHeads, Standardiser
 from sslzoo.evaluate.settings import FineTuneConfig, LinearGrid
 from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform
+from sslzoo.evaluate.unfinished import Unfinished
 from sslzoo.optim import ScheduleConfig, create_optimizer
 from sslzoo.progress import Steps
 
@@ -58,8 +61,10 @@ def subject(encoder: nn.Module, root: Path, probe: ViewRecipe) -> Subject:
     train, test = pictures(40, 0), pictures(20, 1)
     kept = store(encoder, root)
     features = [kept.features(part, TRANSFORM, Steps(QUIET, "", len(part))) for part in (train, test)]
+    accelerator = Accelerator(cpu=True)
+    unfinished = Unfinished(root / "unfinished", "of a test", accelerator)
     return Subject(
-        encoder, TRANSFORM, probe, train, test, *features, Accelerator(cpu=True), QUIET, batch_size=16, workers=0
+        encoder, TRANSFORM, probe, train, test, *features, accelerator, QUIET, 16, workers=0, unfinished=unfinished
     )
 
 
@@ -190,5 +195,63 @@ def test_a_loss_that_is_not_finite_says_so(encoder: nn.Module, tmp_path: Path) -
         optimizer={"name": "sgd"},
         schedule={"warmup_epochs": 0},
     )
-    with pytest.raises(UserError, match=r"learning_rates: with 1e\+30 the loss is nan; lower it"):
+    with pytest.raises(UserError, match=r"learning_rates: with 1e\+30 the loss is nan at step .*; lower it"):
         FineTuning(subject(encoder, tmp_path, TEST), config, seed=0).rank(np.arange(40), 0)
+
+
+@pytest.mark.parametrize("kind", ["augmented", "fine-tune"])
+def test_a_stopped_training_goes_on_exactly(
+    encoder: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    probe = ViewRecipe(size=16, crop="random", flip=0.5)
+
+    def classifier(root: Path) -> Classifier:
+        judged = subject(encoder, root, probe)
+        if kind == "augmented":
+            return AugmentedProbe(judged, LinearGrid(learning_rates=(0.05,), epochs=5, batch_size=16), seed=0)
+        config = FineTuneConfig(epochs=5, batch_size=16, learning_rates=(1e-3,), schedule={"warmup_epochs": 1})
+        return FineTuning(judged, config, seed=0)
+
+    def logits(root: Path) -> torch.Tensor:
+        made = classifier(root)
+        trained = made._train(np.arange(40), 1e-3) if kind == "fine-tune" else None
+        if trained is not None:
+            return made._logits(trained, made.subject.test)
+        return made._logits(np.arange(40), made.grid, made.subject.test_features)
+
+    whole = logits(tmp_path / "whole")
+    assert not list(tmp_path.rglob("*.pt"))  # it was over at once
+    monkeypatch.setattr(sslzoo.evaluate.unfinished, "SECONDS", 0)
+    monkeypatch.setattr(sslzoo.evaluate.fine_tune, "LOOK_EVERY", 1)
+    seen = []
+
+    def stop(module: nn.Module, *_: object) -> None:
+        seen.append(1)
+        if len(seen) == 12:
+            raise KeyboardInterrupt
+
+    hooked = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: stop(module) if type(module).__name__ == "ResNet" else None
+    )
+    with pytest.raises(KeyboardInterrupt):
+        logits(tmp_path / "cut")
+    hooked.remove()
+    states = list((tmp_path / "cut" / "unfinished").glob("*.pt"))
+    assert len(states) == 1
+    assert 0 < torch.load(states[0], weights_only=True)["step"] < 10
+    monkeypatch.setattr(sslzoo.evaluate.unfinished, "SECONDS", 3600)
+    assert torch.equal(logits(tmp_path / "cut"), whole)
+    states[0].write_bytes(b"damaged")
+    assert torch.equal(logits(tmp_path / "cut"), whole)
+
+
+def test_states_go_once_the_result_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sslzoo.evaluate.unfinished, "SECONDS", 0)
+    unfinished = Unfinished(tmp_path, "key", Accelerator(cpu=True))
+    training = unfinished.training("a", b"b")
+    training.save(3, lambda: {"x": torch.ones(2)})
+    step, state = unfinished.training("a", b"b").load()
+    assert (step, state["x"].tolist()) == (3, [1, 1])
+    assert unfinished.training("a", b"c").load() == (0, {})
+    unfinished.forget()
+    assert list(tmp_path.iterdir()) == []
