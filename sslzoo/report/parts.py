@@ -23,7 +23,7 @@ REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "l
 
 
 def parts_table() -> Table:
-    """A line for each part; one that does not import says so and does not hide the others."""
+    """A line for each part, data set and protocol; one that does not import says so and does not hide the others."""
     table = Table("kind", "name", "what it is", "source", box=None, pad_edge=False)
     for kind, registry in REGISTRIES.items():
         for name in registry.names():
@@ -34,6 +34,8 @@ def parts_table() -> Table:
                 table.add_row(kind, name, Text(str(error), style="red"), "")
     for name in dataset_names():
         table.add_row("dataset", name, _dataset_line(name), "")
+    for config in config_names("evaluation"):
+        table.add_row("protocol", config.removeprefix("evaluation/"), opening(config), "")
     return table
 
 
@@ -105,12 +107,17 @@ def _first_line(part: type) -> str:
     return (inspect.getdoc(part) or "").partition("\n")[0]
 
 
+def opening(config: str) -> str:
+    """The first sentence of the comment that a shipped config opens with."""
+    text = (configs_folder() / f"{config}.yaml").read_text(encoding="utf-8")
+    lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return " ".join(line.lstrip("# ") for line in lines).partition(". ")[0].rstrip(".") + "."
+
+
 def _dataset_line(name: str) -> str:
     """The first sentence of the comment that a shipped data set's config opens with, or of a plug-in's source."""
-    file = configs_folder() / "dataset" / f"{name}.yaml"
-    if file.is_file():
-        lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
-        return " ".join(line.lstrip("# ") for line in lines).partition(". ")[0].rstrip(".") + "."
+    if f"dataset/{name}" in config_names("dataset"):
+        return opening(f"dataset/{name}")
     try:
         return _first_line(DATASETS.get(name))
     except UserError as error:

@@ -10,7 +10,7 @@ from rich.console import Console
 from sslzoo.errors import UserError
 from sslzoo.evaluate.score import Score, Scores
 from sslzoo.report.parts import describe_part, parts_table
-from sslzoo.report.plots import curves, tsne
+from sslzoo.report.plots import confusion, curves, tsne
 from sslzoo.report.summary import summary_table
 
 
@@ -36,6 +36,16 @@ def test_tsne_with_few_pictures_and_many_classes(tmp_path: Path) -> None:
     assert "<svg" in text
 
 
+@pytest.mark.parametrize("classes", [3, 40])
+def test_confusion(classes: int, tmp_path: Path) -> None:
+    counts = np.eye(classes, dtype=np.int64) * 7
+    counts[0] = 0  # a class without test pictures
+    confusion(counts, [f"class {i}" for i in range(classes)], tmp_path / "confusion", title="a protocol")
+    text = (tmp_path / "confusion.svg").read_text()
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
+    assert "<svg" in text
+
+
 def test_summary_table() -> None:
     rest = {"interval": (0.1, 0.9), "top5": None, "per_class": [], "confusion": np.zeros((2, 2), dtype=np.int64)}
     score = Score(accuracy=0.871, std=0.029, chosen={"k": 5}, choice_accuracy=0.9, **rest)
@@ -49,7 +59,7 @@ def test_summary_table() -> None:
 
 def test_parts() -> None:
     text = shown(parts_table())
-    for name in ("moco", "ascl", "byol", "one-hot", "adaptive-soft", "cross-entropy", "cosine", "digits", "folder"):
+    for name in ("moco", "ascl", "byol", "one-hot", "adaptive-soft", "cross-entropy", "cosine", "digits", "few-shot"):
         assert name in text
     described = shown(describe_part("byol"))
     assert "--method.predictor.hidden" in described
