@@ -139,6 +139,8 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     if not job.backbone.pretrained:
         return encoder, f"random, seed {job.seed}"
     cfg: dict[str, Any] = getattr(encoder, "pretrained_cfg", {})
+    if ":" in job.backbone.name:
+        return encoder, f"{job.backbone.name}, a {cfg.get('architecture')}"
     tag = f"{cfg.get('architecture')}.{cfg['tag']}" if cfg.get("tag") else str(cfg.get("architecture"))
     licence = f", licence {cfg['license']}" if cfg.get("license") else ""
     return encoder, f"timm's {tag}{licence}"
@@ -224,10 +226,10 @@ def quality_of(subject: Subject, job: Job) -> Quality:
     views = subject.encode_views(
         job.recipe("strong"), pictures=job.quality_pictures, views=job.quality_views, seed=job.seed
     )
-    labels = labels_of(subject.test)
+    labels, device = labels_of(subject.test), subject.accelerator.device
     smallest = int(labels.bincount().min())
     ks = [k for k in (1, 10, 100) if k < smallest]  # more of its class a picture cannot have around it
-    return measure(subject.test_features, labels, views, ks=ks, seed=job.seed)
+    return measure(subject.test_features.to(device), labels.to(device), views.to(device), ks=ks, seed=job.seed)
 
 
 def score(subject: Subject, job: Job) -> Scores:

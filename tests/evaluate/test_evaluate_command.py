@@ -79,6 +79,7 @@ def test_timms_weights_equal_scikit_learn(weights: str, tmp_path: Path, cache: P
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "40 px, crop center 0.9, bicubic, mean 0.4, 0.5, 0.6, std 0.2, 0.3, 0.25 (of the weights, by timm)" in said
+    assert f"weights  {weights}, a test_resnet" in said
     job = compose_jobs(words[1:])[0][1]
     data = load_data(job.dataset)
     assert data.labelled is not None
