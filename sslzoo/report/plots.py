@@ -30,7 +30,7 @@ def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
     """
     loss = [(r["epoch"], r["loss"]) for r in records if "loss" in r]
     knn = [(r["epoch"], 100 * r["knn"]) for r in records if "knn" in r]
-    figure = _figure(width=7.0, height=2.9)
+    figure = new_figure(width=7.0, height=2.9)
     left, right = figure.subplots(1, 2)
     if loss:
         left.plot(*zip(*loss, strict=True), color=BLUE, linewidth=1.2)
@@ -45,7 +45,7 @@ def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
         right.text(0.5, 0.5, "kNN was not watched", ha="center", va="center", transform=right.transAxes)
     right.set(xlabel="epoch", ylabel="kNN accuracy on held-out train (%)")
     figure.suptitle(title, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _note(axes: Axes, text: str, place: tuple[float, float], colour: str) -> None:
@@ -65,13 +65,30 @@ def tsne(
 
     Cosine distance as in kNN, scikit-learn's defaults otherwise; of more than 2,000 features a random part.
     """
+    places, labels = project(features, labels, seed)
+    figure = new_figure(width=5.6, height=4.4)
+    axes = figure.subplots()
+    scatter_classes(axes, places, labels, classes)
+    if len(classes) <= 2 * len(CLASSES):
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, markerscale=1.8)
+    figure.suptitle(f"{title}, {len(places):,} test pictures", fontsize=9)
+    save(figure, path)
+
+
+def project(
+    features: NDArray[np.float32], labels: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Places (M, 2) of features (N, D) in a t-SNE picture, and labels (M,) of them; M is 2,000 at most."""
     if len(features) > MOST_POINTS:
         part = np.sort(np.random.default_rng(seed).choice(len(features), MOST_POINTS, replace=False))
         features, labels = features[part], labels[part]
     perplexity = min(30.0, (len(features) - 1) / 3)
-    places = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed).fit_transform(features)
-    figure = _figure(width=5.6, height=4.4)
-    axes = figure.subplots()
+    tsne = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed)
+    return tsne.fit_transform(features), labels
+
+
+def scatter_classes(axes: Axes, places: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]) -> None:
+    """Points (M, 2), each class with its own colour and, beyond ten classes, its own marker."""
     for label in np.unique(labels):
         mine = places[labels == label]
         axes.scatter(
@@ -84,10 +101,6 @@ def tsne(
             label=classes[label],
         )
     axes.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-    if len(classes) <= 2 * len(CLASSES):
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, markerscale=1.8)
-    figure.suptitle(f"{title}, {len(features):,} test pictures", fontsize=9)
-    _save(figure, path)
 
 
 def confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, title: str) -> None:
@@ -100,7 +113,7 @@ def confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, 
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = len(classes) <= MOST_NAMES
     side = max(3.6, 0.34 * len(classes) + 1.4) if names else 6.0
-    figure = _figure(width=side + 0.9, height=side)
+    figure = new_figure(width=side + 0.9, height=side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
     if names:
@@ -116,16 +129,18 @@ def confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, 
     bar.set_label("share of the class's test pictures (%)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of that size in inches, outside of pyplot's state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure once as .png and once as .svg, its axes in the house style."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=8)
