@@ -102,12 +102,20 @@ def describe(words: list[str]) -> int:
     return 0
 
 
+def compare(words: list[str]) -> int:
+    """Run methods over seeds, and write the page that compares them."""
+    from sslzoo.compare.command import compare as run
+
+    return run(words)
+
+
 PLUGIN = "Python files that register parts of your own"
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "pretrain": pretrain,
     "evaluate": evaluate,
+    "compare": compare,
     "list": list_parts,
     "describe": describe,
 }

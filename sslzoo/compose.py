@@ -254,6 +254,6 @@ def _description() -> str:
             f"  --dataset NAME ({', '.join(datasets)})",
             "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN  --print-config",
             "",
-            "Other commands: evaluate; list; describe NAME.",
+            "Other commands: evaluate; compare; list; describe NAME.",
         ]
     )

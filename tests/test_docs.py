@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from sslzoo.cli import COMMANDS, main
+from sslzoo.compare.command import plan
+from sslzoo.compare.request import parse_request
 from sslzoo.compose import compose
 from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUNS = re.compile(r"(?:resume|config) runs/|evaluate RUN|config-PROTOCOL")
+RUNS = re.compile(r"(?:resume|config|runs) runs/|evaluate RUN|config-PROTOCOL")
 """Commands about a run that is not there."""
 
 
@@ -44,6 +46,8 @@ def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         if words[0] == "evaluate":
             if len(words) > 1:
                 compose_jobs(words[1:])
+        elif words[0] == "compare":
+            plan(parse_request(words[1:]))
         elif words[0] in COMMANDS:
             assert main(words) == 0, command
         elif "--help" not in words:

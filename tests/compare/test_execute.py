@@ -1,0 +1,159 @@
+"""Runs are started, taken as they are, gone on with, stopped and missed as they should be; a script plays the run."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sslzoo.compare.cells import Cell, make_cells
+from sslzoo.compare.execute import last_line, run_cells, state_of
+from sslzoo.compare.folder import ComparisonFolder
+from sslzoo.compare.request import parse_request
+from sslzoo.errors import UserError
+from sslzoo.train.stop import Interrupted
+
+MakeRun = Callable[..., Path]
+CellsOf = Callable[[str], list[Cell]]
+
+FAKE = """
+import json, signal, sys, time
+from pathlib import Path
+import yaml
+
+def stop(number, frame):
+    print("saved")
+    sys.exit(128 + number)
+
+def run(words):
+    assert words[:2] == ["-m", "sslzoo"], words
+    if words[2] == "--resume":
+        folder = Path(words[3])
+        (folder / "resumed").touch()
+    else:
+        assert words[2] == "--config" and words[4] == "--run-folder", words
+        folder = Path(words[5])
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(Path(words[3]).read_text())
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    print("epoch 2/2  kNN 50.0 %", flush=True)
+    if config["seed"] == 7:
+        sys.exit("a fault")
+    if config["seed"] == 8:
+        signal.signal(signal.SIGTERM, stop)
+        (folder / "ready").touch()
+        time.sleep(60)
+    (folder / "summary.json").write_text(json.dumps({}))
+
+run(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ComparisonFolder:
+    return ComparisonFolder(tmp_path / "out")
+
+
+@pytest.fixture
+def cells_of(folder: ComparisonFolder, small: list[str]) -> CellsOf:
+    return lambda words: [folder.placed(cell) for cell in make_cells(parse_request([*words.split(), *small]))]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> list[str]:
+    (tmp_path / "fake.py").write_text(FAKE)
+    return [sys.executable, str(tmp_path / "fake.py")]
+
+
+def execute(cells: list[Cell], folder: ComparisonFolder, launch: list[str]) -> list[str]:
+    return run_cells(cells, folder, launch, Console(quiet=True), "again")
+
+
+def test_runs_once_each_and_not_again(folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]) -> None:
+    cells = cells_of("--methods moco,ascl --seeds 2")
+    assert {state_of(cell, folder.run(cell)) for cell in cells} == {"new"}
+    assert execute(cells, folder, launch) == []
+    assert {state_of(cell, folder.run(cell)) for cell in cells} == {"finished"}
+    assert last_line(folder.log(cells[0])) == "epoch 2/2  kNN 50.0 %"
+    assert execute(cells, folder, ["/no/such/launcher"]) == []
+
+
+def test_an_unfinished_run_is_gone_on_with(folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]) -> None:
+    (cell,) = cells_of("--methods moco --seeds 1")
+    execute([cell], folder, launch)
+    (folder.run(cell) / "summary.json").unlink()
+    assert state_of(cell, folder.run(cell)) == "begun"
+    execute([cell], folder, launch)
+    assert (folder.run(cell) / "resumed").exists()
+
+
+def test_a_run_with_other_settings_is_refused_before_anything_is_started(
+    folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun, launch: list[str]
+) -> None:
+    cells = cells_of("--methods ascl,moco --seeds 1")
+    make_run("out/runs/moco-seed0", ["--method", "moco", "--batch-size", "64"])
+    with pytest.raises(UserError, match=r"holds a run with batch_size = 64, asked is 128; --folder takes another"):
+        execute(cells, folder, launch)
+    assert not folder.run(cells[0]).exists()
+
+
+def test_settings_that_change_no_result_do_not_matter(
+    folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun
+) -> None:
+    (cell,) = cells_of("--methods moco --seeds 1 --threads 3")
+    path = make_run("out/runs/moco-seed0", ["--method", "moco", "--save-minutes", "1"])
+    assert state_of(cell, path) == "finished"
+
+
+def test_a_failure_is_told_with_its_log_and_the_others_go_on(
+    folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]
+) -> None:
+    cells = cells_of("--methods moco --seeds 7,1")
+    (failure,) = execute(cells, folder, launch)
+    assert failure == f"moco, seed 7 (exit status 1): {folder.log(cells[0])}"
+    assert "a fault" in folder.log(cells[0]).read_text()
+    assert state_of(cells[1], folder.run(cells[1])) == "finished"
+
+
+def test_a_mistake_that_a_run_tells_stops_the_comparison(folder: ComparisonFolder, cells_of: CellsOf) -> None:
+    cells = cells_of("--methods moco --seeds 2 --batch-size 4096")
+    with pytest.raises(UserError, match=r"moco, seed 0: --batch-size 4096: one batch needs 4096 pictures"):
+        execute(cells, folder, [])
+
+
+def test_a_launcher_that_is_not_there(folder: ComparisonFolder, cells_of: CellsOf) -> None:
+    with pytest.raises(UserError, match="--launch /no/such/launcher: cannot be started"):
+        execute(cells_of("--methods moco --seeds 1"), folder, ["/no/such/launcher"])
+
+
+def test_a_signal_is_handed_on_and_the_way_to_go_on_told(
+    folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]
+) -> None:
+    cells = cells_of("--methods moco --seeds 8,1")
+
+    def interrupt() -> None:
+        until = time.monotonic() + 60
+        while not (folder.run(cells[0]) / "ready").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted, match="to go on: again") as stopped:
+        execute(cells, folder, launch)
+    thread.join()
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert last_line(folder.log(cells[0])) == "saved"
+    assert not folder.run(cells[1]).exists()
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match="is not empty, and holds no comparison"):
+        ComparisonFolder(tmp_path).open({})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,0 +1,120 @@
+"""What the command line asks for, as runs with composed configs, and mistakes as one line."""
+
+from pathlib import Path
+
+import pytest
+
+from sslzoo.compare.cells import make_cells, slug
+from sslzoo.compare.command import compare, plan
+from sslzoo.compare.request import parse_request
+from sslzoo.errors import UserError
+
+
+def labels(words: str) -> list[str]:
+    return list(dict.fromkeys(cell.label for cell in make_cells(parse_request(words.split()))))
+
+
+def test_methods_and_seeds() -> None:
+    cells = make_cells(parse_request(["--methods", "moco,ascl:hard", "--seeds", "2", "--epochs", "3"]))
+    assert [(cell.label, cell.seed) for cell in cells] == [("moco", 0), ("ascl:hard", 0), ("moco", 1), ("ascl:hard", 1)]
+    assert [cell.experiment.seed for cell in cells] == [0, 0, 1, 1]
+    assert {cell.experiment.epochs for cell in cells} == {3}
+    assert cells[1].experiment.target is not None
+    assert cells[1].experiment.target.name == "hard"
+    assert cells[1].name == "ascl-hard-seed0"
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("0,4,7", (0, 4, 7)), ("1", (0,))])
+def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_request(["--methods", "moco", "--seeds", text]).seeds == seeds
+
+
+def test_axes_multiply_and_leave_methods_alone_that_have_no_such_setting() -> None:
+    asked = "--methods moco,ascl --vary target.neighbors=1,5 --vary method.queue-size=128,256 --seeds 1"
+    cells = {cell.label: cell.experiment for cell in make_cells(parse_request(asked.split()))}
+    assert list(cells) == [
+        "moco method.queue-size=128",
+        "moco method.queue-size=256",
+        "ascl target.neighbors=1 method.queue-size=128",
+        "ascl target.neighbors=1 method.queue-size=256",
+        "ascl target.neighbors=5 method.queue-size=128",
+        "ascl target.neighbors=5 method.queue-size=256",
+    ]
+    chosen = cells["ascl target.neighbors=5 method.queue-size=256"]
+    assert (chosen.target.neighbors, chosen.method.queue_size) == (5, 256)  # type: ignore[union-attr,attr-defined]
+
+
+def test_a_part_as_an_axis_may_change_all_its_settings() -> None:
+    found = labels("--methods moco --vary optimizer=sgd,adamw --seeds 1")
+    assert found == ["moco optimizer=sgd", "moco optimizer=adamw"]
+    assert labels("--methods moco --vary optimizer.lr=0.1,0.2 --seeds 1")[0] == "moco optimizer.lr=0.1"
+
+
+def test_flags_of_a_part_hold_for_the_methods_that_have_them() -> None:
+    cells = make_cells(parse_request(["--methods", "moco,ascl", "--seeds", "1", "--target.neighbors", "7"]))
+    assert [getattr(cell.experiment.target, "neighbors", None) for cell in cells] == [None, 7]
+
+
+def test_labels_become_names_of_files() -> None:
+    assert slug("ascl:hard target.neighbors=5") == "ascl-hard-target.neighbors=5"
+    assert "/" not in slug("moco backbone.kwargs={a: ../b}")
+
+
+def test_the_baseline_is_the_first_row_or_the_one_asked_for() -> None:
+    assert plan(parse_request(["--methods", "moco,ascl"]))[1] == "moco"
+    assert plan(parse_request(["--methods", "moco,ascl", "--baseline", "ascl"]))[1] == "ascl"
+
+
+ROWS_WITH_OTHER_RATES = "by_method:\n  ascl:\n    optimizer: {lr: 0.5}\n"
+
+MISTAKES = {
+    "": "compare: takes --methods, as in --methods moco,ascl, or --runs",
+    "--methods mocco": "--method mocco: no such method; did you mean moco?",
+    "--methods moco:hrd": "--target hrd: no such target; did you mean hard?",
+    "--methods moco:": "--methods moco:: has no target behind its colon",
+    "--methods moco,,ascl": "--methods moco,,ascl: has an empty item",
+    "--methods moco,moco": "--methods moco,moco: has moco twice",
+    "--methods moco ascl": "compare ascl: stands behind no flag",
+    "--methods ascl,ascl:adaptive-soft": "ascl:adaptive-soft: is the same run as ascl",
+    "--methods moco --seeds x": "--seeds x: takes how many",
+    "--methods moco --seeds 0": "--seeds 0: takes at least 1",
+    "--methods moco --seeds 1,1": "--seeds 1,1: has 1 twice",
+    "--methods moco --vary target.neighbors": "--vary target.neighbors: takes a setting and its values",
+    "--methods ascl --vary target.neighbours=1,2": "target.neighbours: ascl has no such setting; did you mean "
+    "target.neighbors",
+    "--methods moco,byol --vary target.neighbors=1,2": "target.neighbors: moco and byol have no such setting",
+    "--methods ascl --vary target.neighbors=1,x": "--target.neighbors: 'x' is not a number",
+    "--methods ascl --vary target.neighbors=1,1": "--vary target.neighbors= 1,1: has 1 twice",
+    "--methods ascl --vary seed=1,2": "--vary seed=1,2: --seeds takes the seeds",
+    "--methods ascl --vary target.neighbors=1 --vary target.neighbors=2": "--vary target.neighbors: is given twice",
+    "--methods moco,ascl --target.neighbours 3": "target.neighbours: moco and ascl have no such setting",
+    "--methods moco,ascl --baseline asc": "--baseline asc: no row has that label; did you mean ascl?",
+    "--methods moco --seed 3": "compare --seed: --seeds takes the seeds",
+    "--methods moco --run-folder x": "compare --run-folder: --folder is the folder of all runs",
+    "--methods moco --epoch 3": "Unrecognized options: --epoch",
+    "--methods moco --backbone resnt18": "--backbone resnt18: timm",
+    "--methods moco --runs a b": "compare --runs: takes finished runs as they are, so --methods",
+    "--runs a b --epochs 3": "compare --runs: takes finished runs as they are, so --epochs",
+    "--runs nowhere": "nowhere: no finished run is there (it has no config.yaml)",
+    "--runs nowhere --vary optimizer.lr=1": "--vary optimizer.lr=1: finished runs have their values",
+    "--methods moco,ascl --config rates.yaml": "ascl: optimizer.lr is 0.5, and 0.003 in moco; rows of one table",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_is_one_line_and_starts_nothing(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rates.yaml").write_text(ROWS_WITH_OTHER_RATES)
+    with pytest.raises(UserError) as error:
+        compare(arguments.split())
+    assert str(error.value).startswith(MISTAKES[arguments])
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["rates.yaml"]
+
+
+def test_mixed_allows_it_and_vary_names_it(tmp_path: Path) -> None:
+    rates = tmp_path / "rates.yaml"
+    rates.write_text(ROWS_WITH_OTHER_RATES)
+    assert labels(f"--methods moco,ascl --seeds 1 --config {rates} --mixed") == ["moco", "ascl"]

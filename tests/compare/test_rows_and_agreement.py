@@ -1,0 +1,76 @@
+"""Finished runs become rows, and only what may differ in a table may differ."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sslzoo.compare.command import compare
+from sslzoo.compare.rows import check_rows, read_run, rows_of
+from sslzoo.errors import UserError
+
+MakeRun = Callable[..., Path]
+
+
+def test_runs_that_differ_in_their_seed_are_one_row(make_run: MakeRun) -> None:
+    paths = [
+        make_run("a", ["--method", "moco"], seed=1, knn=0.5),
+        make_run("b", ["--method", "moco", "--threads", "2"], seed=0, knn=0.4),
+        make_run("c", ["--method", "ascl", "--target", "hard"]),
+        make_run("d", ["--method", "ascl", "--target.neighbors", "3"]),
+        make_run("e", ["--method", "ascl", "--target.neighbors", "4"]),
+    ]
+    rows = rows_of([read_run(path) for path in paths])
+    assert [row.label for row in rows] == [
+        "moco",
+        "ascl:hard",
+        "ascl target.neighbors=3.0",
+        "ascl target.neighbors=4.0",
+    ]
+    assert rows[0].percents("trained", "knn") == {0: 40.0, 1: 50.0}
+    assert rows[0].percents("raw pixels", "linear") == {0: 30.0, 1: 30.0}
+    check_rows(rows, ())
+
+
+def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(name, ["--method", "moco"])) for name in "ab"]
+    with pytest.raises(UserError, match=r"b: is the same run as .*a, seed 0"):
+        rows_of(runs)
+
+
+@pytest.mark.parametrize(
+    ("other", "setting", "values"),
+    [
+        (["--epochs", "3"], "epochs", ("3", "2")),
+        (["--batch-size", "64"], "batch_size", ("64", "128")),
+        (["--optimizer.lr", "0.1"], "optimizer.lr", ("0.1", "0.003")),
+        (["--views.strong.blur", "0.9"], "views.strong.blur", ("0.9", "0.5")),
+        (["--evaluation.draws", "3"], "evaluation.draws", ("3", "20")),
+        (["--dataset.limit", "100"], "dataset.limit", ("100", "256")),
+    ],
+)
+def test_another_budget_is_refused_and_named_or_allowed(
+    other: list[str], setting: str, values: tuple[str, str], make_run: MakeRun, tmp_path: Path
+) -> None:
+    paths = [make_run("a", ["--method", "moco"]), make_run("b", ["--method", "ascl", *other])]
+    rows = rows_of([read_run(path) for path in paths])
+    with pytest.raises(UserError) as error:
+        check_rows(rows, ())
+    told = f"{tmp_path / 'b'}: {setting} is {values[0]}, and {values[1]} in {tmp_path / 'a'}; rows of one table"
+    assert str(error.value).startswith(told)
+    assert "--mixed" in str(error.value)
+    check_rows(rows, [setting.replace("_", "-")])
+
+
+def test_a_run_without_summary_is_no_finished_run(make_run: MakeRun) -> None:
+    path = make_run("a", ["--method", "moco"])
+    (path / "summary.json").unlink()
+    with pytest.raises(UserError, match=r"no finished run is there \(it has no summary.json\)"):
+        compare(["--runs", str(path)])
+
+
+def test_a_damaged_summary_is_told(make_run: MakeRun) -> None:
+    path = make_run("a", ["--method", "moco"])
+    (path / "summary.json").write_text("{")
+    with pytest.raises(UserError, match=r"summary.json: not readable as JSON"):
+        read_run(path)
