@@ -1,24 +1,21 @@
 """Features of a finished run's test pictures."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from rich.console import Console
 
-from sslzoo.backbones import create_backbone, resolve_name
-from sslzoo.compose import compose
 from sslzoo.data.load import load_data
-from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures
 from sslzoo.data.views import make_view
 from sslzoo.errors import UserError
-from sslzoo.evaluate.features import extract
+from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.evaluate.run import create_encoder, feature_store, transform_of
 from sslzoo.experiment import Experiment
-from sslzoo.train.folder import RunFolder
+from sslzoo.progress import Steps
 
 
 class Encoded(NamedTuple):
@@ -35,41 +32,20 @@ class Encoded(NamedTuple):
 
 
 def encode_test(run: Path) -> Encoded:
-    """The labelled test pictures through the backbone that a run has trained, on the GPU where there is one.
+    """The labelled test pictures through the backbone that a run has trained; features are kept, as `evaluate` does.
 
     Raises:
         UserError: pictures, labels or backbone are not to be had any more.
     """
-    folder = RunFolder(run)
-    experiment = compose(["--config", str(folder.config)])
-    data = load_data(experiment.dataset)
+    ((_, job),) = compose_jobs([str(run)])
+    data = load_data(job.dataset)
     if data.test is None or data.test.labels is None:
         raise UserError(f"{run}: its data set has no labelled test pictures")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone = trained_backbone(experiment, folder.backbone).to(device)
-    features, labels = extract(backbone, _views(experiment, data.test, device), device)
-    return Encoded(features.numpy(), labels.numpy(), data.classes, data.test)
-
-
-def trained_backbone(experiment: Experiment, weights: Path) -> nn.Module:
-    """The experiment's backbone with the weights of that file.
-
-    Raises:
-        UserError: they are not there, or are another model's.
-    """
-    name = resolve_name(experiment.backbone, experiment.img_size)
-    config = experiment.backbone.model_copy(
-        update={"name": name, "stem": "standard", "pretrained": False, "checkpoint": weights}
-    )
-    return create_backbone(config, in_chans=experiment.dataset.channels, img_size=experiment.img_size)
-
-
-def _views(experiment: Experiment, pictures: Pictures, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    dataset = experiment.dataset
-    for stored in ordered_batches(pictures, experiment.batch_size, workers=dataset.workers):
-        batch = stored.to(device)
-        recipe = experiment.recipe("test")
-        yield make_view(recipe, batch, seed=0, epoch=0, view=0, mean=dataset.mean, std=dataset.std), batch.labels
+    accelerator, transform = Accelerator(), transform_of(job)
+    encoder, _ = create_encoder(job, transform)
+    store = feature_store(job, encoder.to(accelerator.device), transform, accelerator)
+    features = store.features(data.test, transform, Steps(Console(quiet=True), "", len(data.test)))
+    return Encoded(features.numpy(), data.test.labels, data.classes, data.test)
 
 
 def show_pictures(experiment: Experiment, pictures: Pictures, places: NDArray[np.int64]) -> NDArray[np.float32]:

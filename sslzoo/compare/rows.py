@@ -38,7 +38,7 @@ class Run:
     def percent(self, encoder: Encoder, classifier: Classifier) -> float | None:
         """Accuracy on the test split in percent; None where it was not scored."""
         for name, scores in self.summary.get("test", {}).items():
-            if _encoder(name) == encoder:
+            if _encoder(name) == encoder and classifier in scores:
                 return 100 * float(scores[classifier]["accuracy"])
         return None
 

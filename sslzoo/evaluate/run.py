@@ -186,18 +186,7 @@ def subject_of(
     console: Console,
 ) -> Subject:
     """The encoder with its features of both splits, which are read where they are kept already."""
-    size = transform.recipe.size
-    assert size is not None
-    arguments = model_arguments(job.backbone, in_chans=job.dataset.channels, img_size=size)
-    made_of = {"model": resolve_name(job.backbone, size), "arguments": arguments, "precision": job.precision}
-    store = FeatureStore(
-        cache_root(job.dataset) / "features",
-        encoder,
-        made_of,
-        accelerator,
-        batch_size=job.batch_size,
-        workers=job.dataset.workers,
-    )
+    store = feature_store(job, encoder, transform, accelerator)
     features = []
     for split, pictures in (("train", train), ("test", test)):
         known = store.file(pictures, transform).is_file()
@@ -217,6 +206,21 @@ def subject_of(
         batch_size=job.batch_size,
         workers=job.dataset.workers,
         unfinished=Unfinished(store.root / "unfinished", store.file(train, transform).stem, accelerator),
+    )
+
+
+def feature_store(job: Job, encoder: nn.Module, transform: Transform, accelerator: Accelerator) -> FeatureStore:
+    """Where the encoder's features are kept."""
+    size = transform.recipe.size
+    assert size is not None
+    arguments = model_arguments(job.backbone, in_chans=job.dataset.channels, img_size=size)
+    return FeatureStore(
+        cache_root(job.dataset) / "features",
+        encoder,
+        {"model": resolve_name(job.backbone, size), "arguments": arguments, "precision": job.precision},
+        accelerator,
+        batch_size=job.batch_size,
+        workers=job.dataset.workers,
     )
 
 

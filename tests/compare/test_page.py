@@ -143,7 +143,7 @@ def test_pictures_that_are_not_to_be_had_any_more_are_left_out(make_run: MakeRun
     (path / "backbone.safetensors").unlink()
     assert compare(["--runs", str(path), "--folder", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "moco is not among these pictures: --backbone.checkpoint" in text
+    assert "moco is not among these pictures: evaluate " in text
     assert "There are none, for the reason above" in text
 
 
