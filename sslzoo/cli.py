@@ -70,7 +70,11 @@ def evaluate(words: list[str]) -> int:
 
     from sslzoo.evaluate.run import evaluate as run
 
-    run(jobs)
+    try:
+        run(jobs)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the features and trainings that it has kept", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

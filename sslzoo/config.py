@@ -159,12 +159,13 @@ def dump_layer(layer: Layer) -> str:
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
     """`above` over `below`, mapping by mapping; any other value replaces what it covers.
 
-    A part that is named anew (`method: byol` over `method: {name: moco, ...}`) drops the old part's settings.
+    A part that is named anew (`method: byol` over `method: {name: moco, ...}`) drops the old part's settings. Free
+    mappings, `kwargs`, are replaced as a whole, as their flags replace them.
     """
     merged: Layer = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and key != "kwargs":
             renamed = "name" in value and value["name"] != old.get("name", value["name"])
             merged[key] = dict(value) if renamed else merge(old, value)
         else:

@@ -111,6 +111,13 @@ def test_a_named_part_replaces_the_other_ones_settings() -> None:
     assert merge(below, {"method": {"momentum": 0.9}})["method"] == {"name": "moco", "queue_size": 3, "momentum": 0.9}
 
 
+@pytest.mark.parametrize("kwargs", ["{}", "{channels: [8, 8, 8, 8]}", "{drop_path_rate: 0.1}"])
+def test_a_saved_config_is_the_config_whatever_its_free_mappings(kwargs: str, tmp_path: Path) -> None:
+    experiment = compose(["--method", "moco", "--backbone.kwargs", kwargs])
+    (tmp_path / "config.yaml").write_text(experiment.as_yaml())
+    assert compose(["--config", str(tmp_path / "config.yaml")]).model_dump() == experiment.model_dump()
+
+
 @pytest.mark.parametrize("target", ["one-hot", "hard", "adaptive-hard", "adaptive-soft"])
 def test_a_methods_row_gives_another_target_what_it_has(target: str) -> None:
     experiment = compose(["--method", "ascl", "--target", target, "--dataset", "cifar10"])

@@ -68,7 +68,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
         if accelerator.is_main_process:
             folder.write_protocol(name, each, scores, subject)
             folder.write(result)
-        subject.unfinished.forget()
+    subject.unfinished.forget()
     console.print()
     if job.quality:
         console.print(quality_table(quality))
