@@ -82,6 +82,8 @@ class Experiment(Config):
                 raise ValueError(
                     f"views.{recipe}: no view of {self.method.name} uses this recipe{near_misses(recipe, RECIPES)}"
                 )
+        if not self.evaluation.classifiers:
+            raise ValueError(f"evaluation.classifiers = []: takes {' or '.join(ON_FEATURES)}, one or several")
         for classifier in self.evaluation.classifiers:
             if classifier not in ON_FEATURES:
                 raise ValueError(

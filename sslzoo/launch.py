@@ -1,15 +1,17 @@
 """How a command takes its share of the machine: cores, device, precision, processes."""
 
 import os
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
 from sslzoo.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Made = TypeVar("Made")
 
 
 def claim_cores(threads: int) -> None:
@@ -54,3 +56,22 @@ def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
             "encoders on each process, `accelerate launch --multi_gpu`"
         )
     return accelerator
+
+
+def made_by_main(accelerator: Accelerator, make: Callable[[], Made]) -> Made:
+    """What the main process makes, told to all.
+
+    Raises:
+        UserError: of the main process, on all.
+    """
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [make()]
+        except UserError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    made: Made = answer[0]
+    return made

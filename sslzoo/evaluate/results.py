@@ -10,7 +10,7 @@ import torch
 from rich.table import Table
 
 from sslzoo.backbones import resolve_name
-from sslzoo.data.load import Data
+from sslzoo.data.pictures import Pictures
 from sslzoo.environment import device_name, environment
 from sslzoo.errors import UserError
 from sslzoo.evaluate.job import STANDARD, Job
@@ -91,18 +91,18 @@ def slug(protocol: str) -> str:
     return "".join(c if c.isalnum() or c in "-." else "-" for c in Path(protocol).stem)
 
 
-def facts(job: Job, data: Data, weights: str, transform: Transform, processes: int) -> dict[str, Any]:
+def facts(
+    job: Job, train: Pictures, test: Pictures, weights: str, transform: Transform, processes: int
+) -> dict[str, Any]:
     """What a result is about."""
-    assert data.labelled is not None
-    assert data.test is not None
     return {
         "backbone": resolve_name(job.backbone, job.img_size or 224),
         "weights": weights,
         "run": None if job.run is None else str(job.run),
         "dataset": job.dataset.name,
-        "train_pictures": len(data.labelled),
-        "test_pictures": len(data.test),
-        "classes": len(data.classes),
+        "train_pictures": 0 if train is test else len(train),
+        "test_pictures": len(test),
+        "classes": len(test.classes),
         "transform": str(transform),
         "precision": job.precision,
         "device": device_name(),

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform, transform_of_weights
 from sslzoo.evaluate.unfinished import Unfinished
-from sslzoo.launch import claim_cores, create_accelerator
+from sslzoo.launch import claim_cores, create_accelerator, made_by_main
 from sslzoo.progress import Steps
 
 
@@ -47,21 +47,24 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     accelerator = create_accelerator(job.precision)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(job.dataset)
-    train, test = labelled_pictures(data, job)
-    for _, each in jobs:
+    with_labels = [(name, each) for name, each in jobs if each.evaluation.classifiers]
+    train, test = labelled_pictures(data, job) if with_labels else measured_pictures(data, job)
+    for _, each in with_labels:
         check_labels(labels_of(train), labels_of(test), each.evaluation, data.classes)
     transform = transform_of(job)
     encoder, weights = create_encoder(job, transform)
     encoder.to(accelerator.device)
-    folder = open_folder(jobs, accelerator)
-    result = facts(job, data, weights, transform, accelerator.num_processes)
+    folder = ResultFolder(made_by_main(accelerator, lambda: ResultFolder.create(jobs).path))
+    result = facts(job, train, test, weights, transform, accelerator.num_processes)
     introduce(console, result, accelerator, folder)
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
     if job.quality:
         quality = quality_of(subject, job)
         result["quality"] = quality.as_dict()
+        if accelerator.is_main_process:
+            folder.write(result)
     results: dict[str, Scores] = {}
-    for name, each in jobs:
+    for name, each in with_labels:
         scores = score(subject, each)
         results[name] = scores
         result.setdefault("protocols", {})[name] = {"how": in_words(each, scores, len(test)), **scores.as_dict()}
@@ -73,7 +76,8 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     if job.quality:
         console.print(quality_table(quality))
         console.print()
-    console.print(results_table(results))
+    if results:
+        console.print(results_table(results))
     for name in results:
         console.print(f"({name}: {result['protocols'][name]['how']})", highlight=False, soft_wrap=True)
     console.print(f"result and pictures: {folder.path}", highlight=False, soft_wrap=True)
@@ -91,14 +95,28 @@ def labelled_pictures(data: Data, job: Job) -> tuple[Pictures, Pictures]:
     if data.labelled is None:
         ignored = "; --dataset.unlabelled false reads class folders" if job.dataset.unlabelled else ""
         raise UserError(
-            f"evaluate: {where} ({job.dataset.labelled or job.dataset.train}) has no labels, and every protocol needs "
-            f"them{ignored}; --dataset.label names the column"
+            f"evaluate: {where} ({job.dataset.labelled or job.dataset.train}) has no labels, which this protocol needs"
+            f"{ignored}; --dataset.label names the column; --protocol representation needs none"
         )
     if data.test is None:
         raise UserError(f"--dataset.test None: {where} needs a split to test on")
     if data.test.labels is None or (data.test.labels < 0).any():
         raise UserError(f"--dataset.test {job.dataset.test}: pictures without labels cannot be tested on")
     return data.labelled, data.test
+
+
+def measured_pictures(data: Data, job: Job) -> tuple[Pictures, Pictures]:
+    """The pictures that the representation is measured on, twice: those of the test split, or else of train.
+
+    Raises:
+        UserError: there is nothing to measure, or train is a stream.
+    """
+    if not job.quality:
+        raise UserError("--quality false: leaves a protocol without classifiers nothing to do")
+    pictures = data.train if data.test is None else data.test
+    if not isinstance(pictures, Pictures):
+        raise UserError("--dataset.streaming true: a stream cannot be measured; name a split by --dataset.test")
+    return pictures, pictures
 
 
 def labels_of(pictures: Pictures) -> Tensor:
@@ -146,28 +164,14 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     return encoder, f"timm's {tag}{licence}"
 
 
-def open_folder(jobs: list[tuple[str, Job]], accelerator: Accelerator) -> ResultFolder:
-    """The folder of the result: made by the main process, told to the others."""
-    answer: list[Any] = [None]
-    if accelerator.is_main_process:
-        try:
-            answer = [ResultFolder.create(jobs).path]
-        except UserError as error:
-            answer = [error]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], UserError):
-        raise answer[0]
-    return ResultFolder(answer[0])
-
-
 def introduce(console: Console, result: dict[str, Any], accelerator: Accelerator, folder: ResultFolder) -> None:
     """Say what is about to be done."""
     lines = {
         "encoder": result["backbone"],
         "weights": result["weights"],
         "pictures": result["transform"],
-        "data": f"{result['dataset']}, {result['train_pictures']:,} labelled, {result['test_pictures']:,} to test on, "
-        f"{result['classes']} classes",
+        "data": f"{result['dataset']}, {result['train_pictures']:,} pictures to learn from, "
+        f"{result['test_pictures']:,} to test on, {result['classes']} classes",
         "device": f"{accelerator.device.type}, {result['precision']}, processes: {result['processes']}, "
         f"threads of each: {torch.get_num_threads()}",
         "result": str(folder.path),
@@ -188,7 +192,7 @@ def subject_of(
     """The encoder with its features of both splits, which are read where they are kept already."""
     store = feature_store(job, encoder, transform, accelerator)
     features = []
-    for split, pictures in (("train", train), ("test", test)):
+    for split, pictures in (("train", train), ("test", test)) if train is not test else (("pictures", test),) * 2:
         known = store.file(pictures, transform).is_file()
         console.print(f"features of {split}: {'kept from before' if known else 'extracting'}", highlight=False)
         steps = Steps(console, f"features of {split}", len(pictures))
@@ -230,10 +234,14 @@ def quality_of(subject: Subject, job: Job) -> Quality:
     views = subject.encode_views(
         job.recipe("strong"), pictures=job.quality_pictures, views=job.quality_views, seed=job.seed
     )
-    labels, device = labels_of(subject.test), subject.accelerator.device
+    device = subject.accelerator.device
+    features, views = subject.test_features.to(device), views.to(device)
+    if subject.test.labels is None or (subject.test.labels < 0).any():
+        return measure(features, None, views, seed=job.seed)
+    labels = labels_of(subject.test).to(device)
     smallest = int(labels.bincount().min())
     ks = [k for k in (1, 10, 100) if k < smallest]  # more of its class a picture cannot have around it
-    return measure(subject.test_features.to(device), labels.to(device), views.to(device), ks=ks, seed=job.seed)
+    return measure(features, labels, views, ks=ks, seed=job.seed)
 
 
 def score(subject: Subject, job: Job) -> Scores:

@@ -79,9 +79,10 @@ class FineTuneConfig(Config):
 class EvaluationConfig(Config):
     """A protocol: classifiers on an encoder, their settings chosen on a part of train."""
 
-    classifiers: tuple[ClassifierName, ...] = Field(("knn", "linear"), min_length=1)
+    classifiers: tuple[ClassifierName, ...] = ("knn", "linear")
     """`knn`, `linear` and `logistic` learn from features that are extracted once; `augmented` is the linear probe on
-    augmented pictures, the encoder run in every epoch; `fine-tune` trains the encoder as well."""
+    augmented pictures, the encoder run in every epoch; `fine-tune` trains the encoder as well. None at all needs no
+    labels: only the representation is measured."""
     holdout: float = Field(0.1, gt=0, lt=1)
     """Share of the labelled train pictures, of each class, on which settings are chosen."""
     labels_per_class: PositiveInt | None = None

@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from rich.console import Console
 
 from sslzoo.data.load import load_data
 from sslzoo.distributed import state_digests
 from sslzoo.environment import device_name
-from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
-from sslzoo.launch import claim_cores
+from sslzoo.launch import claim_cores, made_by_main
 from sslzoo.method import Method
 from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.train import checkpoint
@@ -152,13 +151,4 @@ def open_folder(experiment: Experiment, resume: Path | None, accelerator: Accele
     """The run's folder: made by the main process, told to the others, or the one to resume."""
     if resume is not None:
         return RunFolder.open(resume)
-    answer: list[Any] = [None]
-    if accelerator.is_main_process:
-        try:
-            answer = [RunFolder.create(experiment).path]
-        except UserError as error:
-            answer = [error]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], UserError):
-        raise answer[0]
-    return RunFolder(answer[0])
+    return RunFolder(made_by_main(accelerator, lambda: RunFolder.create(experiment).path))

@@ -257,6 +257,22 @@ def test_settings_that_were_used_are_kept_and_repeat_the_result(run_folder: Path
     assert a == b
 
 
+def test_pictures_without_labels_are_measured(run_folder: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "pictures").mkdir()
+    for i in range(20):
+        Image.new("L", (9, 9), 12 * i).save(tmp_path / "pictures" / f"{i}.png")
+    words = ["evaluate", str(run_folder), "--dataset", "folder", "--dataset.path", str(tmp_path / "pictures")]
+    words += ["--threads", "1", "--protocol", "representation", "--folder", str(tmp_path / "result")]
+    assert main(words) == 0
+    found = result(tmp_path / "result")
+    assert found["quality"]["pictures"] == found["test_pictures"] == 20
+    assert found["quality"]["purity"] is None
+    assert "protocols" not in found
+    assert "Test accuracy" not in capsys.readouterr().out
+    assert main([*words[:-2], "--quality", "false"]) == 2
+    assert capsys.readouterr().err.startswith("error: --quality false: leaves")
+
+
 class Bomb:
     """Would write a file when it is unpickled."""
 
@@ -299,7 +315,7 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
         ),
         "no labels": (
             ["--untrained", *plain, "--img-size", "16"],
-            f"error: evaluate: {tmp_path}/plain (train) has no labels, and every protocol needs them; "
+            f"error: evaluate: {tmp_path}/plain (train) has no labels, which this protocol needs; "
             "--dataset.unlabelled false reads class folders",
         ),
         "an unfinished run": (
