@@ -34,18 +34,18 @@ TIMED_EPOCHS = 2
 EPOCHS = 100
 
 
-def seconds(work: Callable[[], object]) -> list[float]:
-    """How long the work takes, several times."""
-    times = []
-    for _ in range(REPEATS):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    return times
+def seconds(work: Callable[[], object]) -> float:
+    """How long the work takes."""
+    _wait()
+    began = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - began
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def main(words: list[str]) -> None:
@@ -80,30 +80,36 @@ def main(words: list[str]) -> None:
         probe.guess(learn, learn[:1])
         subject.unfinished.forget()  # or the next repeat would find it done
 
-    once = seconds(extract)
-    heads = seconds(lambda: cached.guess(learn, learn[:1]))
-    rerun = [t * EPOCHS / TIMED_EPOCHS for t in seconds(lambda: fit(again))]
-    views = [t * EPOCHS / TIMED_EPOCHS for t in seconds(lambda: fit(augmented))]
-    kept_features = [a + b for a, b in zip(once, heads, strict=True)]
+    rounds: list[dict[str, float]] = []
+    for _ in range(REPEATS):  # each round has all of them, so that a ratio compares what ran at one time
+        once, heads = seconds(extract), seconds(lambda: cached.guess(learn, learn[:1]))
+        rounds.append(
+            {
+                "encoder once, heads on kept features": once + heads,
+                "  of which the encoder": once,
+                "  of which the heads": heads,
+                "encoder in every epoch, no augmentation": seconds(lambda: fit(again)) * EPOCHS / TIMED_EPOCHS,
+                "encoder in every epoch, crop and flip": seconds(lambda: fit(augmented)) * EPOCHS / TIMED_EPOCHS,
+            }
+        )
     table = Table(box=None, pad_edge=False)
     table.add_column(f"{EPOCHS} epochs, {len(grid.settings())} settings at once")
-    for column in ("seconds", "from - to", "ratio"):
+    for column in ("seconds", "ratio", "from - to"):
         table.add_column(column, justify="right")
-    base = statistics.median(kept_features)
-    for name, times in (
-        ("encoder once, heads on kept features", kept_features),
-        ("  of which the encoder", once),
-        ("  of which the heads", heads),
-        ("encoder in every epoch, no augmentation", rerun),
-        ("encoder in every epoch, crop and flip", views),
-    ):
-        median = statistics.median(times)
-        table.add_row(name, f"{median:.2f}", f"{min(times):.2f} - {max(times):.2f}", f"{median / base:.2f}")
+    base = next(iter(rounds[0]))
+    for name in rounds[0]:
+        ratios = [times[name] / times[base] for times in rounds]
+        table.add_row(
+            name,
+            f"{statistics.median(times[name] for times in rounds):.2f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{min(ratios):.2f} - {max(ratios):.2f}",
+        )
     console.print(table)
     console.print(
         f"({job.backbone.name}, {transform.recipe.size} px, {len(train):,} pictures of {job.dataset.name}, "
         f"{features.shape[1]} features; {device_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
-        f"medians of {REPEATS}; the last two are {TIMED_EPOCHS} epochs times {EPOCHS // TIMED_EPOCHS})",
+        f"medians of {REPEATS} rounds; the last two are {TIMED_EPOCHS} epochs times {EPOCHS // TIMED_EPOCHS})",
         highlight=False,
         soft_wrap=True,
     )
