@@ -73,5 +73,7 @@ def shown(value: object) -> str:
     """A setting's value, `—` where there is no such setting."""
     if value is None:
         return "—"
+    if isinstance(value, float):
+        return f"{value:.10g}"
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text.strip("[]").replace("'", "") if text.startswith("[") else text

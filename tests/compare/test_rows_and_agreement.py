@@ -24,8 +24,8 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run: MakeRun) -> None:
     assert [row.label for row in rows] == [
         "moco",
         "ascl:hard",
-        "ascl target.neighbors=3.0",
-        "ascl target.neighbors=4.0",
+        "ascl target.neighbors=3",
+        "ascl target.neighbors=4",
     ]
     assert rows[0].percents("trained", "knn") == {0: 40.0, 1: 50.0}
     assert rows[0].percents("raw pixels", "linear") == {0: 30.0, 1: 30.0}
