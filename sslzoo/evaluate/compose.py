@@ -91,8 +91,6 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
         "checkpoint": str(weights),
     }
     layer["run"] = str(run)
-    for plugin in experiment.plugin:
-        load_plugin(plugin)
     if dataset is None or dataset == experiment.dataset.name:
         return [layer]
     seen = {key: layer["dataset"][key] for key in ("channels", "mean", "std")}

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sslzoo.counter import random_bits
 from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures
-from sslzoo.distributed import gather_rows
+from sslzoo.distributed import average_norm_statistics, gather_rows
 from sslzoo.errors import UserError
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import evaluating
@@ -86,6 +86,7 @@ class FineTuning(Classifier):
                         f"evaluation.fine_tune.learning_rates: with {lr:g} the loss is {value} at step {step}; lower it"
                     )
                 training.save(step + 1, state)
+        average_norm_statistics(classifier)
         training.finish(views.steps, state)
         accelerator.free_memory(model, prepared)
         return classifier
