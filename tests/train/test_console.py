@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sslzoo.train.console import LINES, TrainingDisplay, stage
+from sslzoo.train.console import LINES, TrainingDisplay
 
 VALUES = {"loss": 5.4321, "lr": 0.03, "images_per_second": 1234.5, "confidence": 0.25}
 
@@ -40,9 +40,3 @@ def test_plain_lines_are_few_and_have_no_control_characters() -> None:
 
 def test_a_resumed_run_begins_where_it_stopped() -> None:
     assert "step 101/400" in show(terminal=False, start=100).splitlines()[0]
-
-
-def test_a_stage_is_named_before_it_works() -> None:
-    out = io.StringIO()
-    with stage(Console(file=out), "scoring trained"):
-        assert "scoring trained" in out.getvalue()
