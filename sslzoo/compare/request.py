@@ -1,6 +1,7 @@
 """What `compare` is asked for on the command line."""
 
 import argparse
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ def parse_request(words: Sequence[str]) -> Request:
         UserError: one is missing, or has a value that it cannot have.
         SystemExit: after `--help`.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "compare: starts its runs itself, so it is to be one process: `python run.py compare ...`, with the "
+            'launcher of the runs in --launch "accelerate launch --multi_gpu --num_processes 8"'
+        )
     asked, flags = _parser().parse_known_args(list(words))
     for flag in flags:
         name = flag.partition("=")[0]

@@ -24,6 +24,12 @@ def test_methods_and_seeds() -> None:
     assert cells[1].name == "ascl-hard-seed0"
 
 
+def test_several_processes_are_for_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="compare: starts its runs itself, so it is to be one process"):
+        parse_request(["--methods", "moco,ascl"])
+
+
 @pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("0,4,7", (0, 4, 7)), ("1", (0,))])
 def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_request(["--methods", "moco", "--seeds", text]).seeds == seeds
