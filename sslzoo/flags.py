@@ -86,7 +86,7 @@ def _one_line(box: str) -> str:
         .removeprefix("Experiment: ")
         .removeprefix("Job: ")
     )
-    fault = re.sub(r"^([\w.]+): ([\w.]+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
+    fault = re.sub(r"^([\w.-]+): ([\w.]+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
     fault = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", fault)
     fault = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", fault)
     meant = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)

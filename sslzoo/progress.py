@@ -69,5 +69,7 @@ class Steps:
             self._said = now
             left = (now - self._began) / self._done * (self._total - self._done)
             self._console.print(
-                f"{self._what}: {self._done:,} of {self._total:,}  {shown}  ETA {left:,.0f} s", highlight=False
+                f"{self._what}: {self._done:,} of {self._total:,}  {shown}  ETA {left:,.0f} s",
+                highlight=False,
+                soft_wrap=True,
             )

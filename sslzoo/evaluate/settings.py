@@ -75,6 +75,15 @@ class FineTuneConfig(Config):
     schedule: ScheduleConfig = ScheduleConfig(warmup_epochs=3)
     """The learning rate over training."""
 
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs = {self.schedule.warmup_epochs:g}: warm-up must end before training does, "
+                f"after {self.epochs} epochs"
+            )
+        return self
+
 
 class EvaluationConfig(Config):
     """A protocol: classifiers on an encoder, their settings chosen on a part of train."""

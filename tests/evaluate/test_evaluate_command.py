@@ -338,6 +338,10 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
             [str(run_folder), "--evaluation.knn-kk", "4"],
             "error: Unrecognized options: --evaluation.knn-kk, 4; did you mean --evaluation.knn-k?",
         ),
+        "a warm-up without end": (
+            [str(run_folder), "--protocol", "fine-tune", "--evaluation.fine-tune.epochs", "3"],
+            "error: evaluation.fine-tune.schedule.warmup_epochs = 3: warm-up must end before training does, after 3",
+        ),
         "channels": (
             ["--backbone", "test_resnet", "--backbone.pretrained"],
             "error: --dataset.channels 1: test_resnet takes 3; --dataset.channels 3 converts the pictures",
