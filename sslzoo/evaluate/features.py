@@ -1,10 +1,15 @@
 """Features of a frozen encoder."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
+
+from sslzoo.data.batch import Batch
+from sslzoo.data.loader import ordered_batches
+from sslzoo.data.pictures import Pictures
 
 
 @torch.inference_mode()
@@ -25,6 +30,33 @@ def extract(encoder: nn.Module, images: Iterable[tuple[Tensor, Tensor]], device:
             features.append(encoder(pictures.to(device)).float().cpu())
             labels.append(classes.cpu())
     return torch.cat(features), torch.cat(labels)
+
+
+@torch.inference_mode()
+def encode(
+    encoder: nn.Module,
+    pictures: Pictures,
+    view: Callable[[Batch], Tensor],
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int,
+) -> Iterator[Tensor]:
+    """What the encoder makes of a view of each picture, in their order: (B, D) float32 on the CPU, batch by batch.
+
+    The encoder works in the accelerator's arithmetic, the view in float32 as in training.
+
+    Args:
+        encoder: (B, C, H, W) -> (B, D), in evaluation mode meanwhile.
+        view: pictures as they are stored to (B, C, H, W).
+        workers: processes that decode pictures which are not kept decoded.
+    """
+    with evaluating(encoder):
+        for stored in ordered_batches(pictures, batch_size, workers=workers):
+            seen = view(stored.to(accelerator.device))
+            with accelerator.autocast():
+                features = encoder(seen)
+            yield features.float().cpu()
 
 
 @contextmanager

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.counter import random_bits
-from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures
 from sslzoo.distributed import average_norm_statistics, gather_rows
 from sslzoo.errors import UserError
 from sslzoo.evaluate.classifier import Classifier
-from sslzoo.evaluate.features import evaluating
+from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.labels import Indices
 from sslzoo.evaluate.score import top_classes
 from sslzoo.evaluate.settings import FineTuneConfig
@@ -94,17 +93,14 @@ class FineTuning(Classifier):
     def _layers(self) -> dict[str, Any]:
         return {} if self.config.layer_decay is None else {"layer_decay": self.config.layer_decay}
 
-    @torch.no_grad()
     def _logits(self, model: nn.Module, pictures: Pictures) -> Tensor:
         """(N, C) of the test view, on the CPU of every process."""
-        accelerator = self.subject.accelerator
+        subject, accelerator = self.subject, self.subject.accelerator
         mine = pictures.share(accelerator.process_index, accelerator.num_processes)
-        logits = []
-        with evaluating(model):
-            for stored in ordered_batches(mine, self.subject.batch_size, workers=self.subject.workers):
-                with accelerator.autocast():
-                    logits.append(model(self.subject.transform(stored.to(accelerator.device))).float().cpu())
-        return gather_rows(torch.cat(logits))
+        batches = encode(
+            model, mine, subject.transform, accelerator, batch_size=subject.batch_size, workers=subject.workers
+        )
+        return gather_rows(torch.cat(list(batches)))
 
 
 def with_classifier(encoder: nn.Module, classes: int) -> nn.Module:

@@ -2,22 +2,21 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Pictures, digest
 from sslzoo.distributed import state_digest
 from sslzoo.errors import UserError
-from sslzoo.evaluate.features import evaluating
+from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.transform import Transform
+from sslzoo.launch import made_by_main
 from sslzoo.progress import Steps
 
 FORMAT = 1
@@ -68,7 +67,7 @@ class FeatureStore:
         """
         file = self.file(pictures, transform)
         try:
-            if not self._agreed(file.is_file()):
+            if not made_by_main(self.accelerator, file.is_file):
                 self._make(file, pictures, transform, steps)
             return torch.from_numpy(np.load(file, mmap_mode="c"))
         except OSError as error:
@@ -77,13 +76,13 @@ class FeatureStore:
             ) from error
 
     def _make(self, file: Path, pictures: Pictures, transform: Transform, steps: Steps) -> None:
-        partial = file.with_name(f"{file.stem}.{self._agreed(os.getpid())}.partial")
+        partial = file.with_name(f"{file.stem}.{made_by_main(self.accelerator, os.getpid)}.partial")
         accelerator, main = self.accelerator, self.accelerator.is_main_process
         mine = pictures.share(accelerator.process_index, accelerator.num_processes)
         try:
             if main:
                 self.root.mkdir(parents=True, exist_ok=True)
-                width = next(iter(self._encoded(pictures.subset(np.arange(1)), transform))).shape[1]
+                width = next(self._encoded(pictures.subset(np.arange(1)), transform)).shape[1]
                 np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(len(pictures), width)).flush()
             accelerator.wait_for_everyone()
             target = np.lib.format.open_memmap(partial, mode="r+")
@@ -103,17 +102,7 @@ class FeatureStore:
             if main:
                 partial.unlink(missing_ok=True)
 
-    @torch.inference_mode()
-    def _encoded(self, pictures: Pictures, transform: Transform) -> Iterable[Tensor]:
-        device = self.accelerator.device
-        with evaluating(self.encoder):
-            for stored in ordered_batches(pictures, self.batch_size, workers=self.workers):
-                with self.accelerator.autocast():
-                    features = self.encoder(transform(stored.to(device)))
-                yield features.float().cpu()
-
-    def _agreed(self, value: Any) -> Any:
-        """The main process's value, on all of them."""
-        values = [value]
-        broadcast_object_list(values)
-        return values[0]
+    def _encoded(self, pictures: Pictures, transform: Transform) -> Iterator[Tensor]:
+        return encode(
+            self.encoder, pictures, transform, self.accelerator, batch_size=self.batch_size, workers=self.workers
+        )

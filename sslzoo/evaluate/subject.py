@@ -66,8 +66,9 @@ class Subject:
                 batch = stored.to(self.accelerator.device)
                 of_batch = []
                 for epoch in range(views):
+                    view = self.transform.view(recipe, batch, seed=seed, epoch=epoch)
                     with self.accelerator.autocast():
-                        features = self.encoder(self.transform.view(recipe, batch, seed=seed, epoch=epoch))
+                        features = self.encoder(view)
                     of_batch.append(features.float().cpu())
                     steps.advance(len(features) * self.accelerator.num_processes)
                 encoded.append(torch.stack(of_batch, dim=1))

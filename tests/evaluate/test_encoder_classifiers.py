@@ -19,6 +19,7 @@ from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import UserError
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.classifier import Classifier
+from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.fine_tune import FineTuning, with_classifier
 from sslzoo.evaluate.linear import LinearHeads, Standardiser
 from sslzoo.evaluate.settings import FineTuneConfig, LinearGrid
@@ -76,6 +77,23 @@ def test_features_on_disk(encoder: nn.Module, tmp_path: Path) -> None:
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
     assert (features.shape, features.dtype) == ((40, encoder.num_features), torch.float32)
     assert isinstance(np.load(next(tmp_path.iterdir()), mmap_mode="r"), np.memmap)
+
+
+def test_half_precision_is_the_encoders_alone(encoder: nn.Module) -> None:
+    seen = []
+
+    class HalfAccelerator:
+        device = torch.device("cpu")
+
+        def autocast(self) -> torch.autocast:
+            return torch.autocast("cpu", dtype=torch.bfloat16)
+
+    encoder.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].clone(), output.dtype)))
+    part = pictures(4, 0)
+    (features,) = encode(encoder, part, TRANSFORM, HalfAccelerator(), batch_size=4, workers=0)
+    ((view, dtype),) = seen
+    assert torch.equal(view, TRANSFORM(part.gather(np.arange(4))))
+    assert (dtype, features.dtype) == (torch.bfloat16, torch.float32)
 
 
 def test_another_file_for_whatever_changes_the_features(encoder: nn.Module, tmp_path: Path) -> None:
