@@ -1,7 +1,7 @@
 """Mistakes of the user, told in one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -23,3 +23,8 @@ def near_misses(word: str, options: Iterable[str], *, at_most: int = 3) -> str:
     if 0 < len(names) <= 12:
         return f"; there is {', '.join(names)}"
     return ""
+
+
+def few(names: Sequence[str], at_most: int = 3) -> str:
+    """The first of some names, and how many more there are: `a, b, c and 4 more`."""
+    return ", ".join(names[:at_most]) + (f" and {len(names) - at_most} more" if len(names) > at_most else "")

@@ -1,12 +1,18 @@
 """Folders and files of results."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sslzoo.errors import UserError
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's or folder's."""
+    return re.sub(r"[^\w.=+-]+", "-", name)
 
 
 def fresh_folder(output: Path, stem: str) -> Path:
@@ -16,7 +22,7 @@ def fresh_folder(output: Path, stem: str) -> Path:
         UserError: there are too many of this second.
         OSError: it cannot be made.
     """
-    stem = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in stem) + datetime.now().strftime("-%Y%m%d-%H%M%S")
+    stem = slug(stem) + datetime.now().strftime("-%Y%m%d-%H%M%S")
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
         path = output / (stem + suffix)
         try:

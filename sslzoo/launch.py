@@ -58,6 +58,14 @@ def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
     return accelerator
 
 
+def in_words(accelerator: Accelerator, precision: Precision) -> str:
+    """Device, arithmetic, processes and threads."""
+    return (
+        f"{accelerator.device.type}, {precision}, processes: {accelerator.num_processes}, "
+        f"threads of each: {torch.get_num_threads()}"
+    )
+
+
 def made_by_main(accelerator: Accelerator, make: Callable[[], Made]) -> Made:
     """What the main process makes, told to all.
 

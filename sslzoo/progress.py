@@ -11,6 +11,11 @@ SECONDS = 10
 """Least time between two plain lines."""
 
 
+def fact(console: Console, label: str, text: str) -> None:
+    """A line of what a command says before it starts."""
+    console.print(f"{label:>9}  {text}", highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def stage(console: Console, what: str) -> Iterator[None]:
     """Say what takes its time: beside a moving sign on a terminal, as a line elsewhere."""
@@ -27,12 +32,11 @@ class Steps:
 
     Args:
         what: is being done.
-        total: number of pictures, or of whatever is counted.
-        unit: what is counted.
+        total: number of pictures.
     """
 
-    def __init__(self, console: Console, what: str, total: int, unit: str = "images") -> None:
-        self._console, self._what, self._total, self._unit = console, what, total, unit
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        self._console, self._what, self._total = console, what, total
         self._done, self._began, self._said = 0, time.monotonic(), time.monotonic()
         self._bar: Progress | None = None
 
@@ -61,7 +65,7 @@ class Steps:
         """
         self._done += count
         now = time.monotonic()
-        speed = f"{self._done / max(now - self._began, 1e-9):,.0f} {self._unit}/s"
+        speed = f"{self._done / max(now - self._began, 1e-9):,.0f} images/s"
         shown = f"{note}  {speed}" if note else speed
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, note=shown)

@@ -1,6 +1,5 @@
 """The runs of a comparison: a cell for each row and seed, its config composed and checked."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,6 +13,7 @@ from sslzoo.compose import compose
 from sslzoo.errors import UserError, near_misses
 from sslzoo.experiment import Experiment
 from sslzoo.flags import NAMED
+from sslzoo.folders import slug
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class Cell:
     def name(self) -> str:
         """Of its files and folder."""
         return f"{slug(self.label)}-seed{self.seed}"
-
-
-def slug(label: str) -> str:
-    """A label as a part of a file's name."""
-    return re.sub(r"[^\w.=-]+", "-", label)
 
 
 def make_cells(request: Request) -> list[Cell]:

@@ -10,10 +10,10 @@ from matplotlib import rc_context
 from PIL import Image
 
 from sslzoo.compare import pictures
-from sslzoo.compare.cells import slug
 from sslzoo.compare.encode import Encoded
 from sslzoo.compare.neighbours import choose_queries, nearest_neighbours
 from sslzoo.compare.rows import Row
+from sslzoo.folders import slug
 from sslzoo.report.plots import MOST_POINTS
 
 SHARPNESS = 1.4

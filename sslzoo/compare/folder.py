@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sslzoo.compare.cells import Cell, slug
+from sslzoo.compare.cells import Cell
 from sslzoo.config import dump_layer
 from sslzoo.errors import UserError
+from sslzoo.folders import slug
 
 ROOT = Path("comparisons")
 """Where folders are made that were not asked for by name."""

@@ -14,11 +14,11 @@ from sslzoo.compare.encode import Encoded, show_pictures
 from sslzoo.compare.neighbours import Neighbours
 from sslzoo.compare.rows import Classifier, Row, Run
 from sslzoo.compare.statistics import estimate
-from sslzoo.report.plots import CLASSES, new_figure, project, save, scatter_classes
+from sslzoo.report import summary
+from sslzoo.report.plots import BLUE, CLASSES, ORANGE, new_figure, project, save, scatter_classes
 
-SAME, OTHER = "#0072b2", "#d55e00"
 DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-CLASSIFIERS: dict[Classifier, str] = {"knn": "kNN", "linear": "linear probe"}
+CLASSIFIERS: dict[Classifier, str] = {"knn": summary.CLASSIFIERS["knn"], "linear": summary.CLASSIFIERS["linear"]}
 PANELS = 4
 """Most t-SNE panels side by side."""
 GAP, NAME = 0.1, 0.26
@@ -152,7 +152,7 @@ def draw_neighbours(run: Run, encoded: Encoded, found: Neighbours, path: Path, *
         if column == 0:
             axes.text(left + 0.5, top - 0.04, name, fontweight="bold", **style)
             continue
-        tint = SAME if same else OTHER
+        tint = BLUE if same else ORANGE
         axes.text(left + 0.5, top - 0.04, f"{'=' if same else '≠'} {name}", color=tint, **style)
         dash: Any = "-" if same else (0, (2, 1.2))
         axes.add_patch(Rectangle((left, top), 1, 1, fill=False, linewidth=2.2, edgecolor=tint, linestyle=dash))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslzoo.counter import permutation
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, few
 from sslzoo.evaluate.settings import EvaluationConfig
 
 Indices = NDArray[np.int64]
@@ -37,9 +37,10 @@ def draw_labels(labels: Tensor, fit: Indices, config: EvaluationConfig) -> list[
     if not config.few_labels:
         return [fit]
     draws = []
+    counts = labels.bincount().tolist()
     for draw in range(config.draws):
         chosen = [
-            members[: _wanted(config, int((labels == labels[members[0]]).sum()), len(members))]
+            members[: _wanted(config, counts[int(labels[members[0]])], len(members))]
             for members in (fit[places] for places in _members(labels[fit], config.seed, 1 + draw))
         ]
         draws.append(np.sort(np.concatenate(chosen)))
@@ -68,12 +69,14 @@ def check_labels(train: Tensor, test: Tensor, config: EvaluationConfig, classes:
     """
     learned, tested = set(train.tolist()), set(test.tolist())
     if strangers := sorted(tested - learned):
-        raise UserError(f"the test split has classes that the labelled train split has not: {_few(strangers, classes)}")
+        raise UserError(
+            f"the test split has classes that the labelled train split has not: {_names(strangers, classes)}"
+        )
     if untested := sorted(learned - tested):
         raise UserError(
             f"the test split has {len(tested)} of the {len(learned)} classes of train, none of "
-            f"{_few(untested, classes)}: an accuracy over other classes than were learned; give both the same classes, "
-            "or raise --dataset.test-limit"
+            f"{_names(untested, classes)}: an accuracy over other classes than were learned; give both the same "
+            "classes, or raise --dataset.test-limit"
         )
     held_out_and_drawn(train, config)
 
@@ -95,9 +98,10 @@ def _members(labels: Tensor, *keys: int) -> list[Indices]:
     """Positions of each class that occurs, in random order."""
     order = permutation(len(labels), *keys).numpy()
     shuffled = labels.cpu().numpy()[order]
-    return [order[shuffled == label] for label in np.unique(shuffled)]
+    by_class = np.argsort(shuffled, kind="stable")
+    _, starts = np.unique(shuffled[by_class], return_index=True)
+    return np.split(order[by_class], starts[1:])
 
 
-def _few(numbers: list[int], classes: Sequence[str]) -> str:
-    names = [classes[n] if n < len(classes) else str(n) for n in numbers]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _names(numbers: list[int], classes: Sequence[str]) -> str:
+    return few([classes[n] if n < len(classes) else str(n) for n in numbers], at_most=5)

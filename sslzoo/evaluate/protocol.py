@@ -36,7 +36,6 @@ def score_classifiers(
     Raises:
         UserError: the labels do not allow the protocol.
     """
-    check_labels(train_labels, test_labels, config)
     choice, draws = held_out_and_drawn(train_labels, config)
     final = draws if config.few_labels else [np.arange(len(train_labels))]
     scores: dict[str, Score] = {}

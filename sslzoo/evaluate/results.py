@@ -19,9 +19,9 @@ from sslzoo.evaluate.quality import Quality, quality_rows
 from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform
-from sslzoo.folders import fresh_folder, write_json
+from sslzoo.folders import fresh_folder, slug, write_json
 from sslzoo.report import plots
-from sslzoo.report.summary import CLASSIFIERS
+from sslzoo.report.summary import CLASSIFIERS, percent
 
 SHORT = {"temperature": "t", "weight_decay": "decay", "c": "C"}
 
@@ -50,7 +50,7 @@ class ResultFolder:
                 if any(path.iterdir()):
                     raise UserError(f"--folder {path}: is not empty; name another one")
             for name, each in jobs:
-                (path / f"config-{slug(name)}.yaml").write_text(each.as_yaml(), encoding="utf-8")
+                (path / f"config-{slug(Path(name).stem)}.yaml").write_text(each.as_yaml(), encoding="utf-8")
             write_json(path / "environment.json", environment())
         except OSError as error:
             raise UserError(f"--folder {path or output}: cannot be written: {error.strerror}") from error
@@ -62,7 +62,7 @@ class ResultFolder:
 
     def write_protocol(self, name: str, job: Job, scores: Scores, subject: Subject) -> None:
         """Accuracy of each class, confusions as numbers and pictures, and the labels that were used where few were."""
-        classes, stem = subject.train.classes, slug(name)
+        classes, stem = subject.train.classes, slug(Path(name).stem)
         with (self.path / f"per-class-{stem}.csv").open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["class", *scores.by_classifier])
@@ -84,11 +84,6 @@ class ResultFolder:
             ids = subject.train.ids
             content = {"held_out": ids[held_out].tolist(), "draws": [ids[draw].tolist() for draw in draws]}
             (self.path / f"labels-{stem}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
-
-
-def slug(protocol: str) -> str:
-    """A protocol's name as part of a file's."""
-    return "".join(c if c.isalnum() or c in "-." else "-" for c in Path(protocol).stem)
 
 
 def facts(
@@ -141,10 +136,9 @@ def results_table(protocols: Mapping[str, Scores]) -> Table:
     table.add_column("settings")
     for name, scores in protocols.items():
         for classifier, score in scores.by_classifier.items():
-            spread = "" if score.std is None else f" ± {100 * score.std:.1f}"
             table.add_row(
                 row_name(name, classifier, len(scores.by_classifier)),
-                f"{100 * score.accuracy:.1f}{spread}",
+                percent(score),
                 " - ".join(f"{100 * end:.1f}" for end in score.interval),
                 "" if score.top5 is None else f"{100 * score.top5:.1f}",
                 "" if score.choice_accuracy is None else f"{100 * score.choice_accuracy:.1f}",

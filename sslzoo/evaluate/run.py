@@ -8,6 +8,7 @@ from accelerate.utils import set_seed
 from rich.console import Console
 from torch import Tensor, nn
 
+from sslzoo import launch
 from sslzoo.backbones import create_backbone, model_arguments, resolve_name
 from sslzoo.data.cache import cache_root
 from sslzoo.data.load import Data, load_data
@@ -27,7 +28,7 @@ from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform, transform_of_weights
 from sslzoo.evaluate.unfinished import Unfinished
 from sslzoo.launch import claim_cores, create_accelerator, made_by_main
-from sslzoo.progress import Steps
+from sslzoo.progress import Steps, fact
 
 
 def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
@@ -172,12 +173,11 @@ def introduce(console: Console, result: dict[str, Any], accelerator: Accelerator
         "pictures": result["transform"],
         "data": f"{result['dataset']}, {result['train_pictures']:,} pictures to learn from, "
         f"{result['test_pictures']:,} to test on, {result['classes']} classes",
-        "device": f"{accelerator.device.type}, {result['precision']}, processes: {result['processes']}, "
-        f"threads of each: {torch.get_num_threads()}",
+        "device": launch.in_words(accelerator, result["precision"]),
         "result": str(folder.path),
     }
     for label, text in lines.items():
-        console.print(f"{label:>9}  {text}", highlight=False, soft_wrap=True)
+        fact(console, label, text)
 
 
 def subject_of(

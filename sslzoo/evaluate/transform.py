@@ -13,8 +13,8 @@ from sslzoo.data.batch import Batch
 from sslzoo.data.views import ViewRecipe, make_view
 from sslzoo.errors import UserError
 
-CROPS = {"center": "center", "squash": "squash"}
-"""timm's name of a crop to that of a view recipe."""
+CROPS = ("center", "squash")
+"""Crops that timm and view recipes both have, under one name."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | No
         )
     recipe = ViewRecipe(
         size=size or max(wanted["input_size"][1:]),
-        crop=CROPS[wanted["crop_mode"]],
+        crop=wanted["crop_mode"],
         crop_pct=wanted["crop_pct"],
         interpolation=wanted["interpolation"],
     )

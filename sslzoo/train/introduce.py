@@ -1,13 +1,14 @@
 """What a run says before it starts."""
 
-import torch
 from accelerate import Accelerator
 from rich.console import Console
 
 from sslzoo.backbones import BackboneConfig, resolve_name
 from sslzoo.data.load import Data
 from sslzoo.experiment import Experiment
+from sslzoo.launch import in_words
 from sslzoo.method import Method
+from sslzoo.progress import fact
 from sslzoo.train.folder import RunFolder
 
 
@@ -39,12 +40,11 @@ def introduce(
         "data": f"{experiment.dataset.name}, {', '.join(pictures)}",
         "optimiser": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
-        "device": f"{accelerator.device.type}, {experiment.precision}, processes: {accelerator.num_processes}, "
-        f"threads of each: {torch.get_num_threads()}",
+        "device": in_words(accelerator, experiment.precision),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }
     for label, text in lines.items():
-        console.print(f"{label:>9}  {text}", highlight=False, soft_wrap=True)
+        fact(console, label, text)
     queue = getattr(experiment.method, "queue_size", 0)
     if queue > len(data.train):
         console.print(
@@ -53,11 +53,6 @@ def introduce(
             style="yellow",
             soft_wrap=True,
         )
-
-
-def say_weights(console: Console, report: str) -> None:
-    """Say what became of the tensors of a checkpoint that training starts from."""
-    console.print(f"{'weights':>9}  {report}", highlight=False, markup=False, soft_wrap=True)
 
 
 def weights_of(backbone: BackboneConfig) -> str:

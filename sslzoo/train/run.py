@@ -19,11 +19,12 @@ from sslzoo.experiment import Experiment
 from sslzoo.launch import claim_cores, made_by_main
 from sslzoo.method import Method
 from sslzoo.optim import create_optimizer, create_schedule
+from sslzoo.progress import fact
 from sslzoo.train import checkpoint
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finish import finish
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.introduce import introduce, say_weights
+from sslzoo.train.introduce import introduce
 from sslzoo.train.loop import Training
 from sslzoo.train.scoring import Judge
 from sslzoo.train.setup import (
@@ -52,7 +53,7 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
     data = load_data(experiment.dataset)
     steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
     judge = Judge(experiment, data, accelerator)
-    method = create_method(experiment, tell=partial(say_weights, console))
+    method = create_method(experiment, tell=partial(fact, console, "weights"))
     if accelerator.device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         method.to(memory_format=torch.channels_last)

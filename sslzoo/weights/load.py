@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, few
 from sslzoo.weights.hints import hints, other_heads
 from sslzoo.weights.layouts import PLAIN, Layout, find_layout, groups, spellings
 from sslzoo.weights.names import lacks_relu, parts_of_sequential, timm_name
-from sslzoo.weights.read import few, read_tensors
+from sslzoo.weights.read import read_tensors
 
 COUNTER = ".num_batches_tracked"
 """Ending of a buffer of batch norm that files of old versions of torch lack, and that evaluation does not need."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, few
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Entries that hold the one state_dict of a file; they are no part of its tensors' names."""
@@ -95,8 +95,3 @@ def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield prefix + key, value
         else:
             yield from _flat(value, f"{prefix}{key}.")
-
-
-def few(names: list[str]) -> str:
-    """The first three of some names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from sslzoo.compare.cells import make_cells, slug
+from sslzoo.compare.cells import make_cells
 from sslzoo.compare.command import compare, plan
 from sslzoo.compare.request import parse_request
 from sslzoo.errors import UserError
+from sslzoo.folders import slug
 
 
 def labels(words: str) -> list[str]:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from sslzoo.backbones import BackboneConfig, create_backbone
 from sslzoo.compose import compose
 from sslzoo.heads import Encoder
+from sslzoo.progress import fact
 from sslzoo.teacher import Teacher
-from sslzoo.train.introduce import say_weights
 from sslzoo.train.setup import create_method
 from sslzoo.weights.load import load_checkpoint
 
@@ -300,7 +300,7 @@ def test_a_run_tells_where_it_starts(small_resnet: nn.Module, tmp_path: Path) ->
     words = ["--method", "moco", "--backbone", "resnet18", "--backbone.kwargs", "{channels: [8, 16, 24, 32]}"]
     words += ["--dataset.channels", "3", "--backbone.checkpoint", str(tmp_path / "moco.pth")]
     told = StringIO()
-    method = create_method(compose(words), tell=partial(say_weights, Console(file=told, width=40)))
+    method = create_method(compose(words), tell=partial(fact, Console(file=told, width=40), "weights"))
     assert torch.equal(method.student.backbone.conv1.weight, small_resnet.conv1.weight)
     assert told.getvalue().startswith("  weights  moco.pth: MoCo (module.encoder_q): 126 of 130 tensors loaded; ")
     assert told.getvalue().count("\n") == 1
