@@ -1,19 +1,19 @@
 """Momentum Contrast."""
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.backbones import feature_width
 from sslzoo.bank import Bank
-from sslzoo.distributed import encode_shuffled, world_size
-from sslzoo.heads import Encoder, Head, HeadConfig
+from sslzoo.distributed import encode_shuffled
+from sslzoo.heads import Encoder, Head
 from sslzoo.losses import Loss
 from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision
-from sslzoo.norm import has_batch_norm, split_batch_norm
+from sslzoo.norm import has_batch_norm
 from sslzoo.targets import Target
-from sslzoo.teacher import Teacher
+from sslzoo.teacher import MomentumConfig, Teacher
 
 
 @METHODS.register("moco")
@@ -22,38 +22,19 @@ class MoCo(PairMethod):
 
     paper = "He et al., CVPR 2020 (arXiv 1911.05722); projector: MoCo v2, Chen et al. 2020 (arXiv 2003.04297)"
 
-    class Config(PairMethod.Config):
-        views: tuple[str, str] = ("strong", "strong")
-        """View recipes of query and key."""
-        symmetric: bool = False
-        """Let each view be query and key in turn, and average both losses."""
-        queue_size: PositiveInt = 4096
-        """Number of keys in the bank."""
-        momentum: float = Field(0.99, ge=0, le=1)
-        """m of the momentum encoder."""
-        momentum_end: float | None = Field(None, ge=0, le=1)
-        """m at the end of training, reached along a cosine; None keeps it constant."""
+    class Config(MomentumConfig, PairMethod.Config):
         split_bn: PositiveInt = 8
-        """Groups that a batch, over all processes, is normalised in by batch norm; 1 for plain batch norm."""
+        """Groups that the backbone's batch norm sees a batch in, over all processes; 1 is the whole batch."""
         shuffle: bool = True
         """Encode keys in random order, where the backbone has batch norm."""
-        projector: HeadConfig = HeadConfig()
-        """Head of both encoders."""
-
-        @property
-        def splits(self) -> int:
-            return self.split_bn
-
-        @property
-        def directions(self) -> str:
-            return "symmetric" if self.symmetric else "one-directional"
+        queue_size: PositiveInt = 4096
+        """Number of keys in the bank."""
 
     config: Config
     step: Tensor
 
     def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
         super().__init__(config, backbone, target, loss, seed=seed)
-        backbone = split_batch_norm(backbone, config.split_bn // world_size())
         self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
         self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
         self.bank = Bank(config.queue_size, config.projector.out)
@@ -62,9 +43,8 @@ class MoCo(PairMethod):
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Queries of view 0 against keys of view 1 and the bank; when symmetric, the other way round as well."""
-        pairs = [(0, 1), (1, 0)] if self.config.symmetric else [(0, 1)]
-        query = torch.cat([self.student(views[q]) for q, _ in pairs])
-        key = torch.cat([self.encode_keys(views[k], k) for _, k in pairs])
+        query = torch.cat([self.student(views[q]) for q, _ in self.config.pairs])
+        key = torch.cat([self.encode_keys(views[k], k) for _, k in self.config.pairs])
         return self.contrast(query, key)
 
     def encode_keys(self, view: Tensor, which: int) -> Tensor:
@@ -88,7 +68,7 @@ class MoCo(PairMethod):
     def after_batch(self, output: MethodOutput) -> None:
         """The keys enter the bank, view by view, so that their order is the same on one process and on many."""
         assert output.keys is not None
-        for keys in output.keys.chunk(2 if self.config.symmetric else 1):
+        for keys in output.keys.chunk(len(self.config.pairs)):
             self.bank.push(keys)
         self.step += 1
 

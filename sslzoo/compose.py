@@ -18,7 +18,9 @@ from sslzoo.config import (
     configs_folder,
     find_layer,
     merge,
+    merge_all,
     read_layer,
+    read_layers,
 )
 from sslzoo.data.sources import DATASETS
 from sslzoo.data.views import ViewRecipe
@@ -26,11 +28,14 @@ from sslzoo.errors import UserError, near_misses
 from sslzoo.experiment import Experiment
 from sslzoo.flags import NAMED, parse_flags
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, Method, PairMethod
+from sslzoo.method import METHODS, Method, PairMethod, misfit
 from sslzoo.registry import load_plugin
 from sslzoo.targets import TARGETS
 
 DEFAULT_METHOD, DEFAULT_DATASET = "ascl", "digits"
+
+SECTIONS = ("digits", "small", "imagenet")
+"""Sections of `configs/method/NAME.yaml`: settings of a method for the digits, for small pictures, and for ImageNet."""
 
 MAY_CHANGE = {"threads", "save_minutes", "log_every", "run_folder", "output"}
 """Settings that a resumed run may have otherwise than before: they change no result."""
@@ -44,7 +49,7 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
         SystemExit: after `--help`.
     """
     named, flags = _split_names(arguments)
-    layers = [(name, read_layer(find_layer(name))) for name in named.config]
+    layers = [layer for name in named.config for layer in read_layers(find_layer(name))]
     given = {name: getattr(named, name) for name in NAMED if getattr(named, name) is not None}
     plugins = [*_plugins_of(layers), *named.plugin]
     for plugin in plugins:
@@ -84,12 +89,10 @@ def resolve(
         plugins: files that were loaded, for the record.
     """
     layers = [(source, spell_out(layer)) for source, layer in layers]
-    written: Layer = {}
-    for _, layer in layers:
-        written = merge(written, layer)
+    written = merge_all(layer for _, layer in layers)
     names = {part: written.get(part, {}).get("name") for part in NAMED} | given
     dataset = names["dataset"] or DEFAULT_DATASET
-    layers = [("configs/default.yaml", shipped("default")), (f"dataset {dataset}", dataset_layer(dataset)), *layers]
+    layers = [*shipped_layers("default"), *dataset_layers(dataset), *layers]
 
     method = METHODS.get(names["method"] or DEFAULT_METHOD)
     if "method" in given and written.get("method", {}).get("name", method.name) != method.name:
@@ -100,10 +103,7 @@ def resolve(
     chosen["method"], chosen["dataset"] = {"name": method.name}, {"name": dataset}
     chosen |= _target_and_loss(method, names)
 
-    content: Layer = {}
-    for _, layer in layers:
-        content = merge(content, _for_method(layer, method, chosen["target"]))
-    content = merge(content, chosen)
+    content = merge_all([*(_for_method(layer, method, chosen) for _, layer in layers), chosen])
     if plugins:
         content["plugin"] = list(plugins)
     model = _experiment_of(method, content)
@@ -133,21 +133,21 @@ def spell_out(layer: Layer) -> Layer:
     return {key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in layer.items()}
 
 
-def shipped(name: str) -> Layer:
-    """The layer that ships under this name."""
-    return spell_out(read_layer(configs_folder() / f"{name}.yaml"))
+def shipped_layers(name: str) -> list[tuple[str, Layer]]:
+    """The file that ships under this name, what it includes first."""
+    return [(source, spell_out(layer)) for source, layer in read_layers(configs_folder() / f"{name}.yaml")]
 
 
-def dataset_layer(name: str) -> Layer:
-    """The layer that stands behind `--dataset NAME`: a shipped file, or a source that a plug-in registered.
+def dataset_layers(name: str) -> list[tuple[str, Layer]]:
+    """The layers that stand behind `--dataset NAME`: a shipped file, or a source that a plug-in registered.
 
     Raises:
         UserError: there is neither.
     """
     if (configs_folder() / "dataset" / f"{name}.yaml").is_file():
-        return shipped(f"dataset/{name}")
+        return shipped_layers(f"dataset/{name}")
     if name in DATASETS.names():
-        return {"dataset": {"name": name, "source": name}}
+        return [(f"dataset {name}", {"dataset": {"name": name, "source": name}})]
     known = [path.stem for path in (configs_folder() / "dataset").glob("*.yaml")]
     raise UserError(
         f"--dataset {name}: no such data set{near_misses(name, [*known, *DATASETS.names()])} "
@@ -155,32 +155,50 @@ def dataset_layer(name: str) -> Layer:
     )
 
 
-def _for_method(layer: Layer, method: type[Method], target: Layer | None = None) -> Layer:
+def _for_method(layer: Layer, method: type[Method], chosen: Layer) -> Layer:
     """The layer with its `by_method` rows of this method, and of those it is a preset of, merged in.
 
     Args:
-        target: the chosen one; of a row's settings for the method's own target it gets those that it has as well.
+        chosen: names of the parts; of a row's settings for the method's own target or loss another one gets those
+            that it has as well.
+    """
+    merged = {key: value for key, value in layer.items() if key != "by_method"}
+    for row in _rows(layer, method):
+        row = spell_out(row)
+        for part, registry in (("target", TARGETS), ("loss", LOSSES)):
+            if chosen[part] is not None and "name" not in row.get(part, {"name": ""}):
+                known = registry.get(chosen[part]["name"]).Config.model_fields
+                row = {**row, part: {key: value for key, value in row[part].items() if key in known}}
+        merged = merge(merged, row)
+    return merged
+
+
+def _rows(layer: Layer, method: type[Method]) -> list[Layer]:
+    """Rows of a layer for a method and its parents, the parents' first.
+
+    `by_method` is a table of rows by method, or the name of the section that the shipped `method/NAME.yaml` have.
     """
     rows = layer.get("by_method", {})
-    merged = {key: value for key, value in layer.items() if key != "by_method"}
-    for parent in reversed(method.__mro__):
-        if parent.__dict__.get("name") in rows:
-            row = spell_out(rows[parent.__dict__["name"]])
-            if target is not None and "name" not in row.get("target", {"name": ""}):
-                known = TARGETS.get(target["name"]).Config.model_fields
-                row = {**row, "target": {key: value for key, value in row["target"].items() if key in known}}
-            merged = merge(merged, row)
-    return merged
+    names = [parent.__dict__["name"] for parent in reversed(method.__mro__) if "name" in parent.__dict__]
+    if isinstance(rows, str):
+        files = [configs_folder() / "method" / f"{name}.yaml" for name in names]
+        return [read_layer(file).get(rows, {}) for file in files if file.is_file()]
+    return [rows[name] for name in names if name in rows]
 
 
 def _check_rows(layers: Sequence[tuple[str, Layer]]) -> None:
     """Every `by_method` row must be right, also those that this run does not use."""
     for source, layer in layers:
-        for name, row in layer.get("by_method", {}).items():
+        rows = layer.get("by_method", {})
+        if isinstance(rows, str):
+            if rows not in SECTIONS:
+                raise UserError(f"{source}: by_method = {rows}: takes {' or '.join(SECTIONS)}, or rows by method")
+            continue
+        for name, row in rows.items():
             if name not in METHODS.names():
                 raise UserError(f"{source}: by_method.{name}: no such method{near_misses(name, METHODS.names())}")
             method = METHODS.get(name)
-            content = merge(_for_method(shipped("default"), method), spell_out(row))
+            content = merge_all([*(layer for _, layer in shipped_layers("default")), spell_out(row)])
             names = {part: content.get(part, {}).get("name") for part in NAMED}
             parts = {"method": {"name": name}, "dataset": {"name": names["dataset"] or DEFAULT_DATASET}}
             content = merge(content, parts | _target_and_loss(method, names))
@@ -200,12 +218,15 @@ def _target_and_loss(method: type[Method], names: dict[str, str | None]) -> Laye
             if name is not None:
                 raise UserError(f"--{part} {name}: {method.name} has no pairs to match, so it takes no {part}")
         return {"target": None, "loss": None}
-    target, loss = target or method.default_target, loss or method.losses[0]
-    assert target is not None
-    TARGETS.get(target)
-    if LOSSES.get(loss).name not in method.losses:
-        raise UserError(f"--loss {loss}: {method.name} takes {' or '.join(method.losses)}")
-    return {"target": {"name": target}, "loss": {"name": loss}}
+    chosen = TARGETS.get(target or method.default_target or "")
+    usual = method.default_loss
+    if misfit(method, chosen, LOSSES.get(usual)) is not None:
+        usual = chosen.default_loss or usual
+    scored = LOSSES.get(loss or usual)
+    if reason := misfit(method, chosen, scored):
+        asked = [f"--{part} {name}" for part, name in (("target", target), ("loss", loss)) if name is not None]
+        raise UserError(f"--method {method.name} {' '.join(asked)}".rstrip() + f": {reason}")
+    return {"target": {"name": chosen.name}, "loss": {"name": scored.name}}
 
 
 def _experiment_of(method: type[Method], content: Layer) -> type[Experiment]:

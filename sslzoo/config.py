@@ -1,6 +1,6 @@
 """The strict base of every setting, and the YAML layers that settings are read from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,11 +107,11 @@ def find_layer(name: str, *, setting: str = "--config", beside: Path | None = No
     raise UserError(f"{setting} {name}: no such file, nor a config of that name{hint}")
 
 
-def read_layer(path: Path, _open: tuple[Path, ...] = ()) -> Layer:
-    """A YAML file as a mapping, the layers of its `include:` list merged below it (later ones win).
+def read_layers(path: Path, _open: tuple[Path, ...] = ()) -> list[tuple[str, Layer]]:
+    """A YAML file and the layers of its `include:` list, each with where it is from, the file itself last.
 
     Raises:
-        UserError: the file is not YAML, not a mapping, or includes itself.
+        UserError: a file is not YAML, not a mapping, or includes itself.
     """
     if path.resolve() in _open:
         raise UserError(f"{path}: includes itself by way of {' -> '.join(p.name for p in _open)}")
@@ -130,11 +130,16 @@ def read_layer(path: Path, _open: tuple[Path, ...] = ()) -> Layer:
     names = [include] if isinstance(include, str) else include
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path}: include takes a name or a list of names")
-    merged: Layer = {}
+    included: list[tuple[str, Layer]] = []
     for name in names:
         below = find_layer(name, setting=f"{path}: include", beside=path.parent)
-        merged = merge(merged, read_layer(below, (*_open, path.resolve())))
-    return merge(merged, content)
+        included += read_layers(below, (*_open, path.resolve()))
+    return [*included, (str(path), content)]
+
+
+def read_layer(path: Path) -> Layer:
+    """A YAML file as one mapping, what it includes merged below it (later ones win)."""
+    return merge_all(layer for _, layer in read_layers(path))
 
 
 class PartConfig(Config):
@@ -170,4 +175,12 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
             merged[key] = dict(value) if renamed else merge(old, value)
         else:
             merged[key] = value
+    return merged
+
+
+def merge_all(layers: Iterable[Mapping[str, Any]]) -> Layer:
+    """Layers as one, later ones win."""
+    merged: Layer = {}
+    for layer in layers:
+        merged = merge(merged, layer)
     return merged

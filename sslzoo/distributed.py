@@ -30,6 +30,56 @@ def gather(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+class _Gather(torch.autograd.Function):
+    """All rows on all processes; the gradient of a row is the sum of those that it has on each."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return gather(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        return local_part(summed)
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """(B, ...) of each process to (world * B, ...) on all, in rank order, through which gradient flows back.
+
+    Averaged over processes, as DistributedDataParallel does, the gradients are those of the mean of all losses:
+    a loss over local anchors needs no factor of the world size, nor does one over all rows that each process computes.
+    """
+    if world_size() == 1:
+        return tensor
+    gathered: Tensor = _Gather.apply(tensor)
+    return gathered
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over processes; so is the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        summed = tensor.contiguous().clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        return summed
+
+
+def sum_with_gradient(tensor: Tensor) -> Tensor:
+    """The sum over processes of a tensor that has one shape on all, through which gradient flows back."""
+    if world_size() == 1:
+        return tensor
+    summed: Tensor = _SumOverProcesses.apply(tensor)
+    return summed
+
+
 def gather_rows(tensor: Tensor) -> Tensor:
     """(n, ...) of each process, n as it may be, to all rows on the CPU of each, in rank order. Carries no gradient."""
     mine = tensor.detach().cpu()

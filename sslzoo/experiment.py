@@ -18,7 +18,7 @@ from sslzoo.method import Method
 from sslzoo.optim import OptimizerConfig, ScheduleConfig
 from sslzoo.targets import Target
 
-RECIPES = ("strong", "weak", "probe", "test")
+RECIPES = ("strong", "weak", "blurred", "solarized", "local", "probe", "test")
 """View recipes that may be there without any view of the method using them."""
 
 
@@ -94,7 +94,7 @@ class Experiment(Config):
             raise ValueError(
                 f"batch_size = {self.batch_size}: must be a multiple of accumulate, which is {self.accumulate}"
             )
-        batch, splits = self.batch_size // self.accumulate, self.method.splits
+        batch, splits = self.batch_size // self.accumulate, self.method.split_bn
         if batch % splits:
             raise ValueError(
                 f"method.split_bn = {splits}: must divide the batch of {batch} pictures (batch_size / accumulate)"
@@ -112,8 +112,10 @@ class Experiment(Config):
         return recipe if recipe.size is not None else recipe.model_copy(update={"size": self.img_size})
 
     def as_yaml(self) -> str:
-        """The whole config, as `--config` reads it."""
+        """The whole config, as `--config` reads it, without view recipes that are not used."""
         content = self.model_dump(mode="json")
+        used = {*self.method.views, "probe", "test"}
+        content["views"] = {name: recipe for name, recipe in content["views"].items() if name in used}
         for part, settings in content.items():
             if isinstance(settings, dict) and "name" in settings:
                 content[part] = {"name": settings["name"], **settings}

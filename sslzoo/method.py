@@ -1,12 +1,16 @@
 """The interface that every method implements, and the part that is common to methods with pairs."""
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, Self
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import sslzoo.config
-from sslzoo.heads import Encoder
+from sslzoo.distributed import gather, gather_with_gradient, rank
+from sslzoo.heads import Encoder, HeadConfig
 from sslzoo.losses import Loss
 from sslzoo.registry import Registry
 from sslzoo.targets import Target
@@ -24,16 +28,31 @@ class MethodOutput(NamedTuple):
     keys: Tensor | None = None
     """What `after_batch` needs, without gradient."""
 
+    @classmethod
+    def mean(cls, outputs: Sequence["MethodOutput"]) -> Self:
+        """The mean of the losses and logs of several directions, their embeddings and keys one after the other."""
+        keys = [output.keys for output in outputs if output.keys is not None]
+        return cls(
+            loss=torch.stack([output.loss for output in outputs]).mean(),
+            logs={name: torch.stack([output.logs[name] for output in outputs]).mean() for name in outputs[0].logs},
+            embeddings=torch.cat([output.embeddings for output in outputs]),
+            keys=torch.cat(keys) if keys else None,
+        )
+
 
 class Method(nn.Module):
-    """A framework: turns views into a loss, and keeps its own teacher, bank and other state."""
+    """A framework: turns views into a loss, and keeps its own teacher, bank and other state.
+
+    The hooks are called on all processes, around the forward pass: `begin`, then in each epoch `before_epoch`, and in
+    each step `after_batch` (once for every accumulated batch), `before_step` and `after_step`.
+    """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     default_target: ClassVar[str | None] = None
     """Name of the target that the method comes with; None for a method without pairs, which takes no target."""
-    losses: ClassVar[tuple[str, ...]] = ()
-    """Names of the losses that make sense here, the usual one first; empty for a method with a loss of its own."""
+    supervised: ClassVar[bool] = False
+    """Whether `forward` also takes the labels: `forward(views, sample_ids, labels)`."""
 
     student: Encoder
     """Backbone and projector, trained."""
@@ -43,21 +62,32 @@ class Method(nn.Module):
 
         views: tuple[str, ...] = ("strong", "strong")
         """The view recipe of each input, in the order that the method takes them."""
-
-        @property
-        def splits(self) -> int:
-            """Number of groups that a batch must divide into."""
-            return 1
+        split_bn: PositiveInt = 1
+        """Groups that the backbone's batch norm sees a batch in, over all processes; 1 is the whole batch."""
 
         @property
         def directions(self) -> str:
             """How views are paired, for the record: one-directional or symmetric."""
-            return "one-directional"
+            return "symmetric"
 
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.seed = seed
+
+    def begin(self, id_bound: int | None, epochs: int) -> None:
+        """Called once before training, and before a checkpoint is read where a run goes on.
+
+        Args:
+            id_bound: all sample ids are below it; None where pictures are streamed and ids tell nothing.
+            epochs: passes over the training pictures, the length of `progress`.
+
+        Raises:
+            UserError: the method needs ids that tell pictures apart, and has none.
+        """
+
+    def before_epoch(self, epoch: int) -> None:
+        """Called before the first step of each epoch, not where a run goes on within one."""
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Loss of one batch; the only call that is wrapped for several processes.
@@ -71,6 +101,9 @@ class Method(nn.Module):
     def after_batch(self, output: MethodOutput) -> None:
         """Called after each backward pass."""
 
+    def before_step(self, progress: float) -> None:
+        """Called before each optimiser step, at a share of training in [0, 1]: the place to withhold a gradient."""
+
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, at a share of training in [0, 1]."""
 
@@ -79,11 +112,31 @@ class PairMethod(Method):
     """A method whose loss scores similarities of pairs against a target's weights."""
 
     default_target = "one-hot"
-    losses = ("cross-entropy",)
+    default_loss: ClassVar[str] = "cross-entropy"
+    """Name of the loss that the method comes with."""
+    predicts: ClassVar[bool] = False
+    """Whether a predictor keeps the embeddings apart, so that a loss that only attracts makes sense."""
 
-    def __init__(
-        self, config: Method.Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0
-    ) -> None:
+    class Config(Method.Config):
+        views: tuple[str, str] = ("strong", "strong")
+        """View recipes of query and key."""
+        symmetric: bool = False
+        """Let each view be query and key in turn, and average both losses."""
+        projector: HeadConfig = HeadConfig()
+        """Head on the backbone."""
+
+        @property
+        def directions(self) -> str:
+            return "symmetric" if self.symmetric else "one-directional"
+
+        @property
+        def pairs(self) -> list[tuple[int, int]]:
+            """Numbers of the views that are query and key."""
+            return [(0, 1), (1, 0)] if self.symmetric else [(0, 1)]
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
         super().__init__(config, backbone, seed=seed)
         self.target = target
         self.loss = loss
@@ -107,6 +160,50 @@ class PairMethod(Method):
             weights, logs = self.target(teacher_positive, teacher_candidates)
         student = torch.cat([student_positive[:, None], student_candidates], dim=1)
         return self.loss(student, weights).mean(), logs
+
+    def score_in_batch(self, query: Tensor, key: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Queries (B, D) against their keys (B, D), the other keys of the global batch as candidates, in float32.
+
+        Gradient goes through the queries and, where they carry one, through the keys.
+        """
+        with full_precision(query.device):
+            query, key = F.normalize(query.float()), F.normalize(key.float())
+            keys, known = gather_with_gradient(key), gather(key)
+            own = own_rows(len(query), query.device)
+            return self.score(
+                student_positive=(query * key).sum(dim=1),
+                student_candidates=without(query @ keys.T, own),
+                teacher_positive=torch.ones_like(query[:, 0]),
+                teacher_candidates=without(key.detach() @ known.T, own),
+            )
+
+
+def own_rows(count: int, device: torch.device) -> Tensor:
+    """(count,) int64: which rows of a gathered tensor are this process's."""
+    return rank() * count + torch.arange(count, device=device)
+
+
+def without(similarities: Tensor, *columns: Tensor) -> Tensor:
+    """(A, M) to (A, M - n): each row without its entry of each of n `columns` (A,), the rest in order."""
+    kept = torch.arange(similarities.shape[1] - len(columns), device=similarities.device)[None]
+    for column in torch.stack(columns).sort(dim=0).values:
+        kept = kept + (kept >= column[:, None])
+    return similarities.gather(1, kept)
+
+
+def misfit(method: type[Method], target: type[Target], loss: type[Loss]) -> str | None:
+    """Why a method, a target and a loss make no sense together; None where they do."""
+    if not issubclass(method, PairMethod):
+        return f"{method.name} has no pairs to match, so it takes no target and no loss"
+    if loss.positive and not target.positive:
+        return f"{target.name} gives the positive no weight, and {loss.name} scores it"
+    if target.positive and not loss.positive:
+        return f"{loss.name} leaves the positive out, and {target.name} gives it weight"
+    if target.soft and not loss.soft:
+        return f"{loss.name} knows the positive alone, and {target.name} gives weight to candidates"
+    if not loss.repels and not method.predicts:
+        return f"{loss.name} only attracts, and {method.name} has no predictor that keeps embeddings apart"
+    return None
 
 
 def full_precision(device: torch.device) -> torch.autocast:

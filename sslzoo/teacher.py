@@ -4,7 +4,19 @@ import copy
 import math
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+from sslzoo.config import Config
+
+
+class MomentumConfig(Config):
+    """Settings of a method with a momentum encoder."""
+
+    momentum: float = Field(0.99, ge=0, le=1)
+    """m of the momentum encoder."""
+    momentum_end: float | None = Field(None, ge=0, le=1)
+    """m at the end of training, reached along a cosine; None keeps it constant."""
 
 
 class Teacher(nn.Module):

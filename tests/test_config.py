@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sslzoo.compose import compose, compose_resumed
-from sslzoo.config import config_names, merge
+from sslzoo.compose import SECTIONS, compose, compose_resumed
+from sslzoo.config import config_names, find_layer, merge, read_layer
 from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.settings import EvaluationConfig
@@ -57,7 +57,7 @@ def test_imagenet_has_mocos_recipe() -> None:
     assert (config.optimizer.weight_decay, config.backbone.name, config.loss.temperature) == (1e-4, "resnet50", 0.1)
 
 
-@pytest.mark.parametrize("name", [n for n in config_names() if n not in ("default",)])
+@pytest.mark.parametrize("name", [n for n in config_names() if n != "default" and not n.startswith("method/")])
 def test_every_shipped_config_is_valid(name: str) -> None:
     folder, _, stem = name.partition("/")
     if folder == "evaluation":
@@ -67,10 +67,27 @@ def test_every_shipped_config_is_valid(name: str) -> None:
         compose(["--dataset", stem] if folder == "dataset" else ["--config", name])
 
 
+@pytest.mark.parametrize("name", config_names("method"))
+def test_every_section_of_a_methods_config_is_valid(name: str) -> None:
+    method = name.removeprefix("method/")
+    assert set(read_layer(find_layer(name))) <= set(SECTIONS)
+    for dataset in ("digits", "cifar10", "imagenet-1k"):
+        assert compose(["--method", method, "--dataset", dataset]).method.name == method
+
+
+def test_a_section_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rows.yaml"
+    file.write_text("by_method: smal\n")
+    with pytest.raises(UserError, match=r"rows\.yaml: by_method = smal: takes digits or small or imagenet, or rows"):
+        compose(["--config", str(file)])
+
+
+def test_what_a_config_says_wins_over_the_rows_that_it_includes() -> None:
+    assert compose(["--config", "paper/ascl-cifar100"]).target.neighbors == 5  # 1 in the recipe's rows
+
+
 @pytest.mark.parametrize("name", config_names("paper"))
 def test_paper_configs_open_with_command_device_time_and_expectation(name: str) -> None:
-    from sslzoo.config import find_layer
-
     comment = [line for line in find_layer(name).read_text().splitlines() if line.startswith("#")]
     text = "\n".join(comment)
     for needed in (f"--config {name}", "device:", "time:", "expected:"):
@@ -154,7 +171,7 @@ MISTAKES = {
     "--compile perhaps": "--compile: 'perhaps' is neither true nor false",
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimiser; did you mean",
-    "--method byol --loss cross-entropy": "--loss cross-entropy: byol takes cosine",
+    "--method moco --loss cosine": "--method moco --loss cosine: cosine only attracts, and moco has no predictor",
     "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",

@@ -8,6 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
 
+from sslzoo.build import build_method
 from sslzoo.distributed import average_norm_statistics, encode_shuffled, gather, local_part, rank, state_digests
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS, Method
@@ -19,7 +20,8 @@ CASES = [
     ("moco", "adaptive-hard", {"queue_size": 40, "split_bn": 4, "symmetric": True}),
     ("ascl", "adaptive-soft", {"queue_size": 40, "split_bn": 2}),
     ("byol", "one-hot", {"split_bn": 4}),
-    ("byol", "hard", {"split_bn": 4}),
+    ("byol", "hard", {}),
+    ("moco", "one-hot", {"queue_size": 40, "split_bn": 1}),
     ("byol", "adaptive-soft", {"split_bn": 2, "symmetric": False}),
 ]
 Outcome = tuple[list[float], dict[str, Tensor], dict[str, Tensor]]
@@ -38,14 +40,17 @@ class Backbone(nn.Sequential):
 
 
 def make(name: str, target: str, settings: dict[str, object]) -> Method:
-    """A small method, with batch norm only where it works in groups that do not depend on the processes."""
+    """A small method with batch norm in backbone and heads."""
     torch.manual_seed(0)
-    part, chosen = METHODS.get(name), TARGETS.get(target)
-    loss = LOSSES.get(part.losses[0])
-    head = {"hidden": 16, "out": 8, "norm": "none"}
+    part = METHODS.get(name)
+    head = {"hidden": 16, "out": 8, "norm": "batch"}
     heads = {"projector": head} | ({"predictor": head} if name == "byol" else {})
-    config = part.Config(**heads, **settings)
-    return part(config, Backbone(), chosen(chosen.Config()), loss(loss.Config()), seed=0)
+    return build_method(
+        part.Config(name=name, **heads, **settings),
+        TARGETS.get(target).Config(name=target),
+        LOSSES.get(part.default_loss).Config(name=part.default_loss),
+        Backbone(),
+    )
 
 
 def train(name: str, target: str, settings: dict[str, object]) -> Outcome:

@@ -39,6 +39,16 @@ class Pictures(ABC):
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether any picture has one."""
+        return self.labels is not None and bool((self.labels >= 0).any())
+
+    @property
+    def id_bound(self) -> int | None:
+        """All ids are below it."""
+        return int(self.ids.max()) + 1
+
     @abstractmethod
     def gather(self, indices: Indices) -> Batch:
         """The pictures at these positions (B,), in this order.

@@ -53,6 +53,16 @@ class StreamedPictures:
     def __len__(self) -> int:
         return self._epoch_pictures
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a column of them."""
+        return self._label is not None
+
+    @property
+    def id_bound(self) -> int | None:
+        """None: an id is another picture's in the next epoch."""
+        return None
+
     def epoch_batches(
         self,
         *,

@@ -9,8 +9,8 @@ from pydantic import create_model
 
 from sslzoo.arguments import ArgumentParser
 from sslzoo.backbones import resolve_name
-from sslzoo.compose import DEFAULT_DATASET, compose, dataset_layer, shipped, spell_out
-from sslzoo.config import Config, Layer, SettingError, config_names, find_layer, merge, read_layer
+from sslzoo.compose import DEFAULT_DATASET, compose, dataset_layers, shipped_layers, spell_out
+from sslzoo.config import Config, Layer, SettingError, config_names, find_layer, merge, merge_all, read_layer
 from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import UserError, near_misses
 from sslzoo.evaluate.job import STANDARD, Job
@@ -41,7 +41,7 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     named, flags = _split(words)
     for plugin in named.plugin:
         load_plugin(plugin)
-    layers = [shipped("default")]
+    layers = [layer for _, layer in shipped_layers("default")]
     layers += _run_layers(run, named.dataset) if run is not None else [_data(named.dataset or DEFAULT_DATASET)]
     if named.backbone:  # that model, not the data set's variant of it
         layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
@@ -100,7 +100,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
 def _data(name: str) -> Layer:
     """What a data set's layer says of evaluation; the size that runs train at becomes that of the test view, which
     weights may overrule."""
-    layer = dataset_layer(name)
+    layer = merge_all(layer for _, layer in dataset_layers(name))
     kept: Layer = {key: layer[key] for key in ("dataset", "views", "evaluation", "backbone") if key in layer}
     known: Layer = {"dataset": {"name": name}, "views": {"test": {"size": layer.get("img_size")}}}
     return merge(known, kept)
@@ -131,9 +131,7 @@ def _protocol_file(name: str) -> Path:
 
 
 def _job(layers: list[Layer], named: argparse.Namespace, flags: list[str], prog: str) -> Job:
-    content: Layer = {}
-    for layer in layers:
-        content = merge(content, layer)
+    content = merge_all(layers)
     own = {*Job.model_fields, "views"}
     unknown = [key for key in content if key not in own and key not in Experiment.model_fields and key != "by_method"]
     if unknown:

@@ -13,6 +13,12 @@ class Loss(nn.Module):
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
+    soft: ClassVar[bool] = True
+    """Whether it takes weights on candidates, and not on the positive alone."""
+    positive: ClassVar[bool] = True
+    """Whether it scores the positive; otherwise the candidates alone, and weights must all be theirs."""
+    repels: ClassVar[bool] = True
+    """Whether it pushes pairs without weight apart; a loss that only attracts needs a method with a predictor."""
 
     class Config(sslzoo.config.PartConfig):
         """Settings of the loss, shown as `--loss.*`."""

@@ -10,6 +10,7 @@ class Cosine(Loss):
     """2 - 2 sum_j w_j cos_j: the loss of BYOL, over several positives where the target gives them."""
 
     paper = "Grill et al., NeurIPS 2020 (arXiv 2006.07733), equation 2"
+    repels = False
 
     def forward(self, student: Tensor, weights: Tensor) -> Tensor:
         """(B, 1 + M) and (B, 1 + M) to (B,)."""

@@ -58,7 +58,7 @@ def describe_part(name: str) -> Group:
             heading = Text(f"{name} ({kind})", style="bold")
             notes = [f"source: {part.paper}"] if part.paper else []
             if kind == "method" and part.default_target:
-                notes.append(f"target: {part.default_target} (--target takes another); loss: {', '.join(part.losses)}")
+                notes.append(f"target: {part.default_target} (--target takes another); loss: {part.default_loss}")
             sections += [
                 heading,
                 inspect.getdoc(part) or "",

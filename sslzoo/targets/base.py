@@ -22,6 +22,12 @@ class Target(nn.Module):
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
+    soft: ClassVar[bool] = True
+    """Whether candidates may get weight."""
+    positive: ClassVar[bool] = True
+    """Whether the positive gets weight; a target without it goes with losses over the candidates alone."""
+    default_loss: ClassVar[str | None] = None
+    """Name of the loss that it needs where the method's own does not do; None where that does."""
 
     class Config(sslzoo.config.PartConfig):
         """Settings of the target, shown as `--target.*`."""

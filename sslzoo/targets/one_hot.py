@@ -10,6 +10,7 @@ class OneHot(Target):
     """All weight on the positive: instance discrimination, as in MoCo, SimCLR and plain BYOL."""
 
     paper = "van den Oord et al. 2018 (arXiv 1807.03748), equation 4; He et al., CVPR 2020 (arXiv 1911.05722)"
+    soft = False
 
     def forward(self, positive: Tensor, candidates: Tensor) -> TargetOutput:
         """Weights (B, 1 + M): 1 in column 0, 0 elsewhere."""

@@ -62,6 +62,8 @@ class Training:
             if self.step % per_epoch == 0:
                 self.watch_knn(self.step // per_epoch, stop)
             for epoch in range(self.step // per_epoch, self.experiment.epochs):
+                if self.step % per_epoch == 0:
+                    self.method.before_epoch(epoch)
                 batches = self.batches(epoch, skip=self.step - epoch * per_epoch)
                 while self.step < (epoch + 1) * per_epoch:
                     output = self.optimise(batches, epoch)
@@ -91,15 +93,23 @@ class Training:
         for _ in range(self.experiment.accumulate):
             batch = next(batches).to(self.accelerator.device)
             with self.accelerator.accumulate(self.model):
-                output: MethodOutput = self.model(self.views(batch, epoch), batch.ids)
+                output = self.forward(batch, epoch)
                 self.accelerator.backward(output.loss)
                 self.method.after_batch(output)
+                if self.accelerator.sync_gradients:
+                    self.method.before_step(self.step / self.display.total)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
         self.step += 1
         average_norm_statistics(self.method)
         self.method.after_step(self.step / self.display.total)
+        return output
+
+    def forward(self, batch: Batch, epoch: int) -> MethodOutput:
+        """The method's answer to a batch."""
+        labels = {"labels": batch.labels} if self.method.supervised else {}
+        output: MethodOutput = self.model(self.views(batch, epoch), batch.ids, **labels)
         return output
 
     def views(self, batch: Batch, epoch: int) -> list[torch.Tensor]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from sslzoo.data.load import load_data
 from sslzoo.distributed import state_digests
 from sslzoo.environment import device_name
+from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
 from sslzoo.launch import claim_cores, made_by_main
 from sslzoo.method import Method
@@ -54,6 +55,9 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
     steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
     judge = Judge(experiment, data, accelerator)
     method = create_method(experiment, tell=partial(fact, console, "weights"))
+    if method.supervised and not data.train.has_labels:
+        raise UserError(f"--method {method.name}: learns from labels, and {experiment.dataset.name} (train) has none")
+    method.begin(data.train.id_bound, experiment.epochs)
     if accelerator.device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         method.to(memory_format=torch.channels_last)

@@ -9,14 +9,13 @@ from accelerate.utils import LoggerType, ProjectConfiguration, set_seed
 from torch import nn
 
 from sslzoo.backbones import create_backbone
+from sslzoo.build import build_method
 from sslzoo.data.load import Data
 from sslzoo.data.loader import batches_per_epoch
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
 from sslzoo.launch import create_accelerator
-from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, Method, PairMethod
-from sslzoo.targets import TARGETS
+from sslzoo.method import Method
 from sslzoo.train.folder import RunFolder
 
 
@@ -38,9 +37,9 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
     batch, world = experiment.batch_size // experiment.accumulate, accelerator.num_processes
     if batch % world:
         raise UserError(f"--batch-size {experiment.batch_size}: does not divide among {world} processes")
-    if experiment.method.splits % world and experiment.method.splits > 1:
+    if experiment.method.split_bn % world and experiment.method.split_bn > 1:
         raise UserError(
-            f"--method.split-bn {experiment.method.splits}: must be a multiple of the {world} processes, or 1"
+            f"--method.split-bn {experiment.method.split_bn}: must be a multiple of the {world} processes, or 1"
         )
     return accelerator
 
@@ -75,14 +74,7 @@ def create_method(experiment: Experiment, tell: Callable[[str], None] | None = N
         tell: is given what became of the tensors of the backbone's checkpoint, as one line.
     """
     backbone = create_seeded_backbone(experiment, tell)
-    method = METHODS.get(experiment.method.name)
-    if not issubclass(method, PairMethod):
-        return method(experiment.method, backbone, seed=experiment.seed)
-    assert experiment.target is not None
-    assert experiment.loss is not None
-    target = TARGETS.get(experiment.target.name)(experiment.target)
-    loss = LOSSES.get(experiment.loss.name)(experiment.loss)
-    return method(experiment.method, backbone, target, loss, seed=experiment.seed)
+    return build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
 
 
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:

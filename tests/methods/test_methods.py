@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sslzoo.build import build_method
 from sslzoo.errors import UserError
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS, Method
@@ -26,13 +27,16 @@ class Backbone(nn.Sequential):
 def make(name: str, target: str = "one-hot", *, norm: bool = True, **settings: object) -> Method:
     torch.manual_seed(0)
     method = METHODS.get(name)
-    loss = LOSSES.get(method.losses[0])
-    chosen = TARGETS.get(target)
     heads = {"projector": {"hidden": 16, "out": 8}}
     if name == "byol":
         heads["predictor"] = {"hidden": 16, "out": 8, "norm": "batch"}
-    config = method.Config(**heads, **settings)
-    return method(config, Backbone(norm), chosen(chosen.Config()), loss(loss.Config()), seed=0)
+    config = method.Config(name=name, **heads, **settings)
+    return build_method(
+        config,
+        TARGETS.get(target).Config(name=target),
+        LOSSES.get(method.default_loss).Config(name=method.default_loss),
+        Backbone(norm),
+    )
 
 
 def views(n: int = 16, seed: int = 0) -> list[Tensor]:
