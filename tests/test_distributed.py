@@ -8,63 +8,36 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
 
-from sslzoo.build import build_method
+from sslzoo.check.tiny import Tiny, run
 from sslzoo.distributed import average_norm_statistics, encode_shuffled, gather, local_part, rank, state_digests
-from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, Method
-from sslzoo.targets import TARGETS
+from sslzoo.method import METHODS
 
-WORLD, BATCH, STEPS = 2, 16, 3
-CASES = [
-    ("moco", "one-hot", {"queue_size": 40, "split_bn": 4}),
-    ("moco", "adaptive-hard", {"queue_size": 40, "split_bn": 4, "symmetric": True}),
-    ("ascl", "adaptive-soft", {"queue_size": 40, "split_bn": 2}),
-    ("byol", "one-hot", {"split_bn": 4}),
-    ("byol", "hard", {}),
-    ("moco", "one-hot", {"queue_size": 40, "split_bn": 1}),
-    ("byol", "adaptive-soft", {"split_bn": 2, "symmetric": False}),
+WORLD, STEPS = 2, 3
+CASES = [f"--method {name}" for name in METHODS.names()] + [
+    "--method moco --target adaptive-hard --method.symmetric",
+    "--method moco --method.split-bn 1",
+    "--method ascl --method.split-bn 2",
+    "--method byol --target hard --method.split-bn 4",
+    "--method byol --target adaptive-soft --method.symmetric false",
 ]
+"""Every method with its settings for the digits, and others that take another way through one."""
 Outcome = tuple[list[float], dict[str, Tensor], dict[str, Tensor]]
 """Loss of each step, gradients of the last one, and the state after it."""
 
 
-class Backbone(nn.Sequential):
-    """Convolution and batch norm."""
-
-    num_features = 8
-
-    def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
-
-
-def make(name: str, target: str, settings: dict[str, object]) -> Method:
-    """A small method with batch norm in backbone and heads."""
-    torch.manual_seed(0)
-    part = METHODS.get(name)
-    head = {"hidden": 16, "out": 8, "norm": "batch"}
-    heads = {"projector": head} | ({"predictor": head} if name == "byol" else {})
-    return build_method(
-        part.Config(name=name, **heads, **settings),
-        TARGETS.get(target).Config(name=target),
-        LOSSES.get(part.default_loss).Config(name=part.default_loss),
-        Backbone(),
-    )
-
-
-def train(name: str, target: str, settings: dict[str, object]) -> Outcome:
+def train(flags: str) -> Outcome:
     """A few steps of plain SGD on this process's share of every batch, gradients averaged as DDP does."""
-    method = make(name, target, settings)
+    tiny = Tiny.of(*flags.split())
+    method = tiny.method()
     losses = []
     for step in range(STEPS):
-        generator = torch.Generator().manual_seed(step)
-        views = [local_part(torch.randn(BATCH, 3, 6, 6, generator=generator)) for _ in range(2)]
-        output = method(views, local_part(torch.arange(BATCH)))
+        method.before_epoch(step)
+        output = run(method, tiny.sample(seed=step).local())
         method.zero_grad()
         output.loss.backward()
         method.after_batch(output)
-        trained = {key: value for key, value in method.named_parameters() if value.requires_grad}
+        method.before_step(step / STEPS)
+        trained = {key: value for key, value in method.named_parameters() if value.grad is not None}
         gradients = {key: gather(value.grad[None]).mean(0) for key, value in trained.items()}
         with torch.no_grad():
             for key, value in trained.items():
@@ -85,8 +58,8 @@ def process(number: int, folder: str) -> None:
         "gathered": gather(mine),
         "own": local_part(gather(mine)),
         "shuffled": gather(encode_shuffled(lambda x: 2 * x, mine, 0, 1)),
-        "outcomes": [train(*case) for case in CASES],
-        "digests": state_digests(make(*CASES[0])),
+        "outcomes": [train(case) for case in CASES],
+        "digests": state_digests(Tiny.of("--method", "moco").method()),
         "drifted": state_digests(nn.Linear(number + 1, 1)),
     }
     torch.save(answers, Path(folder) / f"{number}.pt")
@@ -108,9 +81,9 @@ def test_gather_has_all_rows_in_rank_order(answers: list[dict[str, Tensor]]) -> 
         assert torch.equal(answer["shuffled"], 2 * everything)
 
 
-@pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(case[:2]) for case in CASES])
+@pytest.mark.parametrize("case", range(len(CASES)), ids=CASES)
 def test_a_method_trains_as_in_one_process(answers: list[dict[str, list[Outcome]]], case: int) -> None:
-    losses, gradients, state = train(*CASES[case])
+    losses, gradients, state = train(CASES[case])
     for answer in answers:
         their_losses, their_gradients, their_state = answer["outcomes"][case]
         assert their_losses == pytest.approx(losses, abs=1e-5)
