@@ -113,6 +113,13 @@ def compare(words: list[str]) -> int:
     return run(words)
 
 
+def check(words: list[str]) -> int:
+    """Check parts: shapes, gradients, precision, order, state, two processes, collapse."""
+    from sslzoo.check.command import check as run
+
+    return run(words)
+
+
 PLUGIN = "Python files that register parts of your own"
 
 
@@ -122,4 +129,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare,
     "list": list_parts,
     "describe": describe,
+    "check": check,
 }

@@ -8,11 +8,11 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
 
-from sslzoo.check.tiny import Tiny, run
-from sslzoo.distributed import average_norm_statistics, encode_shuffled, gather, local_part, rank, state_digests
+from sslzoo.check.processes import WORLD, Outcome, require_alike, train, train_on_two
+from sslzoo.check.tiny import Tiny
+from sslzoo.distributed import encode_shuffled, gather, local_part, rank, state_digests
 from sslzoo.method import METHODS
 
-WORLD, STEPS = 2, 3
 CASES = [f"--method {name}" for name in METHODS.names()] + [
     "--method moco --target adaptive-hard --method.symmetric",
     "--method moco --method.split-bn 1",
@@ -21,31 +21,6 @@ CASES = [f"--method {name}" for name in METHODS.names()] + [
     "--method byol --target adaptive-soft --method.symmetric false",
 ]
 """Every method with its settings for the digits, and others that take another way through one."""
-Outcome = tuple[list[float], dict[str, Tensor], dict[str, Tensor]]
-"""Loss of each step, gradients of the last one, and the state after it."""
-
-
-def train(flags: str) -> Outcome:
-    """A few steps of plain SGD on this process's share of every batch, gradients averaged as DDP does."""
-    tiny = Tiny.of(*flags.split())
-    method = tiny.method()
-    losses = []
-    for step in range(STEPS):
-        method.before_epoch(step)
-        output = run(method, tiny.sample(seed=step).local())
-        method.zero_grad()
-        output.loss.backward()
-        method.after_batch(output)
-        method.before_step(step / STEPS)
-        trained = {key: value for key, value in method.named_parameters() if value.grad is not None}
-        gradients = {key: gather(value.grad[None]).mean(0) for key, value in trained.items()}
-        with torch.no_grad():
-            for key, value in trained.items():
-                value -= 0.1 * gradients[key]
-        average_norm_statistics(method)
-        method.after_step((step + 1) / STEPS)
-        losses.append(gather(output.loss[None]).mean().item())
-    return losses, gradients, method.state_dict()
 
 
 def process(number: int, folder: str) -> None:
@@ -58,7 +33,6 @@ def process(number: int, folder: str) -> None:
         "gathered": gather(mine),
         "own": local_part(gather(mine)),
         "shuffled": gather(encode_shuffled(lambda x: 2 * x, mine, 0, 1)),
-        "outcomes": [train(case) for case in CASES],
         "digests": state_digests(Tiny.of("--method", "moco").method()),
         "drifted": state_digests(nn.Linear(number + 1, 1)),
     }
@@ -81,18 +55,14 @@ def test_gather_has_all_rows_in_rank_order(answers: list[dict[str, Tensor]]) -> 
         assert torch.equal(answer["shuffled"], 2 * everything)
 
 
-@pytest.mark.parametrize("case", range(len(CASES)), ids=CASES)
-def test_a_method_trains_as_in_one_process(answers: list[dict[str, list[Outcome]]], case: int) -> None:
-    losses, gradients, state = train(CASES[case])
-    for answer in answers:
-        their_losses, their_gradients, their_state = answer["outcomes"][case]
-        assert their_losses == pytest.approx(losses, abs=1e-5)
-        for ours, theirs in ((gradients, their_gradients), (state, their_state)):
-            assert ours.keys() == theirs.keys()
-            for key in ours:
-                torch.testing.assert_close(theirs[key], ours[key], atol=1e-5, rtol=1e-4, msg=key)
-    states = [answer["outcomes"][case][2] for answer in answers]
-    assert all(torch.equal(states[0][key], states[1][key]) for key in state)
+@pytest.fixture(scope="module")
+def on_two() -> dict[str, list[Outcome | str]]:
+    return dict(zip(CASES, train_on_two([case.split() for case in CASES]), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_method_trains_as_in_one_process(on_two: dict[str, list[Outcome | str]], case: str) -> None:
+    require_alike(train(case.split()), on_two[case])
 
 
 def test_digests_tell_equal_states_from_drifted_ones(answers: list[dict[str, list[str]]]) -> None:

@@ -1,0 +1,153 @@
+"""`run.py check`: the battery on parts by name."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sslzoo.arguments import ArgumentParser
+from sslzoo.check import losses, methods, targets
+from sslzoo.check.battery import Finding, find, findings, told
+from sslzoo.check.processes import Outcome, require_alike, train, train_on_two
+from sslzoo.check.tiny import Tiny
+from sslzoo.check.training import does_not_collapse
+from sslzoo.errors import UserError, near_misses
+from sslzoo.losses import LOSSES
+from sslzoo.method import METHODS, PairMethod, misfit
+from sslzoo.progress import stage
+from sslzoo.registry import Registry, load_plugin
+from sslzoo.targets import TARGETS
+
+REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
+FIRST = ("moco", "byol")
+"""Methods that a target or loss is tried on first."""
+
+
+class Part(NamedTuple):
+    """A part to check."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def check(words: Sequence[str]) -> int:
+    """Check parts: shapes, gradients, precision, order, state, two processes, and that training does not collapse.
+
+    Returns:
+        The exit status: 0 where every check passed, else 1.
+    """
+    asked = _parse(words)
+    for plugin in asked.plugin:
+        load_plugin(plugin)
+    parts = [part for part in _all_parts() if asked.all or part.name in asked.names]
+    for name in asked.names:
+        if name not in {part.name for part in parts}:
+            raise UserError(f"check {name}: no part has that name{near_misses(name, [p.name for p in _all_parts()])}")
+    if not parts:
+        raise UserError("check: takes names of methods, targets or losses, or --all")
+    plugins = ["--plugin", *asked.plugin] if asked.plugin else []
+    console = Console()
+    outcomes = dict(examine(parts, plugins, asked.steps, console))
+    console.print(table(outcomes))
+    failed = sum(finding.fault is not None for found in outcomes.values() for finding in found)
+    total = sum(map(len, outcomes.values()))
+    console.print(f"{total - failed} of {total} checks passed", highlight=False)
+    return 1 if failed else 0
+
+
+def examine(
+    parts: Sequence[Part], plugins: Sequence[str], steps: int, console: Console
+) -> Iterator[tuple[Part, list[Finding]]]:
+    """The outcomes of each part's checks.
+
+    Args:
+        plugins: flags that load the files where the parts are.
+        steps: optimiser steps on the digits; 0 leaves training out.
+    """
+    flags: dict[Part, list[str]] = {}
+    broken: dict[Part, list[Finding]] = {}
+    for part in parts:
+        try:
+            flags[part] = [*plugins, *trial(part)]
+            Tiny.of(*flags[part]).method()
+        except Exception as error:  # anyone's part may fail in any way
+            broken[part] = [Finding("can be made", told(error))]
+    sound = [part for part in parts if part not in broken]
+    with stage(console, "two processes"):
+        on_two = dict(zip(sound, train_on_two([flags[part] for part in sound]), strict=True))
+    for part in parts:
+        if part in broken:
+            yield part, broken[part]
+            continue
+        with stage(console, str(part)):
+            yield part, [*_alone(part), *_in_training(flags[part], on_two[part], steps)]
+
+
+def _in_training(flags: Sequence[str], on_two: Sequence[Outcome | str], steps: int) -> list[Finding]:
+    """Checks of the method that these flags make."""
+    found = findings(methods.CHECKS, Tiny.of(*flags))
+    found.append(find("one and two processes", lambda: require_alike(train(flags), on_two)))
+    if steps:
+        found.append(find("no collapse", lambda: does_not_collapse(flags, steps)))
+    return found
+
+
+def trial(part: Part) -> list[str]:
+    """Flags of a training run with this part, and with others that go with it.
+
+    Raises:
+        UserError: nothing goes with it, or it does not import.
+    """
+    if part.kind == "method":
+        return ["--method", part.name]
+    REGISTRIES[part.kind].get(part.name)
+    for method in [*FIRST, *METHODS.names()]:
+        framework = METHODS.get(method)
+        if not issubclass(framework, PairMethod):
+            continue
+        for target in [part.name] if part.kind == "target" else [framework.default_target, *TARGETS.names()]:
+            usual = [framework.default_loss, TARGETS.get(target).default_loss]
+            for loss in [part.name] if part.kind == "loss" else [name for name in usual if name]:
+                if misfit(framework, TARGETS.get(target), LOSSES.get(loss)) is None:
+                    return ["--method", method, "--target", target, "--loss", loss]
+    raise UserError(f"no method goes with the {part}: see its class's soft, positive and repels")
+
+
+def table(outcomes: dict[Part, list[Finding]]) -> Table:
+    """A line for each part and check; of many parts, one for each part and one for each fault."""
+    result = Table("part", "check", "outcome", box=None, pad_edge=False)
+    for part, found in outcomes.items():
+        faults = [finding for finding in found if finding.fault is not None]
+        if len(outcomes) > len(REGISTRIES):
+            result.add_row(str(part), f"{len(found)} checks", "passed" if not faults else f"{len(faults)} failed")
+        for finding in found if len(outcomes) <= len(REGISTRIES) else faults:
+            fault = finding.fault
+            result.add_row(str(part), finding.check, "passed" if fault is None else Text(f"FAILED: {fault}", "red"))
+    return result
+
+
+def _alone(part: Part) -> list[Finding]:
+    """Checks of a target or loss without a method."""
+    if part.kind == "method":
+        return []
+    cls = REGISTRIES[part.kind].get(part.name)
+    made = cls(cls.Config(name=part.name))
+    return findings(targets.CHECKS, made) if part.kind == "target" else findings(losses.CHECKS, made)
+
+
+def _all_parts() -> list[Part]:
+    return [Part(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]
+
+
+def _parse(words: Sequence[str]) -> Any:
+    parser = ArgumentParser(prog="run.py check", description=(check.__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="methods, targets or losses, as `list` shows them")
+    parser.add_argument("--all", action="store_true", help="every part that there is")
+    parser.add_argument("--plugin", nargs="+", default=[], metavar="FILE", help="files that register parts of your own")
+    parser.add_argument("--steps", type=int, default=200, help="optimiser steps on the digits (default 200; 0: none)")
+    return parser.parse_args(list(words))

@@ -1,0 +1,138 @@
+"""Checks of a method, with its target and loss."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sslzoo.check.battery import require
+from sslzoo.check.tiny import Sample, Tiny, run
+from sslzoo.method import Method, MethodOutput
+from sslzoo.teacher import Teacher
+
+
+def answers_in_form(tiny: Tiny) -> None:
+    """Loss () float32, embeddings of a row a picture, logs of scalars; all but the loss without gradient."""
+    output = run(started(tiny), tiny.sample())
+    require(output.loss.shape == (), f"the loss has shape {tuple(output.loss.shape)}, not ()")
+    require(output.loss.dtype == torch.float32, f"the loss is {output.loss.dtype}, not float32")
+    require(output.loss.requires_grad, "the loss carries no gradient")
+    require_finite(output, "in the first step")
+    rows, pictures = len(output.embeddings), tiny.pictures
+    require(output.embeddings.dim() == 2, f"embeddings have shape {tuple(output.embeddings.shape)}, not (B, D)")
+    require(rows % pictures == 0, f"{rows} embeddings of {pictures} pictures")
+    for name, value in {"embeddings": output.embeddings, "keys": output.keys, **output.logs}.items():
+        require(value is None or not value.requires_grad, f"{name} carries a gradient, which keeps the graph alive")
+    for name, value in output.logs.items():
+        require(value.shape == (), f"the log {name} has shape {tuple(value.shape)}, not ()")
+
+
+def trains_the_student_alone(tiny: Tiny) -> None:
+    """Every trained tensor of the method gets a gradient, and no momentum encoder does."""
+    method = started(tiny)
+    torch.autograd.backward(run(method, tiny.sample()).loss)
+    of_teachers = {id(p) for part in method.modules() if isinstance(part, Teacher) for p in part.parameters()}
+    for name, parameter in method.named_parameters():
+        if id(parameter) in of_teachers:
+            require(parameter.grad is None, f"{name} of the momentum encoder gets a gradient")
+        elif parameter.requires_grad:
+            require(parameter.grad is not None, f"{name} is trained and gets no gradient")
+    reached = [p.grad for p in method.student.backbone.parameters() if p.dim() > 1 and p.grad is not None]
+    require(any(gradient.abs().sum() > 0 for gradient in reached), "the gradient that reaches the backbone is zero")
+
+
+def finite_in_half_precision(tiny: Tiny) -> None:
+    """Loss float32, loss and gradients finite, under bf16 and fp16 autocast."""
+    for dtype in (torch.bfloat16, torch.float16):
+        method = started(tiny)
+        with torch.autocast("cpu", dtype=dtype):
+            output = run(method, tiny.sample())
+        require(output.loss.dtype == torch.float32, f"the loss is {output.loss.dtype} under {dtype} autocast")
+        require_finite_step(method, output, f"under {dtype} autocast")
+
+
+def finite_at_extremes(tiny: Tiny) -> None:
+    """Loss and gradients finite where all pictures are one, and where their values are huge or zero."""
+    usual = tiny.sample()
+    alike = Sample([view[:1].expand_as(view).clone() for view in usual.views], usual.ids, usual.labels)
+    scaled = {
+        f"{factor:g} times the usual values": Sample([factor * view for view in usual.views], usual.ids, usual.labels)
+        for factor in (0.0, 1e4)
+    }
+    for norm in (True, False):
+        for case, sample in {"equal pictures": alike, **scaled}.items():
+            method = started(tiny, norm=norm)
+            require_finite_step(method, run(method, sample), f"with {case}")
+
+
+def order_changes_nothing(tiny: Tiny) -> None:
+    """The same loss for the same pictures in another order, where the backbone has no batch norm to see groups."""
+    sample = tiny.sample()
+    order = torch.randperm(tiny.pictures, generator=torch.Generator().manual_seed(1))
+    other = Sample([view[order] for view in sample.views], sample.ids[order], sample.labels[order])
+    a, b = (run(started(tiny, norm=False), pictures).loss.item() for pictures in (sample, other))
+    require(abs(a - b) <= 1e-4 * max(1, abs(a)), f"the loss is {a:.6f}, and {b:.6f} in another order")
+
+
+def state_goes_round(tiny: Tiny) -> None:
+    """After some steps, another copy with this `state_dict` goes on alike; no tensor is in it twice."""
+    method = started(tiny)
+    for step in range(2):
+        output = run(method, tiny.sample(seed=step))
+        torch.autograd.backward(output.loss)
+        method.after_batch(output)
+        method.after_step(0.5)
+    state = method.state_dict()
+    seen: dict[tuple[int, tuple[int, ...]], str] = {}
+    for name, value in state.items():
+        if value.numel():
+            other = seen.setdefault((value.data_ptr(), tuple(value.shape)), name)
+            require(other == name, f"{other} and {name} are one tensor, which a checkpoint stores once and misses once")
+    copy = tiny.method()
+    copy.load_state_dict(state)
+    a, b = run(method, tiny.sample(seed=9)).loss.item(), run(copy, tiny.sample(seed=9)).loss.item()
+    require(a == b, f"the loss is {a}, and {b} after state_dict() and load_state_dict()")
+
+
+CHECKS: dict[str, Callable[[Tiny], None]] = {
+    "shapes": answers_in_form,
+    "gradients reach the student, never the teacher": trains_the_student_alone,
+    "finite in bf16 and fp16": finite_in_half_precision,
+    "finite at extreme similarities": finite_at_extremes,
+    "order of the batch": order_changes_nothing,
+    "state_dict round trip": state_goes_round,
+}
+
+
+def started(tiny: Tiny, *, norm: bool = True) -> Method:
+    """A method at the beginning of its first epoch."""
+    method = tiny.method(norm=norm)
+    method.before_epoch(0)
+    return method
+
+
+def require_finite_step(method: Method, output: MethodOutput, where: str) -> None:
+    """Loss and gradients are finite.
+
+    Raises:
+        Fault: one is not.
+    """
+    require_finite(output, where)
+    torch.autograd.backward(output.loss)
+    gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    for name, gradient in gradients.items():
+        require(_is_finite(gradient), f"the gradient of {name} is not finite {where}")
+
+
+def require_finite(output: MethodOutput, where: str) -> None:
+    """Loss and logs are finite.
+
+    Raises:
+        Fault: one is not.
+    """
+    for name, value in {"loss": output.loss, **output.logs}.items():
+        require(_is_finite(value), f"the {name} is {value.item()} {where}")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())

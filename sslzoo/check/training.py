@@ -1,0 +1,48 @@
+"""A few hundred steps on the digits: does the representation stay alive?"""
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+from rich.console import Console
+
+from sslzoo.check.battery import Fault, require
+from sslzoo.compose import compose
+from sslzoo.data.load import load_data
+from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
+from sslzoo.optim import create_optimizer, create_schedule
+from sslzoo.train.console import TrainingDisplay
+from sslzoo.train.folder import RunFolder
+from sslzoo.train.loop import Training
+from sslzoo.train.setup import count_steps, create_method, start_accelerator
+
+
+def does_not_collapse(flags: Sequence[str], steps: int) -> None:
+    """Train with the settings for the digits; the last batch's embeddings are neither a point nor a line.
+
+    Raises:
+        Fault: the loss is no longer finite, or the embeddings have collapsed.
+    """
+    experiment = compose([*flags, "--dataset", "digits"])
+    data = load_data(experiment.dataset)
+    per_epoch = count_steps(experiment, data, world=1)
+    experiment = compose([*flags, "--dataset", "digits", "--epochs", str(ceil(steps / per_epoch))])
+    accelerator = start_accelerator(experiment)
+    method = create_method(experiment)
+    method.begin(data.train.id_bound, experiment.epochs)
+    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size)
+    schedule = create_schedule(experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=per_epoch)
+    model, prepared = accelerator.prepare(method, optimizer)
+    display = TrainingDisplay(Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=per_epoch)
+    nowhere = RunFolder(Path())  # nothing is saved or logged
+    training = Training(experiment, data.train, model, prepared, schedule, accelerator, nowhere, display, watch=None)
+    model.train()
+    for epoch in range(experiment.epochs):
+        method.before_epoch(epoch)
+        batches = training.batches(epoch, skip=0)
+        for _ in range(per_epoch):
+            output = training.optimise(batches, epoch)
+            require(output.loss.isfinite(), f"the loss is {output.loss.item()} at step {training.step}")
+    spread, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))
+    if warning := collapse_warning(spread, rank, min(output.embeddings.shape)):
+        raise Fault(f"after {training.step} steps {warning}")
