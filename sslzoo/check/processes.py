@@ -55,6 +55,8 @@ def train(flags: Sequence[str]) -> Outcome:
 
 def train_on_two(cases: Sequence[Sequence[str]]) -> list[list[Outcome | str]]:
     """The outcome of each case on each of two gloo processes, `[case][process]`; a reason where a case fails."""
+    if not cases:
+        return []
     with tempfile.TemporaryDirectory() as folder:
         spawn(_process, (folder, cases), nprocs=WORLD)  # type: ignore[no-untyped-call]
         answers = [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]

@@ -26,7 +26,8 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
     experiment = compose([*flags, "--dataset", "digits"])
     data = load_data(experiment.dataset)
     per_epoch = count_steps(experiment, data, world=1)
-    experiment = compose([*flags, "--dataset", "digits", "--epochs", str(ceil(steps / per_epoch))])
+    epochs = max(ceil(steps / per_epoch), ceil(experiment.schedule.warmup_epochs) + 1)
+    experiment = compose([*flags, "--dataset", "digits", "--epochs", str(epochs)])
     accelerator = start_accelerator(experiment)
     method = create_method(experiment)
     method.begin(data.train.id_bound, experiment.epochs)
@@ -37,10 +38,10 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
     nowhere = RunFolder(Path())  # nothing is saved or logged
     training = Training(experiment, data.train, model, prepared, schedule, accelerator, nowhere, display, watch=None)
     model.train()
-    for epoch in range(experiment.epochs):
+    for epoch in range(ceil(steps / per_epoch)):
         method.before_epoch(epoch)
         batches = training.batches(epoch, skip=0)
-        for _ in range(per_epoch):
+        for _ in range(min(per_epoch, steps - training.step)):
             output = training.optimise(batches, epoch)
             require(output.loss.isfinite(), f"the loss is {output.loss.item()} at step {training.step}")
     spread, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))

@@ -1,0 +1,273 @@
+"""The battery of `run.py check`: built-in parts pass it, and each way to be wrong is found."""
+
+from pathlib import Path
+
+import pytest
+
+from sslzoo.check import losses, methods, targets
+from sslzoo.check.battery import Fault, findings
+from sslzoo.check.command import Part, check, trial
+from sslzoo.check.tiny import Tiny
+from sslzoo.check.training import does_not_collapse
+from sslzoo.cli import main
+from sslzoo.losses import LOSSES
+from sslzoo.method import METHODS
+from sslzoo.registry import load_plugin
+from sslzoo.targets import TARGETS
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_methods_pass(name: str) -> None:
+    found = findings(methods.CHECKS, Tiny.of("--method", name))
+    assert [finding for finding in found if finding.fault is not None] == []
+
+
+@pytest.mark.parametrize("name", TARGETS.names())
+def test_targets_pass_alone_and_in_a_method(name: str) -> None:
+    target = TARGETS.get(name)
+    found = findings(targets.CHECKS, target(target.Config()))
+    found += findings(methods.CHECKS, Tiny.of(*trial(Part("target", name))))
+    assert [finding for finding in found if finding.fault is not None] == []
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_losses_pass_alone_and_in_a_method(name: str) -> None:
+    loss = LOSSES.get(name)
+    found = findings(losses.CHECKS, loss(loss.Config()))
+    found += findings(methods.CHECKS, Tiny.of(*trial(Part("loss", name))))
+    assert [finding for finding in found if finding.fault is not None] == []
+
+
+WRONG = """
+import torch
+from sslzoo.losses import LOSSES, Loss
+from sslzoo.method import METHODS
+from sslzoo.methods.byol import BYOL
+from sslzoo.methods.moco import MoCo
+from sslzoo.targets import TARGETS, Target, TargetOutput
+
+
+def weights(extra):
+    return TargetOutput(torch.cat([torch.ones_like(extra[:, :1]), extra], 1), {})
+
+
+@TARGETS.register("wrong-sums")
+class Sums(Target):
+    def forward(self, positive, candidates):
+        return weights(0.1 + 0 * candidates)
+
+
+@TARGETS.register("wrong-order")
+class Order(Target):
+    def forward(self, positive, candidates):
+        extra = torch.zeros_like(candidates)
+        extra[:, 0] = 1
+        out = weights(extra).weights
+        return TargetOutput(out / out.sum(1, keepdim=True), {})
+
+
+@TARGETS.register("wrong-batch")
+class Batch(Target):
+    def forward(self, positive, candidates):
+        extra = (candidates / candidates[:1]).abs()
+        out = weights(extra).weights
+        return TargetOutput(out / out.sum(1, keepdim=True), {})
+
+
+@TARGETS.register("wrong-overflow")
+class Overflow(Target):
+    def forward(self, positive, candidates):
+        out = weights((candidates / 0.005).exp()).weights
+        return TargetOutput(out / out.sum(1, keepdim=True), {})
+
+
+@TARGETS.register("wrong-claim")
+class Claim(Target):
+    soft = False
+
+    def forward(self, positive, candidates):
+        out = weights(candidates.softmax(1)).weights / 2
+        return TargetOutput(out, {})
+
+
+@LOSSES.register("wrong-sign")
+class Sign(Loss):
+    def forward(self, student, weights):
+        return (weights * student.log_softmax(1)).sum(1)
+
+
+@LOSSES.register("wrong-mean")
+class Mean(Loss):
+    def forward(self, student, weights):
+        return -(weights * student.log_softmax(1)).sum(1).mean()
+
+
+@LOSSES.register("wrong-log")
+class Log(Loss):
+    def forward(self, student, weights):
+        return -(weights * (student + 1).log()).sum(1)
+
+
+@LOSSES.register("wrong-attract")
+class Attract(Loss):
+    def forward(self, student, weights):
+        return 1 - (weights * student).sum(1)
+
+
+@METHODS.register("wrong-graph")
+class Graph(MoCo):
+    def contrast(self, query, key):
+        return super().contrast(query, key)._replace(embeddings=query)
+
+
+@METHODS.register("wrong-teacher")
+class Taught(BYOL):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.teacher.requires_grad_(True)
+
+    def match(self, embedding, key):
+        output = super().match(embedding, key)
+        leak = sum(p.sum() for p in self.teacher.parameters())
+        return output._replace(loss=output.loss + leak)
+
+
+@METHODS.register("wrong-unused")
+class Unused(BYOL):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.spare = torch.nn.Linear(2, 2)
+
+
+@METHODS.register("wrong-state")
+class Forgetful(MoCo):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        keys = self.bank.keys
+        del self.bank.keys
+        self.bank.keys = keys
+
+
+@METHODS.register("wrong-alias")
+class Alias(MoCo):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.backbone = self.student.backbone
+
+
+@METHODS.register("wrong-half")
+class Half(MoCo):
+    def contrast(self, query, key):
+        output = super().contrast(query, key)
+        return output._replace(loss=(query @ key.T).diagonal().mean())
+
+
+@METHODS.register("wrong-first")
+class First(BYOL):
+    def match(self, embedding, key):
+        return super().match(embedding[:1].expand_as(embedding), key)
+
+
+@METHODS.register("wrong-local")
+class Local(BYOL):
+    def match(self, embedding, key):
+        output = super().match(embedding, key)
+        return output._replace(loss=output.loss + embedding.std(0).mean() + embedding.sum().square())
+"""
+
+FOUND = {
+    "target wrong-sums": ("rows sum to one", "a row sums to 5"),
+    "target wrong-order": ("order of the candidates", "weights do not follow their candidates"),
+    "target wrong-batch": ("order of the anchors", "an anchor's weights depend on the other anchors"),
+    "target wrong-overflow": ("sums at extreme similarities", "weights are not finite with all similarities 1"),
+    "target wrong-claim": ("rows sum to one", "soft is False, and candidates have weight"),
+    "loss wrong-sign": ("pulls what has weight", "the loss does not fall"),
+    "loss wrong-mean": ("a loss for each anchor", "losses have shape (), not (B,)"),
+    "loss wrong-log": ("finite at extreme similarities (alone)", "a loss is not finite with all similarities -1"),
+    "loss wrong-attract": ("pulls what has weight", "repels is True, and pairs without weight get no gradient"),
+    "method wrong-graph": ("shapes", "embeddings carries a gradient"),
+    "method wrong-teacher": ("gradients reach the student, never the teacher", "momentum encoder gets a gradient"),
+    "method wrong-unused": ("gradients reach the student, never the teacher", "spare.weight is trained and gets no"),
+    "method wrong-state": ("state_dict round trip", "after state_dict() and load_state_dict()"),
+    "method wrong-alias": ("state_dict round trip", "are one tensor"),
+    "method wrong-half": ("finite in bf16 and fp16", "the loss is torch.bfloat16 under torch.bfloat16 autocast"),
+    "method wrong-first": ("order of the batch", "in another order"),
+}
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("plugin") / "wrong.py"
+    file.write_text(WRONG)
+    load_plugin(str(file))
+    yield file
+    for registry in (METHODS, TARGETS, LOSSES):
+        for name in [name for name in registry._classes if name.startswith("wrong-")]:
+            del registry._classes[name]
+
+
+@pytest.mark.parametrize("part", FOUND)
+def test_each_way_to_be_wrong_is_found(wrong: Path, part: str) -> None:
+    kind, name = part.split()
+    check_name, fault = FOUND[part]
+    if kind == "method":
+        found = findings(methods.CHECKS, Tiny.of("--method", name))
+    elif kind == "target":
+        found = findings(targets.CHECKS, TARGETS.get(name)(TARGETS.get(name).Config()))
+    else:
+        found = findings(losses.CHECKS, LOSSES.get(name)(LOSSES.get(name).Config()))
+    faults = {finding.check: finding.fault for finding in found if finding.fault is not None}
+    assert fault in faults[check_name]
+
+
+def test_a_method_that_looks_at_its_own_process_alone_is_found(wrong: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = check(["wrong-local", "--plugin", str(wrong), "--steps", "0"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert status == 1
+    assert "one and two processes FAILED: loss on process 0 of 2" in told
+
+
+def test_the_command_passes_a_good_part_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "adaptive-hard", "--steps", "10"]) == 0
+    told = capsys.readouterr().out
+    assert "13 of 13 checks passed" in told
+    assert "FAILED" not in told
+
+
+def test_collapse_is_found(wrong: Path) -> None:
+    with pytest.raises(Fault, match="after 80 steps embeddings collapse to"):
+        does_not_collapse(["--method", "moco", "--loss", "wrong-attract"], 80)
+
+
+MISTAKES = {
+    "": "check: takes names of methods, targets or losses, or --all",
+    "mocoo": "check mocoo: no part has that name; did you mean moco?",
+    "moco --plugin nowhere.py": "--plugin nowhere.py: no such file",
+    "moco --steps many": "argument --steps: invalid int value: 'many'",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *words.split()]) == 2
+    told = capsys.readouterr().err
+    assert MISTAKES[words] in told
+    assert told.count("\n") == 1
+
+
+def test_a_part_that_cannot_be_made_is_a_failure_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(
+        "from sslzoo.targets import TARGETS, Target\n"
+        "@TARGETS.register('wrong-made')\n"
+        "class Made(Target):\n"
+        "    def __init__(self, config):\n"
+        "        raise TypeError('cannot be')\n"
+    )
+    try:
+        assert main(["check", "wrong-made", "--plugin", str(file)]) == 1
+    finally:
+        TARGETS._classes.pop("wrong-made", None)
+    assert "TypeError: cannot be" in " ".join(capsys.readouterr().out.split())
