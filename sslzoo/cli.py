@@ -81,13 +81,20 @@ def evaluate(words: list[str]) -> int:
 def list_parts(words: list[str]) -> int:
     """Show methods, targets, losses and data sets, a line each."""
     from sslzoo.registry import load_plugin
+    from sslzoo.report.pairs import pairs_markdown, pairs_table
     from sslzoo.report.parts import parts_table
 
     parser = ArgumentParser(prog="run.py list", description=list_parts.__doc__)
     parser.add_argument("--plugin", nargs="+", default=[], metavar="FILE", help=PLUGIN)
-    for plugin in parser.parse_args(words).plugin:
+    parser.add_argument("--pairs", action="store_true", help="which target goes with which method, and by which loss")
+    parser.add_argument("--markdown", action="store_true", help="--pairs as the table of the documentation")
+    asked = parser.parse_args(words)
+    for plugin in asked.plugin:
         load_plugin(plugin)
-    Console().print(parts_table())
+    if asked.markdown:
+        print(pairs_markdown(), end="")
+    else:
+        Console().print(pairs_table() if asked.pairs else parts_table())
     return 0
 
 

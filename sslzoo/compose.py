@@ -28,7 +28,7 @@ from sslzoo.errors import UserError, near_misses
 from sslzoo.experiment import Experiment
 from sslzoo.flags import NAMED, parse_flags
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, Method, PairMethod, misfit
+from sslzoo.method import METHODS, Method, PairMethod, misfit, usual_loss
 from sslzoo.registry import load_plugin
 from sslzoo.targets import TARGETS
 
@@ -219,10 +219,7 @@ def _target_and_loss(method: type[Method], names: dict[str, str | None]) -> Laye
                 raise UserError(f"--{part} {name}: {method.name} has no pairs to match, so it takes no {part}")
         return {"target": None, "loss": None}
     chosen = TARGETS.get(target or method.default_target or "")
-    usual = method.default_loss
-    if misfit(method, chosen, LOSSES.get(usual)) is not None:
-        usual = chosen.default_loss or usual
-    scored = LOSSES.get(loss or usual)
+    scored = LOSSES.get(loss) if loss is not None else usual_loss(method, chosen)
     if reason := misfit(method, chosen, scored):
         asked = [f"--{part} {name}" for part, name in (("target", target), ("loss", loss)) if name is not None]
         raise UserError(f"--method {method.name} {' '.join(asked)}".rstrip() + f": {reason}")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import sslzoo.config
 from sslzoo.distributed import gather, gather_with_gradient, rank
 from sslzoo.heads import Encoder, HeadConfig
-from sslzoo.losses import Loss
+from sslzoo.losses import LOSSES, Loss
 from sslzoo.registry import Registry
 from sslzoo.targets import Target
 
@@ -204,6 +204,14 @@ def misfit(method: type[Method], target: type[Target], loss: type[Loss]) -> str 
     if not loss.repels and not method.predicts:
         return f"{loss.name} only attracts, and {method.name} has no predictor that keeps embeddings apart"
     return None
+
+
+def usual_loss(method: type[PairMethod], target: type[Target]) -> type[Loss]:
+    """The method's own loss, or the target's where that does not go with it."""
+    own = LOSSES.get(method.default_loss)
+    if misfit(method, target, own) is None or target.default_loss is None:
+        return own
+    return LOSSES.get(target.default_loss)
 
 
 def full_precision(device: torch.device) -> torch.autocast:

@@ -15,7 +15,7 @@ from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import does_not_collapse
 from sslzoo.errors import UserError, near_misses
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, PairMethod, misfit
+from sslzoo.method import METHODS, PairMethod, misfit, usual_loss
 from sslzoo.progress import stage
 from sslzoo.registry import Registry, load_plugin
 from sslzoo.targets import TARGETS
@@ -110,11 +110,11 @@ def trial(part: Part) -> list[str]:
         framework = METHODS.get(method)
         if not issubclass(framework, PairMethod):
             continue
-        for target in [part.name] if part.kind == "target" else [framework.default_target, *TARGETS.names()]:
-            usual = [framework.default_loss, TARGETS.get(target).default_loss]
-            for loss in [part.name] if part.kind == "loss" else [name for name in usual if name]:
-                if misfit(framework, TARGETS.get(target), LOSSES.get(loss)) is None:
-                    return ["--method", method, "--target", target, "--loss", loss]
+        for target in [part.name] if part.kind == "target" else TARGETS.names():
+            chosen = TARGETS.get(target)
+            loss = LOSSES.get(part.name) if part.kind == "loss" else usual_loss(framework, chosen)
+            if misfit(framework, chosen, loss) is None:
+                return ["--method", method, "--target", target, "--loss", loss.name]
     raise UserError(f"no method goes with the {part}: see its class's soft, positive and repels")
 
 

@@ -1,0 +1,60 @@
+"""The table framework x target: every cell is what the command line does."""
+
+from pathlib import Path
+
+import pytest
+
+from sslzoo.compose import compose
+from sslzoo.errors import UserError
+from sslzoo.losses import LOSSES, Loss
+from sslzoo.method import METHODS, PairMethod, misfit, usual_loss
+from sslzoo.report.pairs import pairs, pairs_markdown
+from sslzoo.targets import TARGETS, Target
+
+DOCS = Path(__file__).parents[2] / "docs"
+FRAMEWORKS = [name for name, method in METHODS if issubclass(method, PairMethod)]
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_cells_are_what_the_command_line_does(name: str) -> None:
+    found = pairs()
+    for target, cell in zip(found.targets, found.rows[name], strict=True):
+        if cell.startswith("("):
+            reason = found.reasons[int(cell.strip("()")) - 1]
+            with pytest.raises(UserError) as error:
+                compose(["--method", name, "--target", target])
+            assert reason in str(error.value)
+            assert f"--target {target}" in str(error.value)
+        else:
+            experiment = compose(["--method", name, "--target", target])
+            assert experiment.loss.name == cell.removesuffix(" *")
+        assert cell.endswith(" *") == (target == METHODS.get(name).default_target)
+
+
+def test_the_documentation_has_the_table_of_the_registry() -> None:
+    assert pairs_markdown() in (DOCS / "methods.md").read_text(encoding="utf-8")
+
+
+def part(base: type, name: str, **traits: bool) -> type:
+    return type(name, (base,), {"name": name, **traits})
+
+
+def test_each_reason() -> None:
+    moco, byol = METHODS.get("moco"), METHODS.get("byol")
+    plain, cosine = TARGETS.get("one-hot"), LOSSES.get("cosine")
+    softmax = LOSSES.get("cross-entropy")
+    beside, alone = part(Target, "beside", positive=False), part(Loss, "alone", positive=False)
+    hard_only = part(Loss, "hard-only", soft=False)
+    assert misfit(moco, beside, softmax) == "beside gives the positive no weight, and cross-entropy scores it"
+    assert misfit(moco, plain, alone) == "alone leaves the positive out, and one-hot gives it weight"
+    assert "hard-only knows the positive alone, and hard gives" in misfit(moco, TARGETS.get("hard"), hard_only)
+    assert misfit(moco, plain, cosine).startswith("cosine only attracts, and moco has no predictor")
+    for fitting in ((moco, beside, alone), (moco, plain, hard_only), (byol, plain, cosine), (byol, plain, softmax)):
+        assert misfit(*fitting) is None
+
+
+def test_a_target_that_needs_another_loss_brings_it() -> None:
+    target = part(Target, "beside", positive=False)
+    target.default_loss = "cosine"
+    assert usual_loss(METHODS.get("byol"), target).name == "cosine"
+    assert usual_loss(METHODS.get("moco"), TARGETS.get("hard")).name == "cross-entropy"
