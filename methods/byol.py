@@ -1,13 +1,11 @@
 """Bootstrap Your Own Latent."""
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.backbones import feature_width
-from sslzoo.heads import Encoder, Head, HeadConfig
+from sslzoo.heads import Encoder, Head, PredictorConfig
 from sslzoo.losses import Loss
 from sslzoo.method import METHODS, MethodOutput, PairMethod
 from sslzoo.targets import Target
@@ -25,21 +23,11 @@ class BYOL(PairMethod):
     default_loss = "cosine"
     predicts = True
 
-    class Config(MomentumConfig, PairMethod.Config):
+    class Config(MomentumConfig, PredictorConfig, PairMethod.Config):
         symmetric: bool = True
         """Predict each view from the other; otherwise view 1 from view 0 alone."""
         momentum_end: float | None = Field(1.0, ge=0, le=1)
         """m at the end of training, reached along a cosine; None keeps it constant."""
-        projector: HeadConfig = HeadConfig(norm="batch")
-        """Head of both encoders."""
-        predictor: HeadConfig = HeadConfig(hidden=512, norm="batch")
-        """Head of the student alone; its output is as wide as the projector's."""
-
-        @model_validator(mode="after")
-        def _as_wide(self) -> Self:
-            if self.predictor.out != self.projector.out:
-                raise ValueError(f"predictor.out = {self.predictor.out}: must be projector.out, {self.projector.out}")
-            return self
 
     config: Config
 

@@ -43,9 +43,18 @@ class MoCo(PairMethod):
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Queries of view 0 against keys of view 1 and the bank; when symmetric, the other way round as well."""
-        query = torch.cat([self.student(views[q]) for q, _ in self.config.pairs])
+        return self.contrast(*self.encode(views))
+
+    def encode(self, views: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Queries and keys (A, out), pair after pair."""
+        query = torch.cat([self.encode_queries(views[q]) for q, _ in self.config.pairs])
         key = torch.cat([self.encode_keys(views[k], k) for _, k in self.config.pairs])
-        return self.contrast(query, key)
+        return query, key
+
+    def encode_queries(self, view: Tensor) -> Tensor:
+        """Queries (B, out) of the student."""
+        queries: Tensor = self.student(view)
+        return queries
 
     def encode_keys(self, view: Tensor, which: int) -> Tensor:
         """Keys (B, out) of the momentum encoder, encoded in shuffled order."""

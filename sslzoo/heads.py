@@ -1,8 +1,8 @@
 """What stands on a backbone: projector, predictor, and the encoder of backbone and projector."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from sslzoo.config import Config
@@ -21,6 +21,21 @@ class HeadConfig(Config):
     """`batch` puts batch norm after each layer but the last."""
     out_norm: Literal["none", "batch"] = "none"
     """`batch` puts batch norm without scale and shift after the last layer, as SimSiam and MoCo v3 do."""
+
+
+class PredictorConfig(Config):
+    """Settings of a method whose student has a predictor on its projector."""
+
+    projector: HeadConfig = HeadConfig(norm="batch")
+    """Head of both encoders."""
+    predictor: HeadConfig = HeadConfig(hidden=512, norm="batch")
+    """Head of the student alone; its output is as wide as the projector's."""
+
+    @model_validator(mode="after")
+    def _as_wide(self) -> Self:
+        if self.predictor.out != self.projector.out:
+            raise ValueError(f"predictor.out = {self.predictor.out}: must be projector.out, {self.projector.out}")
+        return self
 
 
 class Head(nn.Sequential):

@@ -1,0 +1,35 @@
+"""Iterative Similarity Distillation."""
+
+from torch import Tensor, nn
+
+from sslzoo.heads import Head, PredictorConfig
+from sslzoo.losses import Loss
+from sslzoo.method import METHODS
+from sslzoo.targets import Target
+
+from .moco import MoCo
+
+
+@METHODS.register("isd")
+class ISD(MoCo):
+    """A predictor on MoCo's query learns the similarities of the key to the older keys."""
+
+    paper = "Tejankar et al., ICCV 2021 (arXiv 2012.09259)"
+    default_target = "relational"
+    default_loss = "relational"
+    predicts = True
+
+    class Config(PredictorConfig, MoCo.Config):
+        views: tuple[str, str] = ("strong", "weak")
+        """View recipes of query and key."""
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        self.predictor = Head(config.projector.out, config.predictor)
+
+    def encode_queries(self, view: Tensor) -> Tensor:
+        """Predictions (B, out) from the student's embeddings."""
+        predictions: Tensor = self.predictor(self.student(view))
+        return predictions
