@@ -207,11 +207,10 @@ def misfit(method: type[Method], target: type[Target], loss: type[Loss]) -> str 
 
 
 def usual_loss(method: type[PairMethod], target: type[Target]) -> type[Loss]:
-    """The method's own loss, or the target's where that does not go with it."""
-    own = LOSSES.get(method.default_loss)
-    if misfit(method, target, own) is None or target.default_loss is None:
-        return own
-    return LOSSES.get(target.default_loss)
+    """The method's own loss; where that does not go with the target, the one that the target needs, or softmax."""
+    names = (method.default_loss, target.default_loss, PairMethod.default_loss)
+    losses = [LOSSES.get(name) for name in names if name is not None]
+    return next((loss for loss in losses if misfit(method, target, loss) is None), losses[0])
 
 
 def full_precision(device: torch.device) -> torch.autocast:
