@@ -18,7 +18,7 @@ from sslzoo.method import Method
 from sslzoo.optim import OptimizerConfig, ScheduleConfig
 from sslzoo.targets import Target
 
-RECIPES = ("strong", "weak", "blurred", "solarized", "local", "probe", "test")
+RECIPES = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
 """View recipes that may be there without any view of the method using them."""
 
 

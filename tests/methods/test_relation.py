@@ -1,5 +1,7 @@
 """Methods that learn relations to older keys, against restatements in float64."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -47,3 +49,77 @@ def test_views_are_strong_and_weak() -> None:
 def test_predictor_as_wide_as_the_projector() -> None:
     with pytest.raises(UserError, match=r"predictor.out = 32: must be projector.out, 64"):
         compose(["--method", "isd", "--method.predictor.out", "32"])
+
+
+def kl(p: list[float], q: list[float]) -> float:
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def test_co2_adds_the_symmetric_divergence_over_the_negatives() -> None:
+    flags = f"{ONE_GROUP} --method.queue-size 40"
+    co2 = Tiny.of(*f"--method co2 {flags} --method.consistency 0.7 --method.consistency-temperature 0.2".split())
+    moco = Tiny.of(*f"--method moco {flags}".split())
+    method, sample = co2.method(), co2.sample()
+    output, plain = run(method, sample), run(moco.method(), sample)
+    bank = method.bank.keys.double()
+    q = F.normalize(method.student(sample.views[0]).double())
+    k = F.normalize(method.teacher(sample.views[1]).double())
+    total = 0.0
+    for i in range(len(q)):
+        p = (bank @ q[i] / 0.2).softmax(0).tolist()
+        r = (bank @ k[i] / 0.2).softmax(0).tolist()
+        total += (kl(p, r) + kl(r, p)) / 2
+    assert output.logs["inconsistency"].item() == pytest.approx(total / len(q), abs=1e-5)
+    assert output.loss.item() == pytest.approx(plain.loss.item() + 0.7 * total / len(q), abs=1e-5)
+
+
+def test_co2_without_weight_is_moco_and_its_target_can_be_swapped() -> None:
+    for target in ("one-hot", "adaptive-soft", "sce"):
+        co2 = Tiny.of(*f"--method co2 --method.consistency 0 --target {target}".split())
+        moco = Tiny.of(*f"--method moco --target {target}".split())
+        assert torch.equal(run(co2.method(), co2.sample()).loss, run(moco.method(), moco.sample()).loss)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_clsa_restated(symmetric: bool) -> None:
+    flags = f"{ONE_GROUP} --method.queue-size 40 --method.symmetric {str(symmetric).lower()}"
+    clsa = Tiny.of(*f"--method clsa {flags} --method.divergence 0.5".split())
+    method, sample = clsa.method(), clsa.sample()
+    assert len(sample.views) == 3
+    output = run(method, sample)
+    plain = run(Tiny.of(*f"--method moco {flags}".split()).method(), sample)
+    bank = method.bank.keys.double()
+    stronger = F.normalize(method.student(sample.views[2]).double())
+    total, count = 0.0, 0
+    for a, b in ((0, 1), (1, 0))[: 1 + symmetric]:
+        q = F.normalize(method.student(sample.views[a]).double())
+        k = F.normalize(method.teacher(sample.views[b]).double())
+        for i in range(len(q)):
+            rows = torch.cat([k[i : i + 1], bank])
+            p = (rows @ q[i] / 0.2).softmax(0).tolist()
+            r = (rows @ stronger[i] / 0.2).softmax(0).tolist()
+            total -= sum(x * math.log(y) for x, y in zip(p, r, strict=True))
+            count += 1
+    assert output.logs["divergence"].item() == pytest.approx(total / count, abs=1e-5)
+    assert output.loss.item() == pytest.approx(plain.loss.item() + 0.5 * total / count, abs=1e-5)
+
+
+def test_clsa_sends_no_gradient_into_the_query_by_its_divergence() -> None:
+    method = Tiny.of("--method", "clsa").method()
+    query, stronger, key = (torch.randn(4, 64).requires_grad_() for _ in range(3))
+    method.diverge(query.detach(), stronger, key.detach()).backward()
+    assert stronger.grad.abs().sum() > 0
+    gradients = {}
+    for weight in (0.0, 1.0):
+        tiny = Tiny.of(*f"--method clsa --method.divergence {weight} {ONE_GROUP}".split())
+        method, sample = tiny.method(), tiny.sample()
+        sample.views[0].requires_grad_()
+        run(method, sample).loss.backward()
+        gradients[weight] = sample.views[0].grad
+    assert torch.equal(gradients[0.0], gradients[1.0])
+
+
+def test_clsa_takes_three_views() -> None:
+    assert METHODS.get("clsa").Config().views == ("strong", "strong", "stronger")
+    with pytest.raises(UserError, match="views"):
+        METHODS.get("clsa").Config(views=("strong", "weak"))
