@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from tyro.constructors import PrimitiveConstructorSpec
 
 from sslzoo.errors import UserError, near_misses
@@ -78,6 +78,16 @@ class Config(BaseModel):
             super().__init__(**settings)
         except ValidationError as error:
             raise SettingError.of(error, type(self)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, settings: Any) -> Any:
+        """A group of settings that is given in part keeps the rest of what the class has for it."""
+        if not isinstance(settings, Mapping):
+            return settings
+        groups = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Config)}
+        given = {name: settings[name] for name in groups if isinstance(settings.get(name), Mapping)}
+        return {**settings, **{name: merge(groups[name].model_dump(), value) for name, value in given.items()}}
 
 
 def configs_folder() -> Path:

@@ -10,6 +10,7 @@ from sslzoo.config import config_names, find_layer, merge, read_layer
 from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.settings import EvaluationConfig
+from sslzoo.method import METHODS
 
 
 def test_names_choose_parts_and_flags_set_them() -> None:
@@ -122,6 +123,11 @@ def test_another_method_leaves_the_settings_of_the_first_behind(tmp_path: Path) 
     assert (kept.method.queue_size, kept.target.name) == (64, "hard")
 
 
+def test_a_group_given_in_part_keeps_what_the_class_has_for_the_rest() -> None:
+    heads = METHODS.get("byol").Config(projector={"out": 64}, predictor={"out": 64})
+    assert (heads.projector.norm, heads.projector.hidden, heads.predictor.hidden) == ("batch", 2048, 512)
+
+
 def test_a_named_part_replaces_the_other_ones_settings() -> None:
     below = {"method": {"name": "moco", "queue_size": 3}, "epochs": 1}
     assert merge(below, {"method": {"name": "byol"}})["method"] == {"name": "byol"}
@@ -198,7 +204,7 @@ FILES = {
     "epochs: [": "not readable as YAML",
     "include: nothing": "config.yaml: include nothing: no such file, nor a config of that name",
     "include: config.yaml": "includes itself",
-    "by_method: {mocco: {}}": "by_method.mocco: no such method; did you mean moco?",
+    "by_method: {mocco: {}}": "by_method.mocco: no such method; did you mean moco",
     "by_method: {byol: {method: {queue_size: 3}}}": "by_method.byol.method.queue_size: no such setting",
     "views: {strng: {flip: 0.5}}": "views.strng: no view of ascl uses this recipe; did you mean strong?",
     "method: {projector: {hiden: 3}}": "method.projector.hiden: no such setting; did you mean hidden?",
