@@ -49,15 +49,12 @@ def pulls_what_has_weight(loss: Loss) -> None:
     alone[:, chosen] = 1
     slope = gradient(loss, student, alone)[1]
     require((slope[:, chosen] < 0).all(), "the loss does not fall where the similarity of the only match grows")
-    others = torch.ones_like(weights, dtype=torch.bool)
-    others[:, chosen] = False
-    if not loss.positive:
-        others[:, 0] = False
+    others = slope[:, chosen + 1 :]
     if loss.repels:
-        require((slope[others] >= 0).all(), "the loss falls where the similarity of a pair without weight grows")
-        require(slope[others].sum() > 0, "repels is True, and pairs without weight get no gradient")
+        require((others.sum(dim=1) >= 0).all(), "the loss falls where the similarities of pairs without weight grow")
+        require(others.sum() > 0, "repels is True, and pairs without weight get no gradient")
     else:
-        require((slope[others] == 0).all(), "repels is False, and pairs without weight get a gradient")
+        require((others == 0).all(), "repels is False, and pairs without weight get a gradient")
 
 
 def finite_at_extremes(loss: Loss) -> None:

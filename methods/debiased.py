@@ -1,0 +1,13 @@
+"""Debiased Contrastive Learning."""
+
+from sslzoo.method import METHODS
+
+from .simclr import SimCLR
+
+
+@METHODS.register("debiased")
+class Debiased(SimCLR):
+    """SimCLR whose loss corrects for negatives that are of the anchor's class."""
+
+    paper = "Chuang et al., NeurIPS 2020 (arXiv 2007.00224)"
+    default_loss = "debiased"

@@ -1,0 +1,13 @@
+"""Contrastive Learning with Hard Negative Samples."""
+
+from sslzoo.method import METHODS
+
+from .debiased import Debiased
+
+
+@METHODS.register("hcl")
+class HCL(Debiased):
+    """Debiased SimCLR in which negatives that are close to the anchor weigh more."""
+
+    paper = "Robinson et al., ICLR 2021 (arXiv 2010.04592)"
+    default_loss = "hard-negative"

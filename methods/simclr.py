@@ -1,0 +1,70 @@
+"""A Simple Framework for Contrastive Learning of Visual Representations."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslzoo.backbones import feature_width
+from sslzoo.distributed import gather, gather_with_gradient
+from sslzoo.heads import Encoder, Head, HeadConfig
+from sslzoo.losses import Loss
+from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision, own_rows, without
+from sslzoo.targets import Target
+
+
+@METHODS.register("simclr")
+class SimCLR(PairMethod):
+    """SimCLR: each view finds the other one of its picture among all views of the global batch.
+
+    The loss of one-hot and cross-entropy is NT-Xent. With another target the teacher is the encoder itself: the
+    similarities of the other view's embedding, without gradient. That extension, ASCL on SimCLR among it, is ours.
+    """
+
+    paper = "Chen et al., ICML 2020 (arXiv 2002.05709), equation 1 and algorithm 1"
+
+    class Config(PairMethod.Config):
+        symmetric: bool = True
+        """Let both views be anchors; otherwise view 0 alone."""
+        projector: HeadConfig = HeadConfig(norm="batch", out_norm="batch")
+        """Head on the backbone."""
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """NT-Xent over the views of the global batch."""
+        return self.contrast(self.embed(views))
+
+    def embed(self, views: list[Tensor]) -> Tensor:
+        """Embeddings (B, 2, out) of each picture's views, not normalised."""
+        return torch.stack([self.student(view) for view in views], dim=1)
+
+    def contrast(self, embeddings: Tensor) -> MethodOutput:
+        """Loss of this process's pictures, from embeddings (B, 2, out)."""
+        with full_precision(embeddings.device):
+            embeddings = F.normalize(embeddings.float(), dim=2)
+            known = gather(embeddings).flatten(0, 1)
+            relations = torch.cat([embeddings[:, key].detach() @ known.T for _, key in self.config.pairs])
+            return self.match(embeddings, relations)
+
+    def match(self, embeddings: Tensor, relations: Tensor) -> MethodOutput:
+        """Anchors against the other views of the global batch, N pictures, in float32.
+
+        Args:
+            embeddings: (B, 2, out) unit vectors.
+            relations: (A, 2 N) the teacher's similarities of the A anchors, by view, to all views, by picture.
+        """
+        query = torch.cat([embeddings[:, query] for query, _ in self.config.pairs])
+        key = torch.cat([embeddings[:, key] for _, key in self.config.pairs])
+        everyone = gather_with_gradient(embeddings).flatten(0, 1)
+        own = 2 * own_rows(len(embeddings), query.device).repeat(len(self.config.pairs))
+        loss, logs = self.score(
+            student_positive=(query * key).sum(dim=1),
+            student_candidates=without(query @ everyone.T, own, own + 1),
+            teacher_positive=torch.ones_like(query[:, 0]),
+            teacher_candidates=without(relations, own, own + 1),
+        )
+        return MethodOutput(loss, logs, query.detach())
