@@ -1,0 +1,53 @@
+"""Exploring Simple Siamese Representation Learning."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslzoo.backbones import feature_width
+from sslzoo.heads import Encoder, Head, HeadConfig, PredictorConfig
+from sslzoo.losses import Loss
+from sslzoo.method import METHODS, MethodOutput, PairMethod
+from sslzoo.targets import Target
+
+
+@METHODS.register("simsiam")
+class SimSiam(PairMethod):
+    """SimSiam: predict the same encoder's embedding of the other view, through which no gradient goes.
+
+    With a target other than one-hot the prediction also matches the other keys of the global batch, which is our
+    extension.
+    """
+
+    paper = "Chen and He, CVPR 2021 (arXiv 2011.10566), algorithm 1"
+    default_loss = "negative-cosine"
+    predicts = True
+
+    class Config(PredictorConfig, PairMethod.Config):
+        symmetric: bool = True
+        """Predict each view from the other; otherwise view 1 from view 0 alone."""
+        projector: HeadConfig = HeadConfig(layers=3, out=2048, norm="batch", out_norm="batch")
+        """Head on the backbone; two layers for CIFAR in the paper."""
+        predictor: HeadConfig = HeadConfig(hidden=512, out=2048, norm="batch")
+        """Head on the projector; its output is as wide as the projector's."""
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.predictor = Head(config.projector.out, config.predictor)
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """The prediction from each view, or from view 0 alone, against the mean of the other views' embeddings."""
+        embeddings = [self.student(view) for view in views]
+        outputs = []
+        for query in range(len(views) if self.config.symmetric else 1):
+            others = torch.stack(embeddings[:query] + embeddings[query + 1 :]).detach()
+            outputs.append(self.match(embeddings[query], others.float().mean(dim=0)))
+        return MethodOutput.mean(outputs)
+
+    def match(self, embedding: Tensor, key: Tensor) -> MethodOutput:
+        """Predictions from embeddings (B, out) against keys (B, out), the global batch's other keys as candidates."""
+        loss, logs = self.score_in_batch(self.predictor(embedding), key)
+        return MethodOutput(loss, logs, F.normalize(embedding.detach().float()))
