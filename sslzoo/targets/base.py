@@ -26,6 +26,8 @@ class Target(nn.Module):
     """Whether candidates may get weight."""
     positive: ClassVar[bool] = True
     """Whether the positive gets weight; a target without it goes with losses over the candidates alone."""
+    supervised: ClassVar[bool] = False
+    """Whether the similarities that it takes are those of labels; it goes with methods that are given labels."""
     default_loss: ClassVar[str | None] = None
     """Name of the loss that it needs where the method's own does not do; None where that does."""
 

@@ -79,10 +79,11 @@ class Judge:
         The bank of each picture is as large as in training, or all other pictures; called by all processes.
 
         Returns:
-            None on other processes than the main one, without labels, and for a target without such weight.
+            None on other processes than the main one, without labels, and for a target without such weight or one
+            that goes by labels.
         """
         labelled, target = self.data.labelled, getattr(method, "target", None)
-        if labelled is None or target is None:
+        if labelled is None or target is None or target.supervised:
             return None
         embeddings, labels = self.features(getattr(method, "teacher", method.student), labelled)
         bank = getattr(self.experiment.method, "queue_size", self.experiment.batch_size - 1)
