@@ -36,3 +36,9 @@ class Bank(nn.Module):
         rows = (self.cursor + torch.arange(len(keys), device=keys.device)) % size
         self.keys[rows[-size:]] = keys[-size:]
         self.cursor.copy_((self.cursor + len(keys)) % size)
+
+    @torch.no_grad()
+    def nearest(self, embeddings: Tensor, count: int) -> Tensor:
+        """The most similar rows: (B, dim) L2-normalised to (B, count, dim), the nearest first; all where fewer are."""
+        rows = (embeddings @ self.keys.T).topk(min(count, len(self.keys)), dim=1).indices
+        return self.keys[rows]

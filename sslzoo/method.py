@@ -161,20 +161,28 @@ class PairMethod(Method):
         student = torch.cat([student_positive[:, None], student_candidates], dim=1)
         return self.loss(student, weights).mean(), logs
 
-    def score_in_batch(self, query: Tensor, key: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def score_in_batch(
+        self, query: Tensor, key: Tensor, *, teacher: Tensor | None = None, bank: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Queries (B, D) against their keys (B, D), the other keys of the global batch as candidates, in float32.
 
         Gradient goes through the queries and, where they carry one, through the keys.
+
+        Args:
+            teacher: (B, D) embeddings whose similarities the target sees in place of the keys' own.
+            bank: (N, D) L2-normalised, further candidates, without gradient.
         """
         with full_precision(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
-            keys, known = gather_with_gradient(key), gather(key)
+            teacher = key.detach() if teacher is None else F.normalize(teacher.float())
+            bank = key.new_zeros(0, key.shape[1]) if bank is None else bank
+            keys, known = gather_with_gradient(key), gather(teacher)
             own = own_rows(len(query), query.device)
             return self.score(
                 student_positive=(query * key).sum(dim=1),
-                student_candidates=without(query @ keys.T, own),
+                student_candidates=torch.cat([without(query @ keys.T, own), query @ bank.T], dim=1),
                 teacher_positive=torch.ones_like(query[:, 0]),
-                teacher_candidates=without(key.detach() @ known.T, own),
+                teacher_candidates=torch.cat([without(teacher @ known.T, own), teacher @ bank.T], dim=1),
             )
 
 

@@ -1,0 +1,63 @@
+"""Nearest-Neighbour Contrastive Learning of Visual Representations."""
+
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslzoo.backbones import feature_width
+from sslzoo.bank import Bank
+from sslzoo.heads import Encoder, Head, HeadConfig, PredictorConfig
+from sslzoo.losses import Loss
+from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision
+from sslzoo.targets import Target
+
+
+@METHODS.register("nnclr")
+class NNCLR(PairMethod):
+    """The nearest older neighbour of a view finds the other view's prediction among those of the global batch.
+
+    Our extension: for targets other than one-hot the teacher's similarities are those of the embeddings that the
+    predictions are made from, the other view's projector outputs, without gradient.
+    """
+
+    paper = "Dwibedi et al., ICCV 2021 (arXiv 2104.14548), section 3.2"
+    predicts = True
+
+    class Config(PredictorConfig, PairMethod.Config):
+        symmetric: bool = True
+        """Let each view look up the neighbour in turn; otherwise view 0 alone."""
+        projector: HeadConfig = HeadConfig(layers=3, hidden=2048, out=256, norm="batch", out_norm="batch")
+        """Head of the encoder."""
+        predictor: HeadConfig = HeadConfig(hidden=4096, out=256, norm="batch")
+        """Head on the projector; its output is as wide as the projector's."""
+        queue_size: PositiveInt = 65536
+        """Number of older embeddings in the support set."""
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.predictor = Head(config.projector.out, config.predictor)
+        self.bank = Bank(config.queue_size, config.projector.out)
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Neighbours of view 0 against predictions from view 1; when symmetric, the other way round as well."""
+        embeddings = [self.student(view) for view in views]
+        output = MethodOutput.mean([self.match(embeddings[a], embeddings[p]) for a, p in self.config.pairs])
+        with full_precision(views[0].device):
+            return output._replace(keys=F.normalize(embeddings[0].detach().float()))
+
+    def match(self, anchor: Tensor, positive: Tensor) -> MethodOutput:
+        """Neighbours of the embeddings (B, out) of one view against predictions from those (B, out) of the other."""
+        with full_precision(anchor.device):
+            anchor = F.normalize(anchor.detach().float())
+        neighbor = self.bank.nearest(anchor, 1)[:, 0]
+        loss, logs = self.score_in_batch(neighbor, self.predictor(positive), teacher=positive.detach())
+        similarity = (anchor * neighbor).sum(dim=1).mean()
+        return MethodOutput(loss, logs | {"neighbor_similarity": similarity}, anchor)
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """The embeddings of view 0 enter the support set, after the look-up, so that none finds itself."""
+        assert output.keys is not None
+        self.bank.push(output.keys)

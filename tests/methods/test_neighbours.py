@@ -1,0 +1,143 @@
+"""Methods whose positives are neighbours in a bank, against restatements in float64."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sslzoo.bank import Bank
+from sslzoo.check.tiny import Tiny, run
+from sslzoo.compose import compose
+from sslzoo.errors import UserError
+
+
+def tiny(name: str, flags: str = "") -> Tiny:
+    return Tiny.of(*f"--method {name} --method.queue-size 40 {flags}".split())
+
+
+def unit(embeddings: Tensor) -> Tensor:
+    return F.normalize(embeddings.detach().double(), dim=-1)
+
+
+def test_nearest_rows_come_first() -> None:
+    bank = Bank(6, 2)
+    bank.keys.copy_(F.normalize(torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1], [1, 1], [1, 0.2]])))
+    found = bank.nearest(F.normalize(torch.tensor([[1.0, 0.05], [-1, -0.5]])), 3)
+    assert torch.equal(found[0], bank.keys[[0, 5, 4]])
+    assert torch.equal(found[1], bank.keys[[2, 3, 1]])
+    assert bank.nearest(bank.keys[:1], 10).shape == (1, 6, 2)
+
+
+@pytest.mark.parametrize("neighbors", [0, 4])
+def test_msf_is_the_mean_over_the_nearest_of_a_bank_that_holds_the_batch(neighbors: int) -> None:
+    msf = tiny("msf", f"--target.neighbors {neighbors}")
+    method, sample = msf.method(), msf.sample()
+    prediction = unit(method.predictor(method.student(sample.views[0])))
+    keys = unit(method.teacher(sample.views[1]))
+    bank = [*keys, *method.bank.keys.double()]
+    total = 0.0
+    for i in range(len(keys)):
+        distance = [2 - 2 * float(keys[i] @ z) for z in bank]
+        nearest = sorted(range(len(bank)), key=distance.__getitem__)[: neighbors + 1]
+        assert i in nearest
+        total += sum(2 - 2 * float(prediction[i] @ bank[j]) for j in nearest) / len(nearest)
+    before = method.bank.keys.clone()
+    output = run(method, sample)
+    assert output.loss.item() == pytest.approx(total / len(keys), abs=1e-5)
+    assert torch.equal(method.bank.keys, before)
+    method.after_batch(output)
+    torch.testing.assert_close(method.bank.keys[: len(keys)].double(), keys, atol=1e-6, rtol=0)
+
+
+def test_msf_without_neighbours_is_byol() -> None:
+    flags = "--target one-hot --method.symmetric false --method.momentum-end None --method.views strong weak"
+    msf = tiny("msf", flags)
+    byol = Tiny.of(*f"--method byol {flags}".split())
+    assert run(msf.method(), msf.sample()).loss.item() == pytest.approx(run(byol.method(), byol.sample()).loss.item())
+
+
+def test_symmetric_msf_keeps_one_key_of_each_picture() -> None:
+    msf = tiny("msf", "--method.symmetric true")
+    method, sample = msf.method(), msf.sample()
+    method.after_batch(run(method, sample))
+    assert int(method.bank.cursor) == len(sample.ids)
+    torch.testing.assert_close(
+        method.bank.keys[: len(sample.ids)].double(), unit(method.teacher(sample.views[1])), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_nnclr_restated(symmetric: bool) -> None:
+    nnclr = tiny("nnclr", f"--method.symmetric {str(symmetric).lower()} --loss.temperature 0.2")
+    method, sample = nnclr.method(), nnclr.sample()
+    bank = method.bank.keys.double()
+    z = [unit(method.student(view)) for view in sample.views]
+    p = [unit(method.predictor(method.student(view))) for view in sample.views]
+    n, total = len(sample.ids), 0.0
+    pairs = [(0, 1), (1, 0)][: 1 + symmetric]
+    for a, b in pairs:
+        for i in range(n):
+            neighbor = max(bank, key=lambda row: float(row @ z[a][i]))
+            scores = [math.exp(float(neighbor @ p[b][j]) / 0.2) for j in range(n)]
+            total -= math.log(scores[i] / sum(scores)) / n
+    output = run(method, sample)
+    assert output.loss.item() == pytest.approx(total / len(pairs), abs=1e-5)
+    method.after_batch(output)
+    torch.testing.assert_close(method.bank.keys[:n].double(), z[0], atol=1e-5, rtol=0)
+    assert int(method.bank.cursor) == n
+
+
+def test_nnclr_never_finds_the_current_embedding() -> None:
+    """The support set is updated after the look-up: in it an embedding would be its own neighbour, at similarity 1."""
+    nnclr = tiny("nnclr")
+    method, sample = nnclr.method(), nnclr.sample()
+    for _ in range(2):
+        before = method.bank.keys.clone()
+        output = run(method, sample)
+        assert torch.equal(method.bank.keys, before)
+        assert output.logs["neighbor_similarity"] < 0.999
+    method.after_batch(output)
+    assert run(method, sample).logs["neighbor_similarity"] > 0.9  # the same pictures again find themselves
+
+
+def test_nnclr_sends_gradient_through_the_predictions_of_the_whole_batch() -> None:
+    method = tiny("nnclr").method()
+    neighbors, predictions = F.normalize(torch.randn(2, 8, 64), dim=-1).unbind(0)
+    predictions.requires_grad_()
+    tables = {}
+    method.score = lambda **given: tables.update(given) or (given["student_positive"].sum(), {})
+    method.score_in_batch(neighbors, predictions)
+    tables["student_candidates"][0].sum().backward()  # of the first anchor alone
+    reached = predictions.grad.abs().sum(1) > 0
+    assert reached.tolist() == [False, *[True] * 7]
+
+
+def test_nnclr_sends_no_gradient_through_its_anchors() -> None:
+    method = tiny("nnclr").method()
+    anchor, positive = torch.randn(2, 8, 64).requires_grad_().unbind(0)
+    anchor.retain_grad()
+    method.match(anchor, positive).loss.backward()
+    assert anchor.grad is None
+
+
+def test_nnclr_takes_soft_targets_from_the_projector() -> None:
+    nnclr = tiny("nnclr", "--target adaptive-soft --target.neighbors 3 --method.symmetric false")
+    method, sample = nnclr.method(), nnclr.sample()
+    tables = {}
+    score = method.score
+    method.score = lambda **given: tables.update(given) or score(**given)
+    run(method, sample)
+    z = unit(method.student(sample.views[1]))
+    expected = torch.stack([torch.cat([z[i] @ z[:i].T, z[i] @ z[i + 1 :].T]) for i in range(len(z))])
+    torch.testing.assert_close(tables["teacher_candidates"].double(), expected, atol=1e-5, rtol=0)
+    assert not tables["teacher_candidates"].requires_grad
+    assert tables["student_candidates"].requires_grad
+
+
+def test_bad_settings_are_one_line() -> None:
+    with pytest.raises(UserError, match=r"predictor.out = 32: must be projector.out, 64"):
+        compose(["--method", "nnclr", "--method.predictor.out", "32"])
+    with pytest.raises(UserError, match="queue_size = 0: input should be greater than 0"):
+        compose(["--method", "msf", "--method.queue-size", "0"])
