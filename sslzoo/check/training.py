@@ -45,5 +45,5 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
             output = training.optimise(batches, epoch)
             require(output.loss.isfinite(), f"the loss is {output.loss.item()} at step {training.step}")
     spread, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))
-    if warning := collapse_warning(spread, rank, min(output.embeddings.shape)):
+    if warning := collapse_warning(spread, rank, output.embeddings.shape):
         raise Fault(f"after {training.step} steps {warning}")

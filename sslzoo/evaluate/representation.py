@@ -1,5 +1,7 @@
 """Health of a representation, without labels."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,14 +29,15 @@ def effective_rank(embeddings: Tensor) -> Tensor:
     return smooth_rank(singular_values(embeddings))
 
 
-def collapse_warning(std: float, rank: float, most: int) -> str | None:
+def collapse_warning(std: float, rank: float, shape: Sequence[int]) -> str | None:
     """Plain words when embeddings collapse, None when they are healthy.
 
     Args:
         std: of `embedding_std`.
         rank: of `effective_rank`.
-        most: the largest rank that was possible, min(N, D).
+        shape: (N, D) of the embeddings, the smaller of which is the largest rank that was possible.
     """
+    most = min(shape)
     causes = "usual causes: learning rate too high, no momentum encoder, or views that are too weak or too strong"
     if std < 0.1:
         return f"embeddings collapse to a point (embedding std {std:.3f}, healthy is near 1); {causes}"

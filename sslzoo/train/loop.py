@@ -142,7 +142,7 @@ class Training:
         values |= {"lr": self.optimizer.param_groups[0]["lr"]} | health(output.embeddings)
         self.record(values)
         self.display.step(self.step, values)
-        warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape[1])
+        warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape)
         settled = self.step > max(YOUNG, self.display.total // 10)
         if warning and settled and not self.warned:
             self.display.console.print(f"warning: step {self.step}: {warning}", style="yellow", soft_wrap=True)
