@@ -94,16 +94,7 @@ class Experiment(Config):
             raise ValueError(
                 f"batch_size = {self.batch_size}: must be a multiple of accumulate, which is {self.accumulate}"
             )
-        batch, splits = self.batch_size // self.accumulate, self.method.split_bn
-        if batch % splits:
-            raise ValueError(
-                f"method.split_bn = {splits}: must divide the batch of {batch} pictures (batch_size / accumulate)"
-            )
-        if batch // splits < 2:
-            raise ValueError(
-                f"method.split_bn = {splits}: leaves {batch // splits} picture to each group of batch norm, "
-                "2 are needed"
-            )
+        self.method.check_batch(self.batch_size // self.accumulate)
         return self
 
     def recipe(self, view: str) -> ViewRecipe:

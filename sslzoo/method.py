@@ -70,6 +70,27 @@ class Method(nn.Module):
             """How views are paired, for the record: one-directional or symmetric."""
             return "symmetric"
 
+        def check_batch(self, pictures: int) -> None:
+            """Whether the method can work with batches of this size.
+
+            Args:
+                pictures: of one forward pass, over all processes.
+
+            Raises:
+                ValueError: it cannot.
+            """
+            splits = self.split_bn
+            if pictures % splits:
+                raise ValueError(
+                    f"method.split_bn = {splits}: must divide the batch of {pictures} pictures "
+                    "(batch_size / accumulate)"
+                )
+            if pictures // splits < 2:
+                raise ValueError(
+                    f"method.split_bn = {splits}: leaves {pictures // splits} picture to each group of batch norm, "
+                    "2 are needed"
+                )
+
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
