@@ -1,7 +1,7 @@
 """timm's models as backbones, and ResNets for small pictures registered among them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,29 +55,33 @@ class BackboneConfig(Config):
 
 
 def create_backbone(
-    config: BackboneConfig, *, in_chans: int, img_size: int, tell: Callable[[str], None] | None = None
+    config: BackboneConfig,
+    *,
+    in_chans: int,
+    img_size: int,
+    view_sizes: Collection[int] = (),
+    tell: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
 
     Args:
+        view_sizes: sides of other pictures that it must take as well; position embeddings are resized to theirs.
         tell: is given what became of the tensors of `checkpoint`, as one line; None logs it.
 
     Raises:
         UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
-            model that does not take pictures of this size.
+            model that does not take pictures of these sizes.
     """
     name = resolve_name(config, img_size)
     arguments = model_arguments(config, in_chans=in_chans, img_size=img_size)
-    try:
-        backbone: nn.Module = timm.create_model(name, pretrained=config.pretrained, **arguments)
-    except UserError:
-        raise
-    except Exception as error:  # timm's builders raise whatever their arguments run into
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--backbone {name} with {_shown(arguments)}: timm says: {reason}") from error
+    other_sizes = sorted({*view_sizes} - {img_size})
+    if other_sizes and _is_fixed_size(name) and _takes_several_sizes(name):
+        arguments = {"dynamic_img_size": True} | arguments
+    backbone = _create(name, config.pretrained, arguments)
     if config.checkpoint is not None:
         (tell or log.info)(str(load_checkpoint(backbone, config.checkpoint, config.encoder)))
-    _check_features(backbone, name, in_chans, img_size)
+    for size in (img_size, *other_sizes):
+        _check_features(backbone, name, in_chans, size)
     return backbone
 
 
@@ -136,6 +140,27 @@ def _is_fixed_size(name: str) -> bool:
         return False
     cfg = timm.get_pretrained_cfg(name.partition(".")[0])
     return bool(cfg is not None and cfg.fixed_input_size)
+
+
+def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    try:
+        backbone: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # timm's builders raise whatever their arguments run into
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"--backbone {name} with {_shown(arguments)}: timm says: {reason}") from error
+    return backbone
+
+
+def _takes_several_sizes(name: str) -> bool:
+    """Whether a model of fixed size can be told to take pictures of other sizes as well."""
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, dynamic_img_size=True)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_features(backbone: nn.Module, name: str, in_chans: int, img_size: int) -> None:

@@ -15,6 +15,7 @@ from sslzoo.evaluate.settings import ON_FEATURES, EvaluationConfig
 from sslzoo.launch import Precision
 from sslzoo.losses import Loss
 from sslzoo.method import Method
+from sslzoo.multi_crop import MultiCrop
 from sslzoo.optim import OptimizerConfig, ScheduleConfig
 from sslzoo.targets import Target
 
@@ -82,6 +83,8 @@ class Experiment(Config):
                 raise ValueError(
                     f"views.{recipe}: no view of {self.method.name} uses this recipe{near_misses(recipe, RECIPES)}"
                 )
+        if isinstance(self.method, MultiCrop.Config):
+            self.method.require_global_views(self.view_sizes)
         if not self.evaluation.classifiers:
             raise ValueError(f"evaluation.classifiers = []: takes {' or '.join(ON_FEATURES)}, one or several")
         for classifier in self.evaluation.classifiers:
@@ -96,6 +99,11 @@ class Experiment(Config):
             )
         self.method.check_batch(self.batch_size // self.accumulate)
         return self
+
+    @property
+    def view_sizes(self) -> list[int]:
+        """Side of each view of the method, in pixels."""
+        return [self.recipe(view).size or self.img_size for view in self.method.views]
 
     def recipe(self, view: str) -> ViewRecipe:
         """The view recipe of that name, its size filled in."""

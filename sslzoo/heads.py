@@ -9,7 +9,7 @@ from sslzoo.config import Config
 
 
 class HeadConfig(Config):
-    """A multi-layer perceptron: Linear [- norm] - ReLU between layers, Linear [- norm] at the end."""
+    """A multi-layer perceptron: Linear [- norm] - activation between layers, Linear [- norm] at the end."""
 
     layers: PositiveInt = 2
     """Number of linear layers."""
@@ -19,6 +19,8 @@ class HeadConfig(Config):
     """Width of the embedding."""
     norm: Literal["none", "batch"] = "none"
     """`batch` puts batch norm after each layer but the last."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """What follows each layer but the last."""
     out_norm: Literal["none", "batch"] = "none"
     """`batch` puts batch norm without scale and shift after the last layer, as SimSiam and MoCo v3 do."""
 
@@ -47,7 +49,7 @@ class Head(nn.Sequential):
             parts.append(nn.Linear(features, config.hidden, bias=config.norm == "none"))
             if config.norm == "batch":
                 parts.append(nn.BatchNorm1d(config.hidden))
-            parts.append(nn.ReLU(inplace=True))
+            parts.append(nn.ReLU(inplace=True) if config.activation == "relu" else nn.GELU())
             features = config.hidden
         parts.append(nn.Linear(features, config.out))
         if config.out_norm == "batch":

@@ -63,7 +63,11 @@ def create_seeded_backbone(experiment: Experiment, tell: Callable[[str], None] |
     """The backbone as it is before training, the same whenever it is asked for."""
     set_seed(experiment.seed)
     return create_backbone(
-        experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size, tell=tell
+        experiment.backbone,
+        in_chans=experiment.dataset.channels,
+        img_size=experiment.img_size,
+        view_sizes=experiment.view_sizes,
+        tell=tell,
     )
 
 
