@@ -1,9 +1,10 @@
 """Arguments that are read before the settings."""
 
 import argparse
+import re
 from typing import NoReturn
 
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, near_misses
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -13,9 +14,10 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        """Told by the caller.
+        """Told by the caller, with the flags that an unknown one may have been meant for.
 
         Raises:
             UserError: always.
         """
-        raise UserError(message)
+        unknown = re.match(r"unrecognized arguments: (--\S+)", message)
+        raise UserError(message + (near_misses(unknown[1], self._option_string_actions) if unknown else ""))

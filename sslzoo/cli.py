@@ -85,7 +85,7 @@ def list_parts(words: list[str]) -> int:
     from sslzoo.report.parts import parts_table
 
     parser = ArgumentParser(prog="run.py list", description=list_parts.__doc__)
-    parser.add_argument("--plugin", nargs="+", default=[], metavar="FILE", help=PLUGIN)
+    parser.add_argument("--plugin", nargs="+", action="extend", default=[], metavar="FILE", help=PLUGIN)
     parser.add_argument("--pairs", action="store_true", help="which target goes with which method, and by which loss")
     parser.add_argument("--markdown", action="store_true", help="--pairs as the table of the documentation")
     asked = parser.parse_args(words)
@@ -94,7 +94,7 @@ def list_parts(words: list[str]) -> int:
     if asked.markdown:
         print(pairs_markdown(), end="")
     else:
-        Console().print(pairs_table() if asked.pairs else parts_table())
+        Console(markup=False).print(pairs_table() if asked.pairs else parts_table())  # docstrings are text
     return 0
 
 
@@ -105,11 +105,11 @@ def describe(words: list[str]) -> int:
 
     parser = ArgumentParser(prog="run.py describe", description=describe.__doc__)
     parser.add_argument("name", help="a part's name, as `list` shows it")
-    parser.add_argument("--plugin", nargs="+", default=[], metavar="FILE", help=PLUGIN)
+    parser.add_argument("--plugin", nargs="+", action="extend", default=[], metavar="FILE", help=PLUGIN)
     asked = parser.parse_args(words)
     for plugin in asked.plugin:
         load_plugin(plugin)
-    Console().print(describe_part(asked.name))
+    Console(markup=False).print(describe_part(asked.name))
     return 0
 
 
@@ -127,7 +127,7 @@ def check(words: list[str]) -> int:
     return run(words)
 
 
-PLUGIN = "Python files that register parts of your own"
+PLUGIN = "files or modules that register parts of your own"
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

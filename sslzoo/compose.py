@@ -51,9 +51,7 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
     named, flags = _split_names(arguments)
     layers = [layer for name in named.config for layer in read_layers(find_layer(name))]
     given = {name: getattr(named, name) for name in NAMED if getattr(named, name) is not None}
-    plugins = [*_plugins_of(layers), *named.plugin]
-    for plugin in plugins:
-        load_plugin(plugin)
+    plugins = load_plugins(layers, named.plugin)
     model, default = resolve(layers, given, plugins)
     return parse_flags(model, default, flags, prog, _description())
 
@@ -86,7 +84,7 @@ def resolve(
     Args:
         layers: (where it is from, content), later ones win.
         given: names of parts that were chosen outside of the layers; they win over the layers.
-        plugins: files that were loaded, for the record.
+        plugins: that were loaded, for the record.
     """
     layers = [(source, spell_out(layer)) for source, layer in layers]
     written = merge_all(layer for _, layer in layers)
@@ -123,9 +121,27 @@ def _split_names(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str
     return parser.parse_known_args(list(arguments))
 
 
-def _plugins_of(layers: Iterable[tuple[str, Layer]]) -> list[str]:
-    plugins = [layer.get("plugin", []) for _, layer in layers]
-    return [name for entry in plugins for name in ([entry] if isinstance(entry, str) else entry)]
+def load_plugins(layers: Iterable[tuple[str, Layer]], named: Iterable[str] = ()) -> list[str]:
+    """Load the plug-ins that layers and the command line name.
+
+    Args:
+        layers: (file, content); relative paths in one are looked for beside it first.
+        named: those of the command line.
+
+    Returns:
+        What a config records of them: it finds them from any folder.
+
+    Raises:
+        UserError: one is not there, or does not import.
+    """
+    loaded = []
+    for source, layer in layers:
+        entry = layer.get("plugin", [])
+        plugins = [entry] if isinstance(entry, str) else entry
+        if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
+            raise UserError(f"{source}: plugin = {entry!r}: takes a file or a list of files")
+        loaded += [load_plugin(plugin, setting=f"{source}: plugin", beside=Path(source).parent) for plugin in plugins]
+    return list(dict.fromkeys([*loaded, *map(load_plugin, named)]))
 
 
 def spell_out(layer: Layer) -> Layer:
@@ -272,6 +288,11 @@ def _description() -> str:
             f"  --dataset NAME ({', '.join(datasets)})",
             "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN  --print-config",
             "",
-            "Other commands: evaluate; compare; list; describe NAME.",
+            "Other commands; each has a --help:",
+            "  evaluate RUN       score a trained encoder by other protocols, or weights of other projects",
+            "  compare            run methods over seeds, and write the page that compares them",
+            "  list               methods, targets, losses, data sets and protocols, a line each",
+            "  describe NAME      a part's settings, their defaults, and its paper",
+            "  check NAME ...     what every part has to pass, on parts of your own",
         ]
     )

@@ -1,14 +1,25 @@
-"""Parts by name: built-in, third party, plug-in files, and what goes wrong with them."""
+"""Parts by name: built-in and third party, and what goes wrong with them."""
 
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from sslzoo import registry as registry_module
 from sslzoo.errors import UserError
-from sslzoo.registry import Registry, load_plugin
+from sslzoo.losses import Loss
+from sslzoo.registry import Registry
+from sslzoo.report.parts import parts_table
 from sslzoo.targets import TARGETS
+
+TARGET = """
+from sslzoo.targets import TARGETS, Target
+
+@TARGETS.register("{name}")
+class Theirs(Target):
+    '''Theirs.'''
+"""
 
 
 class Thing:
@@ -27,6 +38,24 @@ def things(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return Registry("thing")
 
 
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(TARGETS, "_entry_points", None)
+    return tmp_path
+
+
+def install(site: Path, package: str, code: str, **entries: str) -> None:
+    """A package as pip leaves it: a module, and metadata with entry points of targets."""
+    (site / f"{package}.py").write_text(code)
+    info = site / f"{package}-1.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.5\n")
+    lines = [f"{name} = {value}" for name, value in entries.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[sslzoo.targets]", *lines]))
+
+
 def test_a_registered_class_is_found_and_knows_its_name(things: Registry) -> None:
     things.register("mine")(Thing)
     assert things.get("mine") is Thing
@@ -41,7 +70,7 @@ def test_an_unknown_name_brings_near_misses() -> None:
 
 def test_a_clash_names_both_owners(things: Registry) -> None:
     things.register("mine")(Thing)
-    with pytest.raises(UserError, match=r"'mine' is defined twice: by .*Thing and by .*Other"):
+    with pytest.raises(UserError, match=r"'mine' is defined twice: by .*test_registry\.py:Thing and by .*Other$"):
 
         @things.register("mine")
         class Other:
@@ -53,11 +82,22 @@ def test_a_clash_with_an_entry_point_is_refused_before_it_is_imported(things: Re
         things.register("broken")(Thing)
 
 
-def test_two_packages_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = [EntryPoint("same", value, "sslzoo.things") for value in ("a:A", "b:B")]
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: entries)
-    with pytest.raises(UserError, match="by a:A and by b:B"):
-        Registry("thing").names()
+@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "", "a,b", "a:b", "ä"])
+def test_what_cannot_stand_on_a_command_line_is_no_name(things: Registry, name: str) -> None:
+    with pytest.raises(UserError, match="a name is made of letters, digits and - _"):
+        things.register(name)
+
+
+def test_a_class_has_one_name(things: Registry) -> None:
+    things.register("one")(Thing)
+    with pytest.raises(UserError, match=r"thing 'two': .*Thing is named 'one' already"):
+        things.register("two")(Thing)
+    assert Thing.name == "one"
+
+
+def test_a_part_of_another_kind_is_refused() -> None:
+    with pytest.raises(UserError, match=r"target 'lost': .*base\.py:Loss does not derive from Target"):
+        TARGETS.register("lost")(Loss)
 
 
 def test_a_part_that_does_not_import_is_told_by_name_and_leaves_the_rest(things: Registry) -> None:
@@ -69,18 +109,51 @@ def test_a_part_that_does_not_import_is_told_by_name_and_leaves_the_rest(things:
     assert things.get("mine") is Thing
 
 
-def test_plugin_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        load_plugin(str(tmp_path / "missing.py"))
-    (tmp_path / "bad.py").write_text("1 / 0")
-    with pytest.raises(UserError, match=r"bad.py: does not import: ZeroDivisionError: division by zero"):
-        load_plugin(str(tmp_path / "bad.py"))
-    plugin = tmp_path / "good.py"
-    plugin.write_text(
-        "from sslzoo.targets import TARGETS, Target\n\n"
-        "@TARGETS.register('test-plugin-target')\n"
-        "class Mine(Target):\n    '''Mine.'''\n"
-    )
-    load_plugin(str(plugin))
-    load_plugin(str(plugin))  # a second time is no clash with itself
-    assert TARGETS.get("test-plugin-target").__doc__ == "Mine."
+def test_packages_that_clash_are_named_and_leave_the_rest(site: Path) -> None:
+    install(site, "one_pack", TARGET.format(name="other"), same="one_pack:A", other="one_pack:Theirs")
+    install(site, "two_pack", "", same="two_pack:A")
+    with pytest.raises(UserError) as error:
+        TARGETS.get("same")
+    for owner in ("one_pack:A (one_pack 1.5)", "two_pack:A (two_pack 1.5)"):
+        assert owner in str(error.value)
+    assert TARGETS.get("other").__doc__ == "Theirs."
+    assert TARGETS.owner("other") == "one_pack:Theirs (one_pack 1.5)"
+
+
+def test_a_package_with_the_name_of_a_built_in_part_is_refused(site: Path) -> None:
+    install(site, "one_pack", TARGET.format(name="hard"), hard="one_pack:Theirs")
+    with pytest.raises(UserError, match=r"by sslzoo.*:Hard \(sslzoo .*one_pack:Theirs \(one_pack|one_pack.*sslzoo"):
+        TARGETS.get("hard")
+    assert TARGETS.get("one-hot").name == "one-hot"
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "import no_such_module", "raise SystemExit('bye')", "def"])
+def test_a_package_that_does_not_import_leaves_the_rest(site: Path, code: str) -> None:
+    install(site, "bad_pack", code, bad="bad_pack:Bad")
+    with pytest.raises(UserError, match=r"^--target bad: bad_pack:Bad \(bad_pack 1.5\) does not import: \w+: "):
+        TARGETS.get("bad")
+    console = Console(width=300, record=True, quiet=True, markup=False)
+    with console.capture() as shown:
+        console.quiet = False
+        console.print(parts_table())
+    assert "bad_pack 1.5" in shown.get()
+    assert "adaptive-soft" in shown.get()
+
+
+def test_an_entry_point_may_lead_to_where_a_class_is_imported(site: Path) -> None:
+    (site / "pack").mkdir()
+    (site / "pack" / "inner.py").write_text(TARGET.format(name="theirs"))
+    install(site, "other", "")
+    install(site, "pack", "", theirs="pack:Theirs", module="pack.second")
+    (site / "pack.py").rename(site / "pack" / "__init__.py")
+    (site / "pack" / "__init__.py").write_text("from pack.inner import Theirs")
+    (site / "pack" / "second.py").write_text(TARGET.format(name="module"))
+    assert TARGETS.get("theirs").__module__ == "pack.inner"
+    assert TARGETS.get("module").__module__ == "pack.second"
+
+
+def test_an_entry_point_that_leads_to_another_class_is_refused(site: Path) -> None:
+    code = TARGET.format(name="theirs") + "class Second(Target): pass\n"
+    install(site, "pack", code, theirs="pack:Second")
+    with pytest.raises(UserError, match=r"defined twice: by pack:Second \(pack 1.5\) and by .*pack\.py:Theirs"):
+        TARGETS.get("theirs")

@@ -148,6 +148,8 @@ def _parse(words: Sequence[str]) -> Any:
     parser = ArgumentParser(prog="run.py check", description=(check.__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", help="methods, targets or losses, as `list` shows them")
     parser.add_argument("--all", action="store_true", help="every part that there is")
-    parser.add_argument("--plugin", nargs="+", default=[], metavar="FILE", help="files that register parts of your own")
+    parser.add_argument(
+        "--plugin", nargs="+", action="extend", default=[], metavar="FILE", help="files that register parts of your own"
+    )
     parser.add_argument("--steps", type=int, default=200, help="optimiser steps on the digits (default 200; 0: none)")
     return parser.parse_args(list(words))

@@ -52,7 +52,7 @@ class Source(ABC):
         return UserError(f"--dataset.{setting} {split}: no such split; {where} has {', '.join(splits) or 'none'}{hint}")
 
 
-DATASETS: Registry[type[Source]] = Registry("dataset")
+DATASETS: Registry[type[Source]] = Registry("dataset", base=Source)
 
 
 def open_source(config: DatasetConfig) -> Source:

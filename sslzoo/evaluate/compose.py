@@ -9,14 +9,23 @@ from pydantic import create_model
 
 from sslzoo.arguments import ArgumentParser
 from sslzoo.backbones import resolve_name
-from sslzoo.compose import DEFAULT_DATASET, compose, dataset_layers, shipped_layers, spell_out
-from sslzoo.config import Config, Layer, SettingError, config_names, find_layer, merge, merge_all, read_layer
+from sslzoo.compose import DEFAULT_DATASET, compose, dataset_layers, load_plugins, shipped_layers, spell_out
+from sslzoo.config import (
+    Config,
+    Layer,
+    SettingError,
+    config_names,
+    find_layer,
+    merge,
+    merge_all,
+    read_layer,
+    read_layers,
+)
 from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import UserError, near_misses
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.experiment import Experiment
 from sslzoo.flags import parse_flags
-from sslzoo.registry import load_plugin
 
 HELP = """
   run.py evaluate RUN                                        the backbone of a run
@@ -39,18 +48,19 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     words = list(arguments)
     run = Path(words.pop(0)) if words and not words[0].startswith("-") else None
     named, flags = _split(words)
-    for plugin in named.plugin:
-        load_plugin(plugin)
+    chosen = [layer for name in named.config for layer in read_layers(find_layer(name))]
+    loaded = load_plugins(chosen, named.plugin)
     layers = [layer for _, layer in shipped_layers("default")]
     layers += _run_layers(run, named.dataset) if run is not None else [_data(named.dataset or DEFAULT_DATASET)]
+    plugins = [*(plugin for layer in layers for plugin in layer.get("plugin", [])), *loaded]  # the run's first
     if named.backbone:  # that model, not the data set's variant of it
         layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
-    layers += [spell_out(read_layer(find_layer(name))) for name in named.config]
-    layers.append(_named_layer(named, run))
+    layers += [spell_out(layer) for _, layer in chosen]
+    layers.append(_named_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
     jobs = []
     for protocol in named.protocol or [None]:
         layer = [read_layer(_protocol_file(protocol))] if protocol else []
-        jobs.append((protocol or STANDARD, _job([*layers, *layer], named, flags, prog)))
+        jobs.append((protocol or STANDARD, _job([*layers, *layer], flags, prog)))
     return jobs
 
 
@@ -82,7 +92,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
         raise UserError(
             f"evaluate {run}: the run is not finished, it has no backbone.safetensors; --resume {run} finishes it{hint}"
         )
-    layer = experiment.model_dump(mode="json", include={"dataset", "views", "evaluation"})
+    layer = experiment.model_dump(mode="json", include={"dataset", "views", "evaluation", "plugin"})
     layer["views"]["test"]["size"] = experiment.recipe("test").size
     layer["backbone"] = experiment.backbone.model_dump(mode="json") | {
         "name": resolve_name(experiment.backbone, experiment.img_size),
@@ -130,15 +140,13 @@ def _protocol_file(name: str) -> Path:
     raise UserError(f"--protocol {name}: no such protocol{near_misses(name, known)}")
 
 
-def _job(layers: list[Layer], named: argparse.Namespace, flags: list[str], prog: str) -> Job:
+def _job(layers: list[Layer], flags: list[str], prog: str) -> Job:
     content = merge_all(layers)
     own = {*Job.model_fields, "views"}
     unknown = [key for key in content if key not in own and key not in Experiment.model_fields and key != "by_method"]
     if unknown:
         raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], own)}")
     content = {key: value for key, value in content.items() if key in own}
-    if named.plugin:
-        content["plugin"] = list(named.plugin)
     recipes: dict[str, Any] = dict.fromkeys(content["views"], (ViewRecipe, ...))
     views = create_model("Views", __base__=Config, **recipes)
     model = create_model("Job", __base__=Job, __doc__=Job.__doc__, views=(views, ...))

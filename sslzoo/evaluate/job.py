@@ -48,7 +48,7 @@ class Job(Config):
     output: Path = Path("evaluations")
     """Where folders of results are made."""
     plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """Python files that register parts of your own; given as `--plugin FILE`."""
+    """Files and modules that register parts of your own; given as `--plugin FILE`."""
 
     backbone: BackboneConfig = BackboneConfig()
     dataset: DatasetConfig

@@ -37,4 +37,4 @@ class Loss(nn.Module):
         raise NotImplementedError
 
 
-LOSSES: Registry[type[Loss]] = Registry("loss", group="sslzoo.losses")
+LOSSES: Registry[type[Loss]] = Registry("loss", group="sslzoo.losses", base=Loss)

@@ -33,7 +33,10 @@ def parts_table() -> Table:
             except UserError as error:
                 table.add_row(kind, name, Text(str(error), style="red"), "")
     for name in dataset_names():
-        table.add_row("dataset", name, _dataset_line(name), "")
+        try:
+            table.add_row("dataset", name, _dataset_line(name), "")
+        except UserError as error:
+            table.add_row("dataset", name, Text(str(error), style="red"), "")
     for config in config_names("evaluation"):
         table.add_row("protocol", config.removeprefix("evaluation/"), opening(config), "")
     return table
@@ -57,6 +60,7 @@ def describe_part(name: str) -> Group:
             part = registry.get(name)
             heading = Text(f"{name} ({kind})", style="bold")
             notes = [f"source: {part.paper}"] if part.paper else []
+            notes.append(f"defined by: {registry.owner(name)}")
             if kind == "method" and part.default_target:
                 notes.append(f"target: {part.default_target} (--target takes another); loss: {part.default_loss}")
             sections += [
@@ -68,7 +72,9 @@ def describe_part(name: str) -> Group:
             ]
     if name in dataset_names():
         heading = Text(f"{name} (dataset)", style="bold")
-        sections += [heading, _dataset_line(name), settings_table(DatasetConfig, "--dataset"), ""]
+        owner = DATASETS.owner(name)
+        notes = [f"defined by: {owner}"] if owner else []
+        sections += [heading, _dataset_line(name), *notes, settings_table(DatasetConfig, "--dataset"), ""]
     if not sections:
         known = [*(n for registry in REGISTRIES.values() for n in registry.names()), *dataset_names()]
         raise UserError(f"describe {name}: no part has that name{near_misses(name, known)}")
@@ -115,10 +121,11 @@ def opening(config: str) -> str:
 
 
 def _dataset_line(name: str) -> str:
-    """The first sentence of the comment that a shipped data set's config opens with, or of a plug-in's source."""
+    """The first sentence of the comment that a shipped data set's config opens with, or of a plug-in's source.
+
+    Raises:
+        UserError: the plug-in does not import.
+    """
     if f"dataset/{name}" in config_names("dataset"):
         return opening(f"dataset/{name}")
-    try:
-        return _first_line(DATASETS.get(name))
-    except UserError as error:
-        return str(error)
+    return _first_line(DATASETS.get(name))

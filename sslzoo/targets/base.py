@@ -48,4 +48,4 @@ class Target(nn.Module):
         raise NotImplementedError
 
 
-TARGETS: Registry[type[Target]] = Registry("target")
+TARGETS: Registry[type[Target]] = Registry("target", base=Target)
