@@ -8,12 +8,12 @@ from sslzoo.backbones import feature_width
 from sslzoo.distributed import gather, gather_with_gradient
 from sslzoo.heads import Encoder, Head, HeadConfig
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision, own_rows, without
+from sslzoo.method import METHODS, InBatchMethod, MethodOutput, full_precision, own_rows, without
 from sslzoo.targets import Target
 
 
 @METHODS.register("simclr")
-class SimCLR(PairMethod):
+class SimCLR(InBatchMethod):
     """SimCLR: each view finds the other one of its picture among all views of the global batch.
 
     The loss of one-hot and cross-entropy is NT-Xent. With another target the teacher is the encoder itself: the
@@ -22,7 +22,7 @@ class SimCLR(PairMethod):
 
     paper = "Chen et al., ICML 2020 (arXiv 2002.05709), equation 1 and algorithm 1"
 
-    class Config(PairMethod.Config):
+    class Config(InBatchMethod.Config):
         symmetric: bool = True
         """Let both views be anchors; otherwise view 0 alone."""
         projector: HeadConfig = HeadConfig(norm="batch", out_norm="batch")
@@ -34,15 +34,11 @@ class SimCLR(PairMethod):
         super().__init__(config, backbone, target, loss, seed=seed)
         self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
 
-    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """NT-Xent over the views of the global batch."""
-        return self.contrast(self.embed(views))
-
     def embed(self, views: list[Tensor]) -> Tensor:
         """Embeddings (B, 2, out) of each picture's views, not normalised."""
         return torch.stack([self.student(view) for view in views], dim=1)
 
-    def contrast(self, embeddings: Tensor) -> MethodOutput:
+    def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """Loss of this process's pictures, from embeddings (B, 2, out)."""
         with full_precision(embeddings.device):
             embeddings = F.normalize(embeddings.float(), dim=2)

@@ -1,17 +1,18 @@
 """SimCo: contrast within the batch, without momentum encoder and queue."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.backbones import feature_width
 from sslzoo.heads import Encoder, Head
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, PairMethod
+from sslzoo.method import METHODS, InBatchMethod, MethodOutput
 from sslzoo.targets import Target
 
 
 @METHODS.register("simco")
-class SimCo(PairMethod):
+class SimCo(InBatchMethod):
     """Each view finds the other one of its picture among the same views of the global batch's other pictures.
 
     Gradient goes through anchors and candidates, as in the authors' code. Unlike SimCLR, an anchor does not meet the
@@ -21,7 +22,7 @@ class SimCo(PairMethod):
     paper = "Zhang et al., CVPR 2022 (arXiv 2203.17248), section 5"
     default_loss = "dual-temperature"
 
-    class Config(PairMethod.Config):
+    class Config(InBatchMethod.Config):
         symmetric: bool = True
         """Let each view be anchor in turn, and average both losses."""
 
@@ -31,10 +32,13 @@ class SimCo(PairMethod):
         super().__init__(config, backbone, target, loss, seed=seed)
         self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
 
-    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+    def embed(self, views: list[Tensor]) -> Tensor:
+        """Embeddings (B, 2, out) of each picture's views."""
+        return torch.stack([self.student(view) for view in views], dim=1)
+
+    def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """View 0 against view 1; when symmetric, the other way round as well."""
-        embeddings = [self.student(view) for view in views]
-        return MethodOutput.mean([self.match(embeddings[q], embeddings[k]) for q, k in self.config.pairs])
+        return MethodOutput.mean([self.match(embeddings[:, q], embeddings[:, k]) for q, k in self.config.pairs])
 
     def match(self, query: Tensor, key: Tensor) -> MethodOutput:
         """Queries (B, out) against their keys (B, out), the global batch's other keys as candidates."""

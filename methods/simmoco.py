@@ -1,5 +1,6 @@
 """SimMoCo: MoCo without a queue."""
 
+import torch
 from torch import Tensor, nn
 
 from sslzoo.losses import Loss
@@ -24,10 +25,15 @@ class SimMoCo(SimCo):
         super().__init__(config, backbone, target, loss, seed=seed)
         self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
 
-    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Queries of view 0 against keys of view 1; when symmetric, the other way round as well."""
-        pairs = self.config.pairs
-        return MethodOutput.mean([self.match(self.student(views[q]), self.teacher(views[k])) for q, k in pairs])
+    def embed(self, views: list[Tensor]) -> Tensor:
+        """Queries of view 0, then keys of view 1, (B, 2, out); when symmetric, both of both views, (B, 4, out)."""
+        queries = [self.student(views[q]) for q, _ in self.config.pairs]
+        return torch.stack(queries + [self.teacher(views[k]) for _, k in self.config.pairs], dim=1)
+
+    def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
+        """Each query against its key among the keys of the global batch."""
+        queries, keys = embeddings.chunk(2, dim=1)
+        return MethodOutput.mean([self.match(queries[:, i], keys[:, i]) for i in range(queries.shape[1])])
 
     def after_step(self, progress: float) -> None:
         """The momentum encoder follows."""

@@ -25,8 +25,8 @@ class SupCon(SimCLR):
         projector: HeadConfig = HeadConfig()
         """Head on the backbone."""
 
-    def forward(self, views: list[Tensor], sample_ids: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """L_out over the views of the global batch.
+    def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
+        """L_out over the views of the global batch, from embeddings (B, 2, out).
 
         Args:
             labels: (B,) int64, -1 where there is none.
@@ -34,10 +34,6 @@ class SupCon(SimCLR):
         Raises:
             ValueError: there are no labels.
         """
-        return self.contrast(self.embed(views), labels)
-
-    def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """Loss of this process's pictures, from embeddings (B, 2, out) and labels (B,)."""
         if labels is None:
             raise ValueError("supcon learns from labels, and was given none")
         with full_precision(embeddings.device):

@@ -32,6 +32,9 @@ class Experiment(Config):
     """Pictures of one optimiser step, over all processes and accumulated batches."""
     accumulate: PositiveInt = 1
     """Batches that an optimiser step is accumulated from."""
+    gradient_cache: bool = False
+    """Let accumulated batches share their negatives: each is encoded twice, and the step is that of the whole batch.
+    For methods that contrast within the batch."""
     img_size: PositiveInt = 32
     """Side of the views in pixels, where a view recipe does not say otherwise."""
     seed: NonNegativeInt = 0

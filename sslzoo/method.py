@@ -207,6 +207,35 @@ class PairMethod(Method):
             )
 
 
+class InBatchMethod(PairMethod):
+    """A method whose forward pass is `contrast` of `embed`: embeddings of single pictures, then all of the batch.
+
+    Everything trained is in `embed`, so a batch may be embedded in pieces (`sslzoo.train.gradient_cache`).
+    """
+
+    def forward(
+        self, views: list[Tensor], sample_ids: Tensor, labels: Tensor | None = None, gradient: Tensor | None = None
+    ) -> MethodOutput:
+        """Loss of one batch.
+
+        Args:
+            labels: (B,) int64, -1 where there is none; for supervised methods.
+            gradient: of the loss by the embeddings, where it is known; the loss returned has that gradient.
+        """
+        embeddings = self.embed(views)
+        if gradient is None:
+            return self.contrast(embeddings, labels)
+        return MethodOutput((embeddings.float() * gradient).sum(), {}, embeddings.detach().flatten(1))
+
+    def embed(self, views: list[Tensor]) -> Tensor:
+        """Embeddings (B, V, D) of each picture's V views."""
+        raise NotImplementedError
+
+    def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
+        """Loss of this process's pictures, from embeddings (B, V, D) and, for supervised methods, labels (B,)."""
+        raise NotImplementedError
+
+
 def own_rows(count: int, device: torch.device) -> Tensor:
     """(count,) int64: which rows of a gathered tensor are this process's."""
     return rank() * count + torch.arange(count, device=device)

@@ -18,10 +18,11 @@ from sslzoo.distributed import average_norm_statistics
 from sslzoo.errors import UserError
 from sslzoo.evaluate.representation import collapse_warning
 from sslzoo.experiment import Experiment
-from sslzoo.method import Method, MethodOutput
+from sslzoo.method import InBatchMethod, Method, MethodOutput
 from sslzoo.train import checkpoint
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
+from sslzoo.train.gradient_cache import accumulate_with_all_negatives
 from sslzoo.train.monitor import IntervalMeans, health
 from sslzoo.train.stop import Interrupted, StopRequest
 
@@ -90,27 +91,49 @@ class Training:
         """One optimiser step."""
         if self.schedule is not None:
             self.schedule.step_update(self.step)
-        for _ in range(self.experiment.accumulate):
-            batch = next(batches).to(self.accelerator.device)
-            with self.accelerator.accumulate(self.model):
-                output = self.forward(batch, epoch)
-                self.accelerator.backward(output.loss)
-                self.method.after_batch(output)
-                if self.accelerator.sync_gradients:
-                    self.method.before_step(self.step / self.display.total)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-            self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
+        pieces = (next(batches).to(self.accelerator.device) for _ in range(self.experiment.accumulate))
+        if self.experiment.gradient_cache:
+            output = self.backward_together(list(pieces), epoch)
+        else:
+            for batch in pieces:
+                output = self.backward(batch, epoch)
         self.step += 1
         average_norm_statistics(self.method)
         self.method.after_step(self.step / self.display.total)
         return output
 
-    def forward(self, batch: Batch, epoch: int) -> MethodOutput:
-        """The method's answer to a batch."""
+    def backward(self, batch: Batch, epoch: int) -> MethodOutput:
+        """Forward and backward of a batch, and the optimiser's step after the last one of those accumulated."""
         labels = {"labels": batch.labels} if self.method.supervised else {}
-        output: MethodOutput = self.model(self.views(batch, epoch), batch.ids, **labels)
+        with self.accelerator.accumulate(self.model):
+            output: MethodOutput = self.model(self.views(batch, epoch), batch.ids, **labels)
+            self.accelerator.backward(output.loss)
+            self.method.after_batch(output)
+            self.step_optimizer()
+        self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
         return output
+
+    def backward_together(self, batches: list[Batch], epoch: int) -> MethodOutput:
+        """The same for accumulated batches that share their negatives."""
+        assert isinstance(self.method, InBatchMethod)
+        output = accumulate_with_all_negatives(
+            self.accelerator,
+            self.model,
+            self.method,
+            batches,
+            views=lambda batch: self.views(batch, epoch),
+            finish=self.step_optimizer,
+        )
+        self.method.after_batch(output)
+        self.means.add(output, pictures=sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes)
+        return output
+
+    def step_optimizer(self) -> None:
+        """A step of the optimiser, where all batches of it have been accumulated."""
+        if self.accelerator.sync_gradients:
+            self.method.before_step(self.step / self.display.total)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def views(self, batch: Batch, epoch: int) -> list[torch.Tensor]:
         """The method's inputs, one (B, C, size, size) tensor a view."""

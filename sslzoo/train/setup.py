@@ -15,7 +15,7 @@ from sslzoo.data.loader import batches_per_epoch
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
 from sslzoo.launch import create_accelerator
-from sslzoo.method import Method
+from sslzoo.method import METHODS, InBatchMethod, Method
 from sslzoo.train.folder import RunFolder
 
 
@@ -34,6 +34,11 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
+    if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
+        able = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
+        raise UserError(
+            f"--gradient-cache: {experiment.method.name} does not contrast within the batch; {', '.join(able)} do"
+        )
     batch, world = experiment.batch_size // experiment.accumulate, accelerator.num_processes
     if batch % world:
         raise UserError(f"--batch-size {experiment.batch_size}: does not divide among {world} processes")

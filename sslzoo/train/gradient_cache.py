@@ -1,0 +1,63 @@
+"""A large batch in pieces that keeps all its negatives (Gao et al., RepL4NLP 2021, arXiv 2101.06983, section 3).
+
+The gradient of a loss over the whole batch goes through the embeddings alone: it is computed for embeddings that were
+made piece by piece without a graph, then each piece is encoded again and the gradient goes back through it. Views are
+functions of a counter, so both encodings see the same pictures.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sslzoo.data.batch import Batch
+from sslzoo.method import InBatchMethod, MethodOutput
+
+
+def accumulate_with_all_negatives(
+    accelerator: Accelerator,
+    model: nn.Module,
+    method: InBatchMethod,
+    pieces: Sequence[Batch],
+    views: Callable[[Batch], list[Tensor]],
+    finish: Callable[[], None],
+) -> MethodOutput:
+    """Forward and backward of a batch in pieces, with the gradient of the undivided one.
+
+    Exactly so where a picture's embedding does not depend on its piece; batch norm sees the pieces one by one.
+
+    Args:
+        model: the method as the accelerator prepared it.
+        views: makes the views of a piece.
+        finish: called after each piece's backward pass, within `accelerator.accumulate`.
+
+    Returns:
+        The output of the whole batch.
+    """
+    embed = accelerator.autocast()(method.embed)
+    with torch.no_grad(), statistics_kept(method):
+        embeddings = torch.cat([embed(views(piece)) for piece in pieces]).requires_grad_()
+    labels = torch.cat([piece.labels for piece in pieces])
+    with accelerator.autocast():
+        output = method.contrast(embeddings, labels)
+    (gradient,) = torch.autograd.grad(output.loss, embeddings)
+    output = output._replace(loss=output.loss.detach())
+    for piece, part in zip(pieces, gradient.chunk(len(pieces)), strict=True):
+        with accelerator.accumulate(model):
+            through = model(views(piece), piece.ids, gradient=part).loss
+            accelerator.backward(through * len(pieces))  # which divides by their number
+            finish()
+    return output
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Running statistics of batch norm are afterwards what they were before."""
+    norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    buffers = [buffer for norm in norms for buffer in norm.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    yield
+    for buffer, value in zip(buffers, before, strict=True):
+        buffer.copy_(value)
