@@ -3,14 +3,17 @@
 import math
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.check.tiny import Sample, Tiny, TinyBackbone, run
+from sslzoo.check.tiny import Sample, Tiny, run
 from sslzoo.compose import compose
 from sslzoo.errors import UserError
+from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS, Method
+from sslzoo.targets import TARGETS
 
 
 def make(name: str, *flags: str) -> tuple[Method, Sample]:
@@ -83,26 +86,15 @@ def test_moco_v3_with_a_loss_without_temperature_is_not_scaled() -> None:
     assert method.scale == 1
 
 
-class WithPatches(TinyBackbone):
-    """Named as timm's vision transformers name the projection of their patches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patch_embed = torch.nn.Module()
-        self.patch_embed.proj = self[0]
-
-
 @pytest.mark.parametrize("freeze", [True, False])
-def test_moco_v3_freezes_the_patch_projection_where_there_is_one(freeze: bool) -> None:
-    from sslzoo.losses import LOSSES
-    from sslzoo.targets import TARGETS
-
-    target, loss = TARGETS.get("one-hot"), LOSSES.get("cross-entropy")
-    part, heads = METHODS.get("moco-v3"), {"hidden": 16, "out": 8, "norm": "batch"}
+def test_moco_v3_freezes_the_patch_projection_of_a_vision_transformer(freeze: bool) -> None:
+    part, target, loss = METHODS.get("moco-v3"), TARGETS.get("one-hot"), LOSSES.get("cross-entropy")
+    heads = {"hidden": 16, "out": 8}
     config = part.Config(projector=heads, predictor=heads, freeze_patch_embed=freeze)
-    method = part(config, WithPatches(), target(target.Config()), loss(loss.Config()))
+    method = part(config, timm.create_model("test_vit", num_classes=0), target(target.Config()), loss(loss.Config()))
     frozen = {name for name, parameter in method.student.named_parameters() if not parameter.requires_grad}
-    assert frozen == ({"backbone.0.weight"} if freeze else set())
+    projection = {"backbone.patch_embed.proj.weight", "backbone.patch_embed.proj.bias"}
+    assert frozen == (projection if freeze else set())
     assert not any(parameter.requires_grad for parameter in method.teacher.parameters())
 
 

@@ -1,9 +1,11 @@
 """SupCon against L_out in float64, loop by loop, and what it refuses."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,6 +13,7 @@ from sslzoo.check.tiny import Tiny
 from sslzoo.compose import compose
 from sslzoo.errors import UserError
 from sslzoo.method import Method
+from sslzoo.train.run import pretrain
 
 LABELS = torch.tensor([0, 1, 0, -1, 2, 0, -1])
 
@@ -75,3 +78,21 @@ def test_labels_are_asked_for() -> None:
     tiny = Tiny.of("--method", "supcon")
     with pytest.raises(ValueError, match="supcon learns from labels, and was given none"):
         tiny.method()(tiny.sample().views, tiny.sample().ids)
+
+
+def test_pictures_without_labels_are_refused_before_anything_is_done(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "holiday"
+    folder.mkdir(parents=True)
+    for i in range(8):
+        Image.new("L", (8 + i, 8), 9 * i).save(folder / f"{i}.png")
+    experiment = compose(
+        [
+            "--method", "supcon", "--dataset", "folder", "--dataset.path", str(tmp_path / "pictures"),
+            "--img-size", "8", "--dataset.cache-dir", str(tmp_path / "cache"), "--backbone", "resnet10t",
+            "--batch-size", "4", "--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--threads", "1",
+            "--output", str(tmp_path / "runs"),
+        ]
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"--method supcon: learns from labels, and folder \(train\) has none"):
+        pretrain(experiment)
+    assert not (tmp_path / "runs").exists()
