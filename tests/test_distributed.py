@@ -19,6 +19,8 @@ CASES = [f"--method {name}" for name in METHODS.names()] + [
     "--method ascl --method.split-bn 2",
     "--method byol --target hard --method.split-bn 4",
     "--method byol --target adaptive-soft --method.symmetric false",
+    "--method w-mse --method.sub-batch 16 --method.projector.out 8 --method.divisions 2 "
+    "--method.views strong strong strong",
 ]
 """Every method with its settings for the digits, and others that take another way through one."""
 

@@ -1,0 +1,33 @@
+"""Barlow Twins."""
+
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+
+from sslzoo.method import METHODS
+from sslzoo.redundancy import RedundancyMethod, off_diagonal, standardise
+
+
+@METHODS.register("barlow-twins")
+class BarlowTwins(RedundancyMethod):
+    """Barlow Twins: the cross-correlation of two views' embeddings is to be the identity matrix."""
+
+    paper = "Zbontar et al., ICML 2021 (arXiv 2103.03230), equation 1"
+
+    class Config(RedundancyMethod.Config):
+        views: tuple[str, str] = ("blurred", "solarized")
+        """View recipes of the twins."""
+        off_diagonal: NonNegativeFloat = 0.0051
+        """lambda, weight of the correlations between different dimensions."""
+        scale: PositiveFloat = 1.0
+        """Factor on the loss; with LARS it only acts on what LARS leaves alone, biases and norms."""
+
+    config: Config
+
+    def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, with C the correlation of dimensions over the batch."""
+        one, other = map(standardise, embeddings)
+        correlation = one.T @ other / len(one)
+        invariance = (1 - correlation.diagonal()).square().sum()
+        redundancy = off_diagonal(correlation).square().sum()
+        loss = self.config.scale * (invariance + self.config.off_diagonal * redundancy)
+        return loss, {"invariance": invariance, "redundancy": redundancy}

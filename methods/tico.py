@@ -1,0 +1,82 @@
+"""Transformation Invariance and Covariance Contrast."""
+
+import torch
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslzoo.distributed import gather_with_gradient
+from sslzoo.heads import HeadConfig
+from sslzoo.method import METHODS, MethodOutput, full_precision
+from sslzoo.redundancy import RedundancyMethod
+from sslzoo.teacher import MomentumConfig, Teacher
+
+
+@METHODS.register("tico")
+class TiCo(RedundancyMethod):
+    """TiCo: match the momentum encoder's embedding of the other view, away from where embeddings usually point."""
+
+    paper = "Zhu et al. 2022 (arXiv 2206.10698), algorithm 1"
+
+    class Config(MomentumConfig, RedundancyMethod.Config):
+        views: tuple[str, str] = ("blurred", "solarized")
+        """View recipes of the student and of the momentum encoder."""
+        momentum_end: float | None = Field(1.0, ge=0, le=1)
+        """m at the end of training, reached along a cosine; None keeps it constant."""
+        beta: float = Field(0.9, ge=0, lt=1)
+        """Share of the running covariance that an optimiser step keeps."""
+        rho: NonNegativeFloat = 8.0
+        """Weight of the covariance contrast."""
+        projector: HeadConfig = HeadConfig(hidden=4096, out=256, norm="batch")
+        """Head of both encoders."""
+
+        @property
+        def directions(self) -> str:
+            return "one-directional"
+
+    config: Config
+    covariance: Tensor
+    """C (D, D) of all steps so far; D is `projector.out`."""
+    pending: Tensor
+    """(D, D), sum of the covariances of the batches that the coming step accumulates."""
+    batches: Tensor
+    """() float32, how many these are."""
+
+    def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, seed=seed)
+        self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
+        dim = config.projector.out
+        self.register_buffer("covariance", torch.zeros(dim, dim))
+        self.register_buffer("pending", torch.zeros(dim, dim))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """The student's embedding of view 0 against the momentum encoder's of view 1."""
+        return self.match(self.student(views[0]), self.teacher(views[1]))
+
+    def match(self, query: Tensor, key: Tensor) -> MethodOutput:
+        """1 - mean z.z' + rho mean z.Cz of queries z and keys z' (B, D) of all processes, in float32.
+
+        C is what it will be after this batch, and gradient goes through the batch's part of it.
+        """
+        with full_precision(query.device):
+            z, other = (F.normalize(gather_with_gradient(each.float())) for each in (query, key))
+            batch = z.T @ z / len(z)
+            covariance = self.config.beta * self.covariance + (1 - self.config.beta) * batch
+            invariance = 1 - (z * other).sum(dim=1).mean()
+            contrast = ((z @ covariance) * z).sum(dim=1).mean()
+        logs = {"invariance": invariance.detach(), "contrast": contrast.detach()}
+        return MethodOutput(invariance + self.config.rho * contrast, logs, query.detach().float(), keys=batch.detach())
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """The batch's covariance waits for the step, which may take in several batches."""
+        assert output.keys is not None
+        self.pending += output.keys
+        self.batches += 1
+
+    def after_step(self, progress: float) -> None:
+        """C moves towards the covariance of the step's batches, and the momentum encoder follows."""
+        self.covariance.lerp_(self.pending / self.batches, 1 - self.config.beta)
+        self.pending.zero_()
+        self.batches.zero_()
+        self.teacher.update(self.student, progress)

@@ -1,0 +1,52 @@
+"""Variance-Invariance-Covariance Regularisation."""
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+from torch.nn import functional as F
+
+from sslzoo.method import METHODS
+from sslzoo.redundancy import RedundancyMethod, off_diagonal
+
+
+@METHODS.register("vicreg")
+class VICReg(RedundancyMethod):
+    """VICReg: embeddings of two views agree, each dimension keeps its spread, and dimensions do not correlate."""
+
+    paper = "Bardes et al., ICLR 2022 (arXiv 2105.04906), equations 1 to 6 and algorithm 1; factors as in their code"
+
+    class Config(RedundancyMethod.Config):
+        views: tuple[str, str] = ("blurred", "solarized")
+        """View recipes of both branches."""
+        invariance: NonNegativeFloat = 25.0
+        """lambda, weight of the squared distance between views, a mean over pictures and dimensions."""
+        variance: NonNegativeFloat = 25.0
+        """mu, weight of the hinge on the standard deviations, a mean over dimensions and views."""
+        covariance: NonNegativeFloat = 1.0
+        """nu, weight of the squared covariances, the sum over views of what belongs to each dimension."""
+        gamma: PositiveFloat = 1.0
+        """Standard deviation below which a dimension is pushed apart."""
+        eps: PositiveFloat = 1e-4
+        """Added to the variance, so that its root has a gradient where embeddings are equal."""
+
+    config: Config
+
+    def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """lambda s(Z, Z') + mu [v(Z) + v(Z')] / 2 + nu [c(Z) + c(Z')]."""
+        config = self.config
+        one, other = embeddings
+        invariance = F.mse_loss(one, other)
+        variance = torch.stack([self.variance(each) for each in embeddings]).mean()
+        covariance = torch.stack([self.covariance(each) for each in embeddings]).sum()
+        loss = config.invariance * invariance + config.variance * variance + config.covariance * covariance
+        return loss, {"invariance": invariance, "variance": variance, "covariance": covariance}
+
+    def variance(self, embeddings: Tensor) -> Tensor:
+        """v: how far the standard deviations of dimensions are below gamma, on average."""
+        return F.relu(self.config.gamma - (embeddings.var(dim=0) + self.config.eps).sqrt()).mean()
+
+    def covariance(self, embeddings: Tensor) -> Tensor:
+        """c: squared covariances of different dimensions, divided by the number of dimensions."""
+        centred = embeddings - embeddings.mean(dim=0)
+        covariance = centred.T @ centred / (len(centred) - 1)
+        return off_diagonal(covariance).square().sum() / covariance.shape[0]

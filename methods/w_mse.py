@@ -1,0 +1,90 @@
+"""Whitening Mean Squared Error."""
+
+from itertools import combinations
+from typing import Self
+
+import torch
+from einops import rearrange
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslzoo.counter import permutation
+from sslzoo.heads import HeadConfig
+from sslzoo.method import METHODS, MethodOutput
+from sslzoo.redundancy import RedundancyMethod, standardise
+
+
+@METHODS.register("w-mse")
+class WMSE(RedundancyMethod):
+    """W-MSE: whitened embeddings of all views of a picture agree; whitening keeps them from collapsing."""
+
+    paper = "Ermolov et al., ICML 2021 (arXiv 2007.06346), section 3"
+
+    class Config(RedundancyMethod.Config):
+        views: tuple[str, ...] = ("strong", "strong")
+        """View recipes of the positives, two or more; all pairs of them are to agree."""
+        sub_batch: PositiveInt = 128
+        """Pictures that are whitened together; the batch of all processes is divided into such groups at random."""
+        divisions: PositiveInt = 1
+        """How often the batch is divided; the losses are averaged."""
+        eps: float = Field(1e-4, gt=0, lt=1)
+        """Shrinkage of a group's correlations towards none, which keeps them invertible."""
+        projector: HeadConfig = HeadConfig(hidden=1024, out=64, norm="batch")
+        """Head on the backbone."""
+
+        @model_validator(mode="after")
+        def _can_be_whitened(self) -> Self:
+            if len(self.views) < 2:
+                raise ValueError(f"views = {list(self.views)}: takes two or more")
+            if self.sub_batch <= self.projector.out:
+                raise ValueError(
+                    f"sub_batch = {self.sub_batch}: must be above projector.out, {self.projector.out}, to be whitened "
+                    f"(the paper has twice as much)"
+                )
+            return self
+
+        def check_batch(self, pictures: int) -> None:
+            super().check_batch(pictures)
+            if pictures % self.sub_batch:
+                raise ValueError(
+                    f"method.sub_batch = {self.sub_batch}: must divide the batch of {pictures} pictures "
+                    "(batch_size / accumulate)"
+                )
+
+    config: Config
+    step: Tensor
+    """() int64: batches so far, from which divisions are drawn."""
+
+    def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, seed=seed)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean of 2 - 2 cos over pictures, pairs of views and divisions."""
+        z = torch.stack(embeddings)
+        distances = []
+        for division in range(self.config.divisions):
+            order = permutation(z.shape[1], self.seed, self.step, division, device=z.device)
+            groups = rearrange(z[:, order], "v (g n) d -> v g n d", n=self.config.sub_batch)
+            white = F.normalize(whiten(groups, self.config.eps), dim=-1)
+            distances += [2 - 2 * (one * other).sum(dim=-1).mean() for one, other in combinations(white, 2)]
+        return torch.stack(distances).mean(), {}
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """The next batch is divided otherwise."""
+        self.step += 1
+
+
+def whiten(embeddings: Tensor, eps: float) -> Tensor:
+    """(..., N, D): each group of N centred, decorrelated and scaled, by the inverse of a Cholesky factor.
+
+    The shrinkage is one of correlations, so that it is the same whatever the scale of a dimension. Without it
+    whitening by Cholesky factors does not depend on that scale.
+    """
+    scaled = standardise(embeddings, eps=1e-8)
+    correlation = scaled.mT @ scaled / (scaled.shape[-2] - 1)
+    shrunk = (1 - eps) * correlation + eps * torch.eye(correlation.shape[-1], device=correlation.device)
+    factor = torch.linalg.cholesky_ex(shrunk).L
+    white: Tensor = torch.linalg.solve_triangular(factor, scaled.mT, upper=False).mT
+    return white
