@@ -88,7 +88,7 @@ def resolve(
     """
     layers = [(source, spell_out(layer)) for source, layer in layers]
     written = merge_all(layer for _, layer in layers)
-    names = {part: written.get(part, {}).get("name") for part in NAMED} | given
+    names = {part: (written.get(part) or {}).get("name") for part in NAMED} | given
     dataset = names["dataset"] or DEFAULT_DATASET
     layers = [*shipped_layers("default"), *dataset_layers(dataset), *layers]
 
@@ -182,7 +182,7 @@ def _for_method(layer: Layer, method: type[Method], chosen: Layer) -> Layer:
     for row in _rows(layer, method):
         row = spell_out(row)
         for part, registry in (("target", TARGETS), ("loss", LOSSES)):
-            if chosen[part] is not None and "name" not in row.get(part, {"name": ""}):
+            if chosen[part] is not None and "name" not in (row.get(part) or {"name": ""}):
                 known = registry.get(chosen[part]["name"]).Config.model_fields
                 row = {**row, part: {key: value for key, value in row[part].items() if key in known}}
         merged = merge(merged, row)
@@ -215,7 +215,7 @@ def _check_rows(layers: Sequence[tuple[str, Layer]]) -> None:
                 raise UserError(f"{source}: by_method.{name}: no such method{near_misses(name, METHODS.names())}")
             method = METHODS.get(name)
             content = merge_all([*(layer for _, layer in shipped_layers("default")), spell_out(row)])
-            names = {part: content.get(part, {}).get("name") for part in NAMED}
+            names = {part: (content.get(part) or {}).get("name") for part in NAMED}
             parts = {"method": {"name": name}, "dataset": {"name": names["dataset"] or DEFAULT_DATASET}}
             content = merge(content, parts | _target_and_loss(method, names))
             model = _experiment_of(method, content)

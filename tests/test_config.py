@@ -151,6 +151,26 @@ def test_a_methods_row_gives_another_target_what_it_has(target: str) -> None:
     assert digits.get("neighbors", 20) == 20
 
 
+def test_a_method_without_pairs_has_no_target_and_no_loss(tmp_path: Path) -> None:
+    config = compose(["--config", "paper/ascl-cifar10", "--method", "barlow-twins"])
+    assert (config.target, config.loss) == (None, None)
+    file = tmp_path / "config.yaml"
+    file.write_text(config.as_yaml())
+    assert compose(["--config", str(file)]).as_yaml() == config.as_yaml()
+    paired = compose(["--config", str(file), "--method", "byol"])
+    assert (paired.target.name, paired.loss.name) == ("one-hot", "cosine")
+    file.write_text("method: vicreg\ntarget: hard\n")
+    with pytest.raises(UserError, match="--target hard: vicreg has no pairs to match, so it takes no target"):
+        compose(["--config", str(file)])
+
+
+def test_a_target_that_is_emptied_is_the_methods_own(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("by_method:\n  moco: {target: null}\nmethod: ascl\ntarget:\nloss:\n")
+    config = compose(["--config", str(file)])
+    assert (config.target.name, config.loss.name) == ("adaptive-soft", "cross-entropy")
+
+
 def test_rows_by_method_apply_to_that_method_and_its_presets(tmp_path: Path) -> None:
     file = tmp_path / "rows.yaml"
     file.write_text("by_method:\n  moco: {method: {queue_size: 7}}\n  ascl: {target: {neighbors: 4}}\n")
