@@ -122,3 +122,14 @@ def test_bad_settings_are_one_line() -> None:
         TARGETS.get("sce").Config(positive_weight=1.5)
     with pytest.raises(UserError, match="temperature = 0: input should be greater than 0"):
         LOSSES.get("relational").Config(temperature=0)
+
+
+@pytest.mark.parametrize(("neighbors", "temperature"), [(1, 1.0), (5, 1.0), (5, 0.1), (30, 1.0), (99, 0.5)])
+def test_soft_neighbors_share_the_weight_of_one_positive(neighbors: int, temperature: float) -> None:
+    candidates = unit(4, 16, seed=2) @ unit(30, 16, seed=3).T
+    target = make(TARGETS, "soft-neighbors", neighbors=neighbors, temperature=temperature)
+    weights = target(torch.ones(4), candidates).weights
+    for i, row in enumerate(candidates.tolist()):
+        top = sorted(range(30), key=lambda j: -row[j])[:neighbors]
+        attention = dict(zip(top, softmax([row[j] for j in top], temperature), strict=True))
+        assert weights[i].tolist() == pytest.approx([0.5, *(attention.get(j, 0) / 2 for j in range(30))], abs=1e-12)

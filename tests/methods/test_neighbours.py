@@ -141,3 +141,57 @@ def test_bad_settings_are_one_line() -> None:
         compose(["--method", "nnclr", "--method.predictor.out", "32"])
     with pytest.raises(UserError, match="queue_size = 0: input should be greater than 0"):
         compose(["--method", "msf", "--method.queue-size", "0"])
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_snclr_restated(symmetric: bool) -> None:
+    flags = f"--method.neighbors 3 --loss.temperature 0.2 --method.symmetric {str(symmetric).lower()}"
+    snclr = tiny("snclr", flags)
+    method, sample = snclr.method(), snclr.sample()
+    bank = method.bank.keys.double()
+    z = [unit(method.student(view)) for view in sample.views]
+    p = [unit(method.predictor(method.student(view))) for view in sample.views]
+    k = [unit(method.teacher(view)) for view in sample.views]
+    n, total = len(sample.ids), 0.0
+    pairs = [(0, 1), (1, 0)][: 1 + symmetric]
+    for a, b in pairs:
+        blocks = []
+        for j in range(n):
+            nearest = sorted(bank, key=lambda row: -float(row @ k[b][j]))[:3]
+            blocks.append([k[b][j], *nearest])
+        for i in range(n):
+            attention = [math.exp(float(z[a][i] @ row)) for row in blocks[i][1:]]
+            y = [1.0, *(value / sum(attention) for value in attention)]
+            denominator = sum(math.exp(float(p[a][i] @ row) / 0.2) for block in blocks for row in block)
+            scores = [float(p[a][i] @ row) / 0.2 - math.log(denominator) for row in blocks[i]]
+            total -= sum(w * s for w, s in zip(y, scores, strict=True)) / 2 / n
+    output = run(method, sample)
+    assert output.loss.item() == pytest.approx(total / len(pairs), abs=1e-5)
+    assert torch.equal(method.bank.keys.double(), bank)
+
+
+def test_snclr_target_sees_its_own_neighbours_alone() -> None:
+    snclr = tiny("snclr", "--method.neighbors 3 --target hard --target.neighbors 3")
+    method, sample = snclr.method(), snclr.sample()
+    seen = []
+    loss = method.loss.forward
+    method.loss.forward = lambda student, weights: seen.append((student, weights)) or loss(student, weights)
+    run(method, sample)
+    student, weights = seen[0]
+    n = len(sample.ids)
+    assert student.shape == weights.shape == (n, n * 4)
+    torch.testing.assert_close(weights[:, :4], torch.full((n, 4), 0.25))
+    assert (weights[:, 4:] == 0).all()
+
+
+def test_moco_presets() -> None:
+    settings = {name: compose(["--method", name, "--dataset", "imagenet-1k"]) for name in ("moco-v1", "moco-v2")}
+    assert settings["moco-v1"].method.projector.layers == 1
+    assert settings["moco-v1"].loss.temperature == 0.07
+    assert settings["moco-v1"].views.strong.blur == 0
+    assert settings["moco-v2"].loss.temperature == 0.2
+    assert settings["moco-v2"].views.strong.blur == 0.5
+    plus = tiny("moco-v2-plus")
+    assert plus.experiment.method.directions == "symmetric"
+    other = tiny("moco", "--method.symmetric true --method.split-bn 1 --method.shuffle false")
+    assert torch.equal(run(plus.method(), plus.sample()).loss, run(other.method(), other.sample()).loss)
