@@ -1,0 +1,127 @@
+"""All4One: Symbiotic Neighbour Contrastive Learning via Self-Attention and Redundancy Reduction."""
+
+from typing import Self
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslzoo.distributed import gather_with_gradient, sum_with_gradient
+from sslzoo.heads import Head
+from sslzoo.losses import Loss
+from sslzoo.method import METHODS, MethodOutput, full_precision, own_rows
+from sslzoo.targets import Target
+from sslzoo.teacher import MomentumConfig, Teacher
+
+from .nnclr import NNCLR
+
+
+@METHODS.register("all4one")
+class All4One(NNCLR):
+    """NNCLR with a momentum encoder, a contrast of centroids, and features that should not repeat each other.
+
+    A transformer makes the centroid of a picture from the neighbours of its key; another centroid, with the prediction
+    of the other view in front of that view's neighbours, should be close to it and far from those of other pictures.
+    Unlike the authors' code: no dropout, so that processes agree; positions are numbered along the neighbours; one
+    learning rate for all parameters.
+    """
+
+    paper = "Estepa et al., ICCV 2023 (arXiv 2303.09417), section 3"
+
+    class Config(MomentumConfig, NNCLR.Config):
+        momentum_end: float | None = Field(1.0, ge=0, le=1)
+        """m at the end of training, reached along a cosine; None keeps it constant."""
+        neighbors: int = Field(5, ge=2)
+        """Older keys that a centroid is made from."""
+        attention_layers: PositiveInt = 3
+        """Layers of the transformer, each twice as wide inside."""
+        attention_heads: PositiveInt = 8
+        """Heads of the transformer; they divide the width of the embedding."""
+        neighbor_weight: NonNegativeFloat = 0.5
+        """Weight of NNCLR's loss."""
+        centroid_weight: NonNegativeFloat = 0.5
+        """Weight of the contrast of centroids."""
+        centroid_temperature: PositiveFloat = 0.1
+        """Temperature of the contrast of centroids."""
+        feature_weight: NonNegativeFloat = 5.0
+        """Weight of the feature term."""
+
+        @model_validator(mode="after")
+        def _divides(self) -> Self:
+            width, heads = self.projector.out, self.attention_heads
+            if width % heads or width % 2:
+                raise ValueError(f"projector.out = {width}: must be even, and a multiple of attention_heads, {heads}")
+            return self
+
+    config: Config
+    positions: Tensor
+
+    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        width = config.projector.out
+        self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
+        self.centroid_predictor = Head(width, config.predictor)
+        layer = nn.TransformerEncoderLayer(width, config.attention_heads, 2 * width, dropout=0.0, batch_first=True)
+        self.transformer = nn.TransformerEncoder(layer, config.attention_layers, enable_nested_tensor=False)
+        self.register_buffer("positions", sinusoids(config.neighbors, width), persistent=False)
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """The three terms of view 0 with view 1; when symmetric, of the other way round as well."""
+        pairs = self.config.pairs
+        embeddings, keys = [self.student(view) for view in views], [self.teacher(view) for view in views]
+        predictions = [self.centroid_predictor(embedding) for embedding in embeddings]
+        output = MethodOutput.mean([self.match(keys[a], embeddings[p]) for a, p in pairs])
+        with full_precision(views[0].device):
+            keys = [F.normalize(key.float()) for key in keys]
+            neighbors = [self.bank.nearest(key, self.config.neighbors) for key in keys]
+            centroid = torch.stack([self.contrast(neighbors[a], predictions[p], neighbors[p]) for a, p in pairs]).mean()
+            correlations = [correlate(keys[a], embeddings[p].float()) for a, p in pairs]
+            feature = redundancy(torch.stack(correlations))
+            seen = torch.cat([F.normalize(embedding.detach().float()) for embedding in embeddings])
+        loss = (
+            self.config.neighbor_weight * output.loss
+            + self.config.centroid_weight * centroid
+            + self.config.feature_weight * feature
+        )
+        logs = {"neighbor_loss": output.loss, "centroid_loss": centroid, "feature_loss": feature}
+        return MethodOutput(loss, output.logs | {k: v.detach() for k, v in logs.items()}, seen, keys[0])
+
+    def contrast(self, neighbors: Tensor, prediction: Tensor, others: Tensor) -> Tensor:
+        """InfoNCE of the centroids of neighbours (B, K, out) with those of predictions before the other view's."""
+        shifted = torch.cat([prediction.float()[:, None], others], dim=1)[:, : self.config.neighbors]
+        anchor, positive = self.centroid(neighbors), gather_with_gradient(self.centroid(shifted))
+        own = own_rows(len(anchor), anchor.device)
+        return F.cross_entropy(anchor @ positive.T / self.config.centroid_temperature, own)
+
+    def centroid(self, sequence: Tensor) -> Tensor:
+        """The transformer's first output for sequences (B, K, out), (B, out) L2-normalised."""
+        return F.normalize(self.transformer(sequence + self.positions[: sequence.shape[1]])[:, 0])
+
+    def after_step(self, progress: float) -> None:
+        """The momentum encoder follows."""
+        self.teacher.update(self.student, progress)
+
+
+def correlate(keys: Tensor, embeddings: Tensor) -> Tensor:
+    """(D, D): cosine similarities, over the global batch, of the features of (B, D) and (B, D)."""
+    lengths = sum_with_gradient(torch.stack([keys, embeddings]).square().sum(dim=1)).sqrt().clamp(min=1e-12)
+    products = sum_with_gradient(keys.T @ embeddings)
+    return products / (lengths[0][:, None] * lengths[1])
+
+
+def redundancy(correlations: Tensor) -> Tensor:
+    """Root mean square of correlations (n, D, D) less 1 on the diagonal, and of those off it; the mean of both."""
+    width = correlations.shape[-1]
+    diagonal = torch.eye(width, device=correlations.device)
+    squares = (correlations - diagonal).square().mean(dim=0)
+    on = (squares * diagonal).sum() / width
+    off = (squares * (1 - diagonal)).sum() / (width * (width - 1))
+    return (on.sqrt() + off.sqrt()) / 2
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """Encodings of the positions 0 to count - 1, (count, width), as of Vaswani et al., NeurIPS 2017."""
+    rates = 10000 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(count)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
