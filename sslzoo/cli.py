@@ -127,6 +127,13 @@ def check(words: list[str]) -> int:
     return run(words)
 
 
+def new(words: list[str]) -> int:
+    """Write a part of your own to start from, and its test."""
+    from sslzoo.new.command import new as run
+
+    return run(words)
+
+
 PLUGIN = "files or modules that register parts of your own"
 
 
@@ -137,4 +144,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_parts,
     "describe": describe,
     "check": check,
+    "new": new,
 }

@@ -293,6 +293,7 @@ def _description() -> str:
             "  compare            run methods over seeds, and write the page that compares them",
             "  list               methods, targets, losses, data sets and protocols, a line each",
             "  describe NAME      a part's settings, their defaults, and its paper",
+            "  new KIND NAME      write a part of your own to start from, and its test",
             "  check NAME ...     what every part has to pass, on parts of your own",
         ]
     )

@@ -1,0 +1,1 @@
+"""A part of one's own to start from, and its test."""

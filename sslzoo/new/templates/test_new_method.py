@@ -1,0 +1,53 @@
+"""What every method must do, on a backbone of one convolution and made-up pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from sslzoo.check.tiny import Tiny, run
+
+PLUGIN = str(Path(__file__).with_name("new_method.py"))
+TINY = Tiny.of("--plugin", PLUGIN, "--method", "new-method")
+
+
+def test_a_step_trains_all_that_is_to_be_trained() -> None:
+    method = TINY.method()
+    output = run(method, TINY.sample())
+    output.loss.backward()
+    for name, parameter in method.named_parameters():
+        assert not parameter.requires_grad or parameter.grad is not None, name
+
+
+def test_the_loss_is_one_number_and_the_embeddings_carry_no_gradient() -> None:
+    output = run(TINY.method(), TINY.sample())
+    assert output.loss.shape == ()
+    assert output.loss.dtype == torch.float32
+    assert not output.embeddings.requires_grad
+    assert not any(value.requires_grad for value in output.logs.values())
+
+
+def test_it_learns_to_find_views_of_the_same_picture() -> None:
+    method, sample = TINY.method(), TINY.sample()
+    optimizer = torch.optim.Adam(method.student.parameters(), lr=0.01)
+    losses = []
+    for step in range(20):
+        output = run(method, sample)
+        optimizer.zero_grad()
+        output.loss.backward()
+        method.after_batch(output)
+        optimizer.step()
+        method.after_step(step / 20)
+        losses.append(output.loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    first, second = sample.views
+    of_others = replace(sample, views=[first, second.roll(1, dims=0)])
+    assert run(method, of_others).loss > run(method, sample).loss
+
+
+def test_what_is_saved_goes_on_with_the_same_loss() -> None:
+    method, other = TINY.method(), TINY.method()
+    method.after_batch(run(method, TINY.sample()))
+    method.after_step(0.5)
+    other.load_state_dict(method.state_dict())
+    sample = TINY.sample(seed=1)
+    assert torch.equal(run(method, sample).loss, run(other, sample).loss)
