@@ -21,6 +21,9 @@ CASES = [f"--method {name}" for name in METHODS.names()] + [
     "--method byol --target adaptive-soft --method.symmetric false",
     "--method w-mse --method.sub-batch 16 --method.projector.out 8 --method.divisions 2 "
     "--method.views strong strong strong",
+    "--method swav --method.views strong strong local local --method.queue-length 33 --method.queue-epoch 1",
+    "--method swav --method.split-bn 4",
+    "--method dino --method.projector.norm batch",
 ]
 """Every method with its settings for the digits, and others that take another way through one."""
 

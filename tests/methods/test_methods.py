@@ -64,8 +64,8 @@ def test_a_step_trains_the_student_and_only_moves_the_teacher(name: str) -> None
     teacher = getattr(method, "teacher", None)
     before = [] if teacher is None else [p.clone() for p in teacher.parameters()]
     with torch.no_grad():
-        for p in method.student.parameters():
-            p.add_(0.1)
+        for p in method.parameters():
+            p.add_(0.1 * p.requires_grad)
     method.after_batch(output)
     if teacher is not None:
         assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))

@@ -1,0 +1,78 @@
+"""Self-Distillation with No Labels."""
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from sslzoo.distributed import gather
+from sslzoo.heads import HeadConfig
+from sslzoo.method import METHODS, MethodOutput
+from sslzoo.multi_crop import GLOBAL, encode, swapped_prediction
+from sslzoo.prototypes import PrototypeMethod, WeightNormedPrototypes, spread
+from sslzoo.teacher import MomentumConfig, Teacher
+
+
+@METHODS.register("dino")
+class DINO(PrototypeMethod):
+    """Self-Distillation with No Labels: all views predict the centred, sharpened output of a momentum teacher.
+
+    The teacher sees the global views alone.
+    """
+
+    paper = "Caron et al., ICCV 2021 (arXiv 2104.14294), section 3.1 and algorithm 1"
+
+    class Config(MomentumConfig, PrototypeMethod.Config):
+        views: tuple[str, ...] = ("blurred", "solarized")
+        """View recipes: two global ones of one size, then any number of local ones."""
+        momentum: float = Field(0.996, ge=0, le=1)
+        """m of the teacher."""
+        momentum_end: float | None = Field(1.0, ge=0, le=1)
+        """m at the end of training, reached along a cosine; None keeps it constant."""
+        projector: HeadConfig = HeadConfig(layers=3, out=256, activation="gelu")
+        """Head on the backbone, up to the bottleneck before the prototypes."""
+        prototypes: PositiveInt = 65536
+        """K, width of the last layer."""
+        teacher_temperature: PositiveFloat = 0.07
+        """Of the teacher, after warm-up."""
+        warmup_temperature: PositiveFloat = 0.04
+        """Of the teacher in the first epoch."""
+        warmup_epochs: NonNegativeInt = 30
+        """Epochs over which the teacher's temperature goes from one to the other, linearly."""
+        center_momentum: float = Field(0.9, ge=0, le=1)
+        """Share of the centre that stays after a batch."""
+
+    config: Config
+    center: Tensor
+    teacher_temperature: Tensor
+
+    def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, seed=seed)
+        self.prototypes = WeightNormedPrototypes(config.prototypes, config.projector.out)
+        self.teacher = Teacher(nn.Sequential(self.student, self.prototypes), config.momentum, config.momentum_end)
+        self.register_buffer("center", torch.zeros(config.prototypes))
+        self.register_buffer("teacher_temperature", torch.tensor(config.warmup_temperature))
+
+    def before_epoch(self, epoch: int) -> None:
+        """The teacher's temperature."""
+        config = self.config
+        warm = min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else 1.0
+        rise = warm * (config.teacher_temperature - config.warmup_temperature)
+        self.teacher_temperature.fill_(config.warmup_temperature + rise)
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Every view predicts the teacher's output of both global views, but not its own."""
+        embeddings = self.embed(views)
+        known = encode(self.teacher, views[:GLOBAL])
+        targets = ((known - self.center) / self.teacher_temperature).softmax(dim=-1)
+        loss = swapped_prediction(targets, self.prototypes(embeddings) / self.config.temperature)
+        center = known.mean(dim=(0, 1))[None]
+        return MethodOutput(loss, spread(targets), embeddings[0].detach(), center)
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """The centre follows the teacher's mean output over all processes (equation 4)."""
+        assert output.keys is not None
+        self.center.lerp_(gather(output.keys).mean(dim=0), 1 - self.config.center_momentum)
+
+    def after_step(self, progress: float) -> None:
+        """The teacher follows."""
+        self.teacher.update(nn.Sequential(self.student, self.prototypes), progress)

@@ -1,0 +1,81 @@
+"""Swapping Assignments between Views."""
+
+import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from sslzoo.bank import Bank
+from sslzoo.distributed import rank, world_size
+from sslzoo.method import METHODS, MethodOutput
+from sslzoo.multi_crop import GLOBAL, swapped_prediction
+from sslzoo.prototypes import PrototypeMethod, Prototypes, spread
+from sslzoo.sinkhorn import sinkhorn
+
+
+@METHODS.register("swav")
+class SwAV(PrototypeMethod):
+    """Swapping Assignments between Views: predict the prototypes that another view of the picture was assigned to.
+
+    Prototypes share the pictures of the global batch, and of a queue of older ones, equally.
+    """
+
+    paper = "Caron et al., NeurIPS 2020 (arXiv 2006.09882), section 3 and algorithm 1"
+
+    class Config(PrototypeMethod.Config):
+        epsilon: PositiveFloat = 0.05
+        """Softness of the assignments."""
+        iterations: PositiveInt = 3
+        """Of Sinkhorn and Knopp's algorithm."""
+        queue_length: NonNegativeInt = 0
+        """Older embeddings of each global view that are assigned beside the batch, for small batches; 0 for none."""
+        queue_epoch: NonNegativeInt = 15
+        """Epochs before the queue has a share in the assignments; it fills from the first step on."""
+
+    config: Config
+    queues: nn.ModuleList
+    queue_open: Tensor
+
+    def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
+        super().__init__(config, backbone, seed=seed)
+        self.prototypes = Prototypes(config.prototypes, config.projector.out)
+        queues = GLOBAL if config.queue_length else 0
+        self.queues = nn.ModuleList(Bank(config.queue_length, config.projector.out) for _ in range(queues))
+        self.register_buffer("queue_open", torch.zeros(()))
+
+    def before_epoch(self, epoch: int) -> None:
+        """Open the queue when it is time."""
+        self.queue_open.fill_(epoch >= self.config.queue_epoch)
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Every view predicts the assignments of both global views, but not its own."""
+        embeddings = self.embed(views)
+        scores = self.prototypes(embeddings)
+        assignments = torch.stack([self.assign(scores[view].detach(), view) for view in range(GLOBAL)])
+        loss = swapped_prediction(assignments, scores / self.config.temperature)
+        return MethodOutput(loss, spread(assignments), embeddings[0].detach(), embeddings[:GLOBAL].detach())
+
+    @torch.no_grad()
+    def assign(self, scores: Tensor, view: int) -> Tensor:
+        """(B, K) similarities of a global view to soft assignments (B, K), its queue assigned along."""
+        epsilon, iterations = self.config.epsilon, self.config.iterations
+        if not self.queues:
+            return sinkhorn(scores, epsilon, iterations)
+        queue = self.queue(view).keys[rank() :: world_size()]
+        counted = torch.cat([torch.ones_like(scores[:, 0]), self.queue_open.expand(len(queue))])
+        return sinkhorn(torch.cat([scores, self.prototypes(queue)]), epsilon, iterations, counted)[: len(scores)]
+
+    def queue(self, view: int) -> Bank:
+        """Older embeddings of a global view."""
+        queue = self.queues[view]
+        assert isinstance(queue, Bank)
+        return queue
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """The embeddings of the global views enter their queues."""
+        assert output.keys is not None
+        for view in range(len(self.queues)):
+            self.queue(view).push(output.keys[view])
+
+    def after_step(self, progress: float) -> None:
+        """Prototypes are unit vectors."""
+        self.prototypes.normalise()
