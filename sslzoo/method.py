@@ -27,6 +27,8 @@ class MethodOutput(NamedTuple):
     """(B, D) of the student, without gradient: what the collapse monitor looks at."""
     keys: Tensor | None = None
     """What `after_batch` needs, without gradient."""
+    sample_ids: Tensor | None = None
+    """(B,) of the batch, where `after_batch` needs them."""
 
     @classmethod
     def mean(cls, outputs: Sequence["MethodOutput"]) -> Self:

@@ -266,7 +266,7 @@ def test_spread_tells_both_ways_to_collapse() -> None:
     assert logged[2] == {"certainty": 1, "prototypes_used": 4}
 
 
-@pytest.mark.parametrize("name", ["swav", "dino"])
+@pytest.mark.parametrize("name", ["swav", "dino", "deepcluster-v2"])
 def test_half_precision_keeps_the_loss_in_float32(name: str) -> None:
     tiny = Tiny.of("--method", name)
     method, exact = tiny.method(), tiny.method()
@@ -304,7 +304,7 @@ def test_two_global_views_come_first(names: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "imagenet-1k"])
-@pytest.mark.parametrize("name", ["swav", "dino"])
+@pytest.mark.parametrize("name", ["swav", "dino", "deepcluster-v2"])
 def test_local_views_are_smaller_by_default(name: str, dataset: str) -> None:
     experiment = compose(["--method", name, "--dataset", dataset, "--method.views", "strong", "strong", "local"])
     assert experiment.view_sizes == ([32, 32, 18] if dataset == "cifar10" else [224, 224, 96])

@@ -1,0 +1,97 @@
+"""DeepCluster-v2."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+
+from sslzoo.distributed import gather, sum_with_gradient, world_size
+from sslzoo.errors import UserError
+from sslzoo.kmeans import spherical_kmeans
+from sslzoo.method import METHODS, MethodOutput
+from sslzoo.multi_crop import GLOBAL, MultiCrop
+from sslzoo.prototypes import similarities
+
+
+@METHODS.register("deepcluster-v2")
+class DeepClusterV2(MultiCrop):
+    """DeepCluster-v2: all views predict the cluster that k-means put their picture in before the epoch.
+
+    Embeddings of the global views are kept from epoch to epoch, so the first epoch only collects them, without a
+    loss: the authors' pass over the pictures before training. Centroids are the classifier's fixed weights.
+    """
+
+    paper = "Caron et al., ECCV 2018 (arXiv 1807.05520), improved in Caron et al., NeurIPS 2020 (arXiv 2006.09882)"
+
+    class Config(MultiCrop.Config):
+        prototypes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (3000, 3000, 3000)
+        """Clusters of each of several clusterings, which the loss is the mean over."""
+        temperature: PositiveFloat = 0.1
+        """Of the prediction."""
+        iterations: PositiveInt = 10
+        """Of k-means."""
+
+    config: Config
+    memory: Tensor
+    seen: Tensor
+    assignments: Tensor
+    centroids: Tensor
+
+    def begin(self, id_bound: int | None, epochs: int) -> None:
+        """Make room for the embeddings of all pictures.
+
+        Raises:
+            UserError: pictures are streamed, fewer than clusters, or there is no epoch to learn in.
+        """
+        if id_bound is None:
+            raise UserError("--method deepcluster-v2: keeps pictures by id, and those of dataset.streaming have none")
+        if epochs < 2:
+            raise UserError(f"--epochs {epochs}: the first epoch of deepcluster-v2 only collects embeddings; takes 2")
+        self._require_pictures(id_bound)
+        width, clusterings = self.config.projector.out, self.config.prototypes
+        self.register_buffer("memory", torch.zeros(id_bound, GLOBAL, width))
+        self.register_buffer("seen", torch.zeros(id_bound, dtype=torch.bool))
+        self.register_buffer("assignments", torch.full((len(clusterings), id_bound), -1))
+        self.register_buffer("centroids", torch.zeros(sum(clusterings), width))
+
+    def _require_pictures(self, count: int) -> None:
+        if count < max(self.config.prototypes):
+            raise UserError(f"--method.prototypes {max(self.config.prototypes)}: there are {count} pictures to cluster")
+
+    def before_epoch(self, epoch: int) -> None:
+        """Cluster the pictures seen so far; the clusterings take the embeddings of the global views in turn."""
+        ids = self.seen.nonzero()[:, 0]
+        if not len(ids):
+            return
+        self._require_pictures(len(ids))
+        centroids = []
+        for number, count in enumerate(self.config.prototypes):
+            points = self.memory[ids, number % GLOBAL]
+            found, nearest = spherical_kmeans(points, count, self.config.iterations, self.seed, epoch, number)
+            self.assignments[number, ids] = nearest
+            centroids.append(found)
+        self.centroids.copy_(torch.cat(centroids))
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Every view predicts the clusters of its picture; pictures in none have no part in the mean."""
+        embeddings = self.embed(views)
+        scores = similarities(embeddings, self.centroids) / self.config.temperature
+        known = self.assignments[:, sample_ids]
+        losses = [
+            F.cross_entropy(logits.flatten(0, 1), clusters.repeat(len(views)), ignore_index=-1, reduction="sum")
+            for logits, clusters in zip(torch.split(scores, [*self.config.prototypes], dim=-1), known, strict=True)
+        ]
+        clustered = sum_with_gradient((known[0] >= 0).sum()).clamp(min=1) / world_size()
+        loss = torch.stack(losses).mean() / (len(views) * clustered)
+        keys = embeddings[:GLOBAL].detach().transpose(0, 1)
+        return MethodOutput(loss, {}, embeddings[0].detach(), keys, sample_ids)
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """The embeddings of all processes are kept by the ids of their pictures."""
+        assert output.keys is not None
+        assert output.sample_ids is not None
+        ids = gather(output.sample_ids)
+        self.memory[ids] = gather(output.keys)
+        self.seen[ids] = True
