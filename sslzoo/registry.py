@@ -1,5 +1,6 @@
 """Names of parts: methods, targets, losses and datasets, the built-in ones found as any other package's are."""
 
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -94,8 +95,10 @@ class Registry(Generic[Part]):
         return self._classes[name]
 
     def __iter__(self) -> Iterator[tuple[str, Part]]:
+        """Names and classes; what two packages define or what does not import is left out."""
         for name in self.names():
-            yield name, self.get(name)
+            with contextlib.suppress(UserError):
+                yield name, self.get(name)
 
     def _load(self, name: str, entry: EntryPoint) -> None:
         try:

@@ -4,13 +4,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from sslzoo import registry as registry_module
+from sslzoo.cli import main
 from sslzoo.errors import UserError
 from sslzoo.losses import Loss
 from sslzoo.registry import Registry
-from sslzoo.report.parts import parts_table
 from sslzoo.targets import TARGETS
 
 TARGET = """
@@ -128,16 +127,22 @@ def test_a_package_with_the_name_of_a_built_in_part_is_refused(site: Path) -> No
 
 
 @pytest.mark.parametrize("code", ["1 / 0", "import no_such_module", "raise SystemExit('bye')", "def"])
-def test_a_package_that_does_not_import_leaves_the_rest(site: Path, code: str) -> None:
+def test_a_package_that_does_not_import_leaves_the_rest(
+    site: Path, code: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(site, "bad_pack", code, bad="bad_pack:Bad")
     with pytest.raises(UserError, match=r"^--target bad: bad_pack:Bad \(bad_pack 1.5\) does not import: \w+: "):
         TARGETS.get("bad")
-    console = Console(width=300, record=True, quiet=True, markup=False)
-    with console.capture() as shown:
-        console.quiet = False
-        console.print(parts_table())
-    assert "bad_pack 1.5" in shown.get()
-    assert "adaptive-soft" in shown.get()
+    assert {"hard", "one-hot"} <= {name for name, _ in TARGETS}
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["list"]) == 0
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("target ")}
+    assert "bad_pack:Bad (bad_pack 1.5) does not import" in rows["bad"]
+    assert "does not import" not in rows["hard"]
+    assert main(["list", "--pairs"]) == 0
+    assert "left out, as they cannot be used (`list` says why): bad\n" in capsys.readouterr().out
+    assert main(["describe", "hard"]) == 0
+    assert main(["describe", "bad"]) == 2
 
 
 def test_an_entry_point_may_lead_to_where_a_class_is_imported(site: Path) -> None:

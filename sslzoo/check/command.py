@@ -106,11 +106,11 @@ def trial(part: Part) -> list[str]:
     if part.kind == "method":
         return ["--method", part.name]
     REGISTRIES[part.kind].get(part.name)
-    for method in [*FIRST, *METHODS.names()]:
+    for method in [*FIRST, *(name for name, _ in METHODS)]:
         framework = METHODS.get(method)
         if not issubclass(framework, PairMethod):
             continue
-        for target in [part.name] if part.kind == "target" else TARGETS.names():
+        for target in [part.name] if part.kind == "target" else [name for name, _ in TARGETS]:
             chosen = TARGETS.get(target)
             loss = LOSSES.get(part.name) if part.kind == "loss" else usual_loss(framework, chosen)
             if misfit(framework, chosen, loss) is None:

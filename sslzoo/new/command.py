@@ -80,9 +80,9 @@ def new(words: Sequence[str]) -> int:
     write(contents)
     commands = next_commands(kind, names, part, test)
     print(f"{part}: a {kind.replace('dataset', 'data set')} to start from\n{test}: its test\n\nWhat to do next:")
-    width = max(map(len, commands.values()))
+    width = max(map(len, commands))
     for what, command in commands.items():
-        print(f"  {command:<{width}}  # {what}")
+        print(f"  {what:<{width}}  {command}")
     return 0
 
 
@@ -90,12 +90,12 @@ def next_commands(kind: str, names: Names, part: Path, test: Path) -> dict[str, 
     """What to type, by what it is for."""
     program, plugin = _program(), ["--plugin", str(part)]
     commands = {
-        "run its test": ["python", "-m", "pytest", str(test)],
+        "test it": ["python", "-m", "pytest", str(test)],
         "train with it": [*program, *plugin, *TRIAL[kind].format(part=names.part).split()],
         "see its settings": [*program, "describe", names.part, *plugin],
     }
     if kind in REGISTRIES:
-        commands["check it as built-in parts are"] = [*program, "check", names.part, *plugin]
+        commands["check it"] = [*program, "check", names.part, *plugin]
     return {what: shlex.join(words) for what, words in commands.items()}
 
 

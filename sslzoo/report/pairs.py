@@ -19,11 +19,13 @@ class Pairs(NamedTuple):
     """Why pairs are refused, numbered from 1."""
     without: list[str]
     """Methods without pairs, which take no target."""
+    unusable: list[str]
+    """Methods and targets that do not import."""
 
 
 def pairs() -> Pairs:
     """The table of all registered methods and targets."""
-    targets = [TARGETS.get(name) for name in TARGETS.names()]
+    targets = [target for _, target in TARGETS]
     rows: dict[str, list[str]] = {}
     reasons: list[str] = []
     without: list[str] = []
@@ -32,7 +34,9 @@ def pairs() -> Pairs:
             rows[name] = [_cell(method, target, reasons) for target in targets]
         else:
             without.append(name)
-    return Pairs([target.name for target in targets], rows, reasons, without)
+    known = [*rows, *without, *(target.name for target in targets)]
+    unusable = [name for name in [*METHODS.names(), *TARGETS.names()] if name not in known]
+    return Pairs([target.name for target in targets], rows, reasons, without, unusable)
 
 
 def _cell(method: type[PairMethod], target: type[Target], reasons: list[str]) -> str:
@@ -69,4 +73,6 @@ def notes(found: Pairs) -> list[str]:
     lines += [f"({number}) {reason}" for number, reason in enumerate(found.reasons, start=1)]
     if found.without:
         lines.append(f"no target, as they have no pairs to match: {', '.join(found.without)}")
+    if found.unusable:
+        lines.append(f"left out, as they cannot be used (`list` says why): {', '.join(found.unusable)}")
     return lines

@@ -53,7 +53,8 @@ def test_what_is_printed_can_be_typed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["run.py"])
     assert new([kind, f"my-{kind}"]) == 0
-    commands = [shlex.split(line, comments=True) for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
+    commands = [shlex.split(line[line.index("python") :]) for line in lines]
     assert commands[0] == ["python", "-m", "pytest", f"test_my_{kind}.py"]
     assert Path(commands[0][-1]).is_file()
     experiment = compose(commands[1][2:])
