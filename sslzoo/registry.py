@@ -91,7 +91,8 @@ class Registry(Generic[Part]):
         for entry in entries:
             self._load(name, entry)
         if name not in self._classes:
-            raise UserError(f"--{self.kind} {name}: no such {self.kind}{near_misses(name, self.names())}")
+            hint = near_misses(name, self.names()) or "; `list` shows what there is, --plugin FILE adds your own"
+            raise UserError(f"--{self.kind} {name}: no such {self.kind}{hint}")
         return self._classes[name]
 
     def __iter__(self) -> Iterator[tuple[str, Part]]:
@@ -176,11 +177,11 @@ def _is_module(name: str) -> bool:
 
 def _hint(plugin: str, places: list[Path]) -> str:
     """What to tell of a plug-in that is not there."""
+    if len(places) > 1:
+        return f"; looked for {' and '.join(dict.fromkeys(map(str, places)))}"
     close = difflib.get_close_matches(plugin, map(str, Path(plugin).parent.glob("*.py")), n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    if len(places) > 1:
-        return f"; looked for {' and '.join(dict.fromkeys(map(str, places)))}"
     return "" if plugin.endswith(".py") else ", nor a module of that name"
 
 

@@ -146,6 +146,7 @@ def test_a_plugin_that_has_gone_is_told_and_may_stand_beside_the_config(tmp_path
     config = tmp_path / "config.yaml"
     config.write_text(compose(["--plugin", str(file), "--method", "moco", "--target", "mine"]).as_yaml())
     moved = file.rename(tmp_path / "there.py")
+    file.with_name("test_mine.py").touch()  # is not what was meant
     forget_plugins()
     with pytest.raises(UserError) as error:
         compose(["--config", str(config)])
