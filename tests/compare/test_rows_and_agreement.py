@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sslzoo.compare.command import compare
-from sslzoo.compare.rows import check_rows, read_run, rows_of
+from sslzoo.compare.rows import Comparison, check_rows, read_run, rows_of
+from sslzoo.compare.tables import setting_lines, settings_table
 from sslzoo.errors import UserError
 
 MakeRun = Callable[..., Path]
@@ -30,6 +31,17 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run: MakeRun) -> None:
     assert rows[0].percents("trained", "knn") == {0: 40.0, 1: 50.0}
     assert rows[0].percents("raw pixels", "linear") == {0: 30.0, 1: 30.0}
     check_rows(rows, ())
+
+
+def test_a_method_without_pairs_stands_beside_others(make_run: MakeRun) -> None:
+    rows = rows_of([read_run(make_run(name, ["--method", name])) for name in ("moco", "barlow-twins")])
+    check_rows(rows, ())
+    assert [row.label for row in rows] == ["moco", "barlow-twins"]
+    comparison = Comparison(tuple(rows), rows[0], (), "")
+    settings = {row[0].text: [cell.text for cell in row[1:]] for row in settings_table(comparison).rows}
+    assert settings["target.name"] == ["one-hot", "—"]
+    assert settings["method.off_diagonal"] == ["—", "0.05"]
+    assert setting_lines(comparison)["seeds"] == "0"
 
 
 def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:

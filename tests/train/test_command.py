@@ -195,6 +195,17 @@ def test_targets_train_from_the_command_line(method: str, target: str, tmp_path:
     assert all(0 <= loss < 20 for loss in losses)
 
 
+def test_a_method_without_pairs_is_trained_and_evaluated(tmp_path: Path) -> None:
+    said = run("--method", "barlow-twins", "--epochs", "1", "--run-folder", tmp_path / "run", *TINY).stdout
+    assert "method  barlow-twins, views blurred + solarized, symmetric\n" in said
+    assert "1 epoch, symmetric loss; " in said
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["method"], summary["target"], summary["loss"]) == ("barlow-twins", None, None)
+    assert summary["directions"] == "symmetric"
+    assert "neighbours" not in summary
+    assert "kNN" in run("evaluate", tmp_path / "run", "--protocol", "knn").stdout
+
+
 def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     # batch norm in the projector would work on each process's half; that of the backbone works on the same groups
