@@ -105,9 +105,12 @@ CHECKS: dict[str, Callable[[Tiny], None]] = {
 
 
 def started(tiny: Tiny, *, norm: bool = True) -> Method:
-    """A method at the beginning of its first epoch."""
+    """A method at the beginning of its second epoch: some, as DeepCluster, have no loss in the first."""
     method = tiny.method(norm=norm)
     method.before_epoch(0)
+    with torch.no_grad():
+        method.after_batch(run(method, tiny.sample(seed=99)))
+    method.before_epoch(1)
     return method
 
 
