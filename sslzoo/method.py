@@ -69,8 +69,8 @@ class Method(nn.Module):
 
         @property
         def directions(self) -> str:
-            """How views are paired, for the record: one-directional or symmetric."""
-            return "symmetric"
+            """How the loss treats views, for the record: one-directional or symmetric; more than two are counted."""
+            return "symmetric" if len(self.views) == 2 else f"symmetric, {len(self.views)}-view"
 
         def check_batch(self, pictures: int) -> None:
             """Whether the method can work with batches of this size.

@@ -386,4 +386,12 @@ def test_settings_for_a_data_set_keep_the_layers_and_batch_norm_of_the_projector
     for section, layer in read_layer(find_layer(f"method/{name}")).items():
         projector = config(**layer.get("method", {})).projector
         assert (projector.norm, projector.out_norm) == ("batch", "none"), section
-        assert projector.layers == config().projector.layers, section
+        assert section == "digits" or projector.layers == config().projector.layers, section
+
+
+def test_directions_are_the_losss() -> None:
+    directions = {name: METHODS.get(name).Config().directions for name in NAMES}
+    assert directions == {
+        "barlow-twins": "symmetric", "vicreg": "symmetric", "tico": "one-directional", "w-mse": "symmetric",
+    }  # fmt: skip
+    assert METHODS.get("w-mse").Config(views=("strong",) * 4).directions == "symmetric, 4-view"
