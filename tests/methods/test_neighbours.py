@@ -195,3 +195,14 @@ def test_moco_presets() -> None:
     assert plus.experiment.method.directions == "symmetric"
     other = tiny("moco", "--method.symmetric true --method.split-bn 1 --method.shuffle false")
     assert torch.equal(run(plus.method(), plus.sample()).loss, run(other.method(), other.sample()).loss)
+
+
+@pytest.mark.parametrize("name", ["ressl", "co2", "clsa", "msf", "nnclr", "snclr", "all4one"])
+def test_half_precision_keeps_similarities_in_float32(name: str) -> None:
+    one = tiny(name)
+    method, sample = one.method(), one.sample()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = run(method, sample)
+    assert output.loss.dtype == output.keys.dtype == output.embeddings.dtype == torch.float32
+    norms = torch.cat([output.keys, output.embeddings]).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-5, rtol=0)
