@@ -1,7 +1,7 @@
 """The settings of one run."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
@@ -113,11 +113,16 @@ class Experiment(Config):
         recipe: ViewRecipe = getattr(self.views, view)
         return recipe if recipe.size is not None else recipe.model_copy(update={"size": self.img_size})
 
-    def as_yaml(self) -> str:
-        """The whole config, as `--config` reads it, without view recipes that are not used."""
-        content = self.model_dump(mode="json")
+    def settings(self) -> dict[str, Any]:
+        """The whole config as plain values, without view recipes that are not used."""
+        settings = self.model_dump(mode="json")
         used = {*self.method.views, "probe", "test"}
-        content["views"] = {name: recipe for name, recipe in content["views"].items() if name in used}
+        settings["views"] = {name: recipe for name, recipe in settings["views"].items() if name in used}
+        return settings
+
+    def as_yaml(self) -> str:
+        """The settings as `--config` reads them, the name of a part first."""
+        content = self.settings()
         for part, settings in content.items():
             if isinstance(settings, dict) and "name" in settings:
                 content[part] = {"name": settings["name"], **settings}

@@ -39,6 +39,7 @@ def test_the_plain_command_is_the_papers_recipe(dataset: str, size: int) -> None
         "out": 128,
         "norm": "none",
         "out_norm": "none",
+        "activation": "relu",
     }
     assert config.method.views == ("strong", "weak")
     assert (config.loss.temperature, config.target.temperature, config.target.neighbors) == (0.1, 0.05, 1)
@@ -226,7 +227,7 @@ FILES = {
     "include: config.yaml": "includes itself",
     "by_method: {mocco: {}}": "by_method.mocco: no such method; did you mean moco",
     "by_method: {byol: {method: {queue_size: 3}}}": "by_method.byol.method.queue_size: no such setting",
-    "views: {strng: {flip: 0.5}}": "views.strng: no view of ascl uses this recipe; did you mean strong?",
+    "views: {strng: {flip: 0.5}}": "views.strng: no view of ascl uses this recipe; did you mean strong or stronger?",
     "method: {projector: {hiden: 3}}": "method.projector.hiden: no such setting; did you mean hidden?",
 }
 

@@ -24,7 +24,7 @@ UNNAMED = ("folder", "custom")
 
 def settings_of(experiment: Experiment) -> Settings:
     """All settings that can change a result, but for the seed."""
-    settings = dict(flat(experiment.model_dump(mode="json")))
+    settings = dict(flat(experiment.settings()))
     neutral = NEUTRAL if experiment.dataset.name in UNNAMED else NEUTRAL | {"dataset.path"}
     return {name: value for name, value in settings.items() if name != "seed" and name not in neutral}
 
@@ -36,12 +36,13 @@ def differing(configs: Sequence[Settings]) -> list[str]:
 
 
 def mismatches(configs: Sequence[Settings], axes: Iterable[str] = ()) -> list[str]:
-    """Those of the differing settings that rows of a table have to have in common.
+    """Those of the differing settings that rows of a table have to have in common: of view recipes those in use in all.
 
     Args:
         axes: settings that rows are meant to differ in, or parts, as `optimizer`.
     """
     free = [*COMPARED, *(axis.replace("-", "_") for axis in axes)]
+    free += [name for name in differing(configs) if belongs(name, "views") and any(name not in c for c in configs)]
     return [name for name in differing(configs) if not any(belongs(name, part) for part in free)]
 
 

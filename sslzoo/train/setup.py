@@ -90,7 +90,7 @@ def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: Run
     """Trackers beside metrics.jsonl, told the whole config, and writing below the run folder where they write files."""
     if experiment.tracker:
         accelerator.project_configuration.logging_dir = str(folder.path)
-        told = {"run": folder.path.name} | dict(flat(experiment.model_dump(mode="json")))
+        told = {"run": folder.path.name} | dict(flat(experiment.settings()))
         accelerator.init_trackers("sslzoo", config=told)
 
 

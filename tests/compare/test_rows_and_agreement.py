@@ -40,8 +40,18 @@ def test_a_method_without_pairs_stands_beside_others(make_run: MakeRun) -> None:
     comparison = Comparison(tuple(rows), rows[0], (), "")
     settings = {row[0].text: [cell.text for cell in row[1:]] for row in settings_table(comparison).rows}
     assert settings["target.name"] == ["one-hot", "—"]
-    assert settings["method.off_diagonal"] == ["—", "0.05"]
+    assert settings["method.off_diagonal"] == ["—", "0.2"]
     assert setting_lines(comparison)["seeds"] == "0"
+
+
+def test_a_view_recipe_counts_where_all_rows_use_it(make_run: MakeRun) -> None:
+    weak = ["--method", "ascl", "--views.weak.crop-scale", "0.6", "1.0"]
+    rows = rows_of([read_run(path) for path in (make_run("a", ["--method", "moco"]), make_run("b", weak))])
+    check_rows(rows, ())
+    rows += rows_of([read_run(make_run("c", ["--method", "ressl"]))])
+    check_rows([rows[0], rows[2]], ())
+    with pytest.raises(UserError, match=r"views\.weak\.crop_scale"):
+        check_rows(rows[1:], ())
 
 
 def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:

@@ -52,7 +52,8 @@ def test_msf_is_the_mean_over_the_nearest_of_a_bank_that_holds_the_batch(neighbo
 
 
 def test_msf_without_neighbours_is_byol() -> None:
-    flags = "--target one-hot --method.symmetric false --method.momentum-end None --method.views strong weak"
+    flags = "--target one-hot --method.symmetric false --method.momentum-end None --method.views strong weak "
+    flags += "--method.projector.norm batch --method.predictor.norm batch"
     msf = tiny("msf", flags)
     byol = Tiny.of(*f"--method byol {flags}".split())
     assert run(msf.method(), msf.sample()).loss.item() == pytest.approx(run(byol.method(), byol.sample()).loss.item())
