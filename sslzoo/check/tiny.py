@@ -58,15 +58,16 @@ class Tiny:
         """From flags of a training run, such as `--method simclr`; the data set is the digits."""
         return cls(compose([*arguments, "--dataset", "digits"]))
 
-    def method(self, *, norm: bool = True) -> Method:
+    def method(self, *, norm: bool = True, backbone: nn.Module | None = None) -> Method:
         """The method, the same at every call.
 
         Args:
-            norm: whether the backbone has batch norm.
+            norm: whether the tiny backbone has batch norm.
+            backbone: another backbone instead.
         """
         experiment = self.experiment
         torch.manual_seed(experiment.seed)
-        backbone = TinyBackbone(experiment.dataset.channels, norm=norm)
+        backbone = backbone or TinyBackbone(experiment.dataset.channels, norm=norm)
         method = build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
         method.begin(self.pictures, experiment.epochs)
         return method
