@@ -195,15 +195,12 @@ FOUND = {
 }
 
 
-@pytest.fixture(scope="module")
-def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("plugin") / "wrong.py"
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    file = tmp_path / "wrong.py"
     file.write_text(WRONG)
     load_plugin(str(file))
-    yield file
-    for registry in (METHODS, TARGETS, LOSSES):
-        for name in [name for name in registry._classes if name.startswith("wrong-")]:
-            del registry._classes[name]
+    return file
 
 
 @pytest.mark.parametrize("part", FOUND)
@@ -241,7 +238,7 @@ def test_collapse_is_found(wrong: Path) -> None:
 
 MISTAKES = {
     "": "check: takes names of methods, targets or losses, or --all",
-    "mocoo": "check mocoo: no part has that name; did you mean moco?",
+    "mocoo": "check mocoo: no part has that name; did you mean moco",
     "moco --plugin nowhere.py": "--plugin nowhere.py: no such file",
     "moco --steps many": "argument --steps: invalid int value: 'many'",
 }

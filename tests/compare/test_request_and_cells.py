@@ -76,7 +76,7 @@ ROWS_WITH_OTHER_RATES = "by_method:\n  ascl:\n    optimizer: {lr: 0.5}\n"
 
 MISTAKES = {
     "": "compare: takes --methods, as in --methods moco,ascl, or --runs",
-    "--methods mocco": "--method mocco: no such method; did you mean moco?",
+    "--methods mocco": "--method mocco: no such method; did you mean moco",
     "--methods moco:hrd": "--target hrd: no such target; did you mean hard?",
     "--methods moco:": "--methods moco:: has no target behind its colon",
     "--methods moco,,ascl": "--methods moco,,ascl: has an empty item",

@@ -20,7 +20,7 @@ def make(*prototypes: int) -> Method:
     config = METHODS.get("deepcluster-v2").Config(
         name="deepcluster-v2",
         views=("strong", "strong", "local", "local"),
-        projector={"hidden": 16, "out": 8},
+        projector={"hidden": 16, "out": 8, "norm": "none"},
         prototypes=prototypes,
     )
     method = build_method(config, None, None, TinyBackbone(3, norm=False))

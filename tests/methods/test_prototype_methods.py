@@ -25,7 +25,10 @@ def make(name: str, **settings: object) -> Method:
     """A method without batch norm on four views of two sizes, its training begun."""
     torch.manual_seed(0)
     config = METHODS.get(name).Config(
-        name=name, views=("strong", "strong", "local", "local"), projector={"hidden": 16, "out": 8}, **settings
+        name=name,
+        views=("strong", "strong", "local", "local"),
+        projector={"hidden": 16, "out": 8, "norm": "none"},
+        **settings,
     )
     method = build_method(config, None, None, TinyBackbone(3, norm=False))
     method.begin(16, EPOCHS)
