@@ -29,6 +29,7 @@ from sslzoo.experiment import Experiment
 from sslzoo.flags import NAMED, parse_flags
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS, Method, PairMethod, misfit, usual_loss
+from sslzoo.optim import OptimizerConfig
 from sslzoo.registry import load_plugin
 from sslzoo.targets import TARGETS
 
@@ -53,7 +54,24 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
     given = {name: getattr(named, name) for name in NAMED if getattr(named, name) is not None}
     plugins = load_plugins(layers, named.plugin)
     model, default = resolve(layers, given, plugins)
-    return parse_flags(model, default, flags, prog, _description())
+    experiment = parse_flags(model, default, flags, prog, _description())
+    if experiment.optimizer.name == default.optimizer.name:
+        return experiment
+    return parse_flags(model, _with_optimizer(default, experiment.optimizer.name, flags), flags, prog, _description())
+
+
+def _with_optimizer(experiment: Experiment, name: str, flags: Sequence[str]) -> Experiment:
+    """The experiment without what its layers set for another optimiser than the one that flags name.
+
+    Raises:
+        UserError: no flag sets a learning rate for it.
+    """
+    if not any(flag.partition("=")[0] == "--optimizer.lr" for flag in flags):
+        raise UserError(
+            f"--optimizer.name {name}: takes --optimizer.lr as well, as {experiment.optimizer.lr:g} is meant for "
+            f"{experiment.optimizer.name}"
+        )
+    return experiment.model_copy(update={"optimizer": OptimizerConfig(name=name)})
 
 
 def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:

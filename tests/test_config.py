@@ -53,6 +53,14 @@ def test_the_plain_command_is_the_papers_recipe(dataset: str, size: int) -> None
     assert config.recipe("probe").crop_scale == (0.08, 1.0)
 
 
+def test_another_optimizer_does_not_keep_what_was_set_for_the_first() -> None:
+    byol = ["--method", "byol", "--dataset", "cifar10", "--optimizer.weight-decay", "0.1"]
+    assert compose(byol).optimizer.kwargs == {"trust_coeff": 0.02, "trust_clip": True}
+    optimizer = compose([*byol, "--optimizer.name", "adamw", "--optimizer.lr=0.001"]).optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.lr_batch, optimizer.kwargs) == ("adamw", 0.001, None, {})
+    assert optimizer.weight_decay == 0.1
+
+
 def test_imagenet_has_mocos_recipe() -> None:
     config = compose(["--config", "paper/ascl-imagenet-1k"])
     assert (config.method.queue_size, config.method.momentum, config.img_size) == (65536, 0.999, 224)
@@ -199,6 +207,7 @@ MISTAKES = {
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimiser; did you mean",
     "--method moco --loss cosine": "--method moco --loss cosine: cosine only attracts, and moco has no predictor",
+    "--optimizer.name lamb": "--optimizer.name lamb: takes --optimizer.lr as well, as 0.003 is meant for adamw",
     "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
