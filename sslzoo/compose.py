@@ -52,6 +52,8 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
     named, flags = _split_names(arguments)
     layers = [layer for name in named.config for layer in read_layers(find_layer(name))]
     given = {name: getattr(named, name) for name in NAMED if getattr(named, name) is not None}
+    if "optimizer" in given:
+        flags = [f"--optimizer.name={given.pop('optimizer')}", *flags]
     plugins = load_plugins(layers, named.plugin)
     model, default = resolve(layers, given, plugins)
     experiment = parse_flags(model, default, flags, prog, _description())
@@ -68,7 +70,7 @@ def _with_optimizer(experiment: Experiment, name: str, flags: Sequence[str]) -> 
     """
     if not any(flag.partition("=")[0] == "--optimizer.lr" for flag in flags):
         raise UserError(
-            f"--optimizer.name {name}: takes --optimizer.lr as well, as {experiment.optimizer.lr:g} is meant for "
+            f"--optimizer {name}: takes --optimizer.lr as well, as {experiment.optimizer.lr:g} is meant for "
             f"{experiment.optimizer.name}"
         )
     return experiment.model_copy(update={"optimizer": OptimizerConfig(name=name)})

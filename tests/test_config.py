@@ -207,7 +207,7 @@ MISTAKES = {
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimiser; did you mean",
     "--method moco --loss cosine": "--method moco --loss cosine: cosine only attracts, and moco has no predictor",
-    "--optimizer.name lamb": "--optimizer.name lamb: takes --optimizer.lr as well, as 0.003 is meant for adamw",
+    "--optimizer lamb": "--optimizer lamb: takes --optimizer.lr as well, as 0.003 is meant for adamw",
     "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
