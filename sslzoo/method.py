@@ -256,9 +256,9 @@ def misfit(method: type[Method], target: type[Target], loss: type[Loss]) -> str 
     if not issubclass(method, PairMethod):
         return f"{method.name} has no pairs to match, so it takes no target and no loss"
     if method.supervised and not target.supervised:
-        return f"{method.name} weighs candidates by their labels, and {target.name} by their similarities"
+        return f"{method.name} weighs candidates by their labels, not by their similarities"
     if target.supervised and not method.supervised:
-        return f"{target.name} weighs candidates by their labels, and {method.name} is given none"
+        return f"{target.name} weighs candidates by their labels, which only supervised methods are given"
     if loss.positive and not target.positive:
         return f"{target.name} gives the positive no weight, and {loss.name} scores it"
     if target.positive and not loss.positive:
