@@ -57,6 +57,8 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
         UserError: an unknown flag, or a value that it cannot have.
         SystemExit: after `--help`.
     """
+    if not flags:  # tyro reads the sources of all settings for their help, which takes longer than all else
+        return default
     boxes = io.StringIO()
     try:
         with contextlib.redirect_stderr(boxes):
