@@ -68,9 +68,7 @@ def test_names_of_classes_do_not_matter() -> None:
 def test_it_keeps_its_own_target_which_is_for_no_other_method() -> None:
     with pytest.raises(UserError, match="--method supcon --target hard: supcon weighs candidates by their labels"):
         compose(["--method", "supcon", "--target", "hard"])
-    with pytest.raises(
-        UserError, match=r"simclr --target same-class: .* only supervised methods are given"
-    ):
+    with pytest.raises(UserError, match=r"simclr --target same-class: .* only supervised methods are given"):
         compose(["--method", "simclr", "--target", "same-class"])
     with pytest.raises(UserError, match="--method supcon --loss debiased: debiased knows the positive alone"):
         compose(["--method", "supcon", "--loss", "debiased"])
