@@ -52,7 +52,7 @@ def test_axes_multiply_and_leave_methods_alone_that_have_no_such_setting() -> No
 
 
 def test_a_part_as_an_axis_may_change_all_its_settings() -> None:
-    found = labels("--methods moco --vary optimizer=sgd,adamw --seeds 1")
+    found = labels("--methods moco --vary optimizer=sgd,adamw --optimizer.lr 0.01 --seeds 1")
     assert found == ["moco optimizer=sgd", "moco optimizer=adamw"]
     assert labels("--methods moco --vary optimizer.lr=0.1,0.2 --seeds 1")[0] == "moco optimizer.lr=0.1"
 
