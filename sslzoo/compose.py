@@ -52,28 +52,19 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
     named, flags = _split_names(arguments)
     layers = [layer for name in named.config for layer in read_layers(find_layer(name))]
     given = {name: getattr(named, name) for name in NAMED if getattr(named, name) is not None}
-    if "optimizer" in given:
-        flags = [f"--optimizer.name={given.pop('optimizer')}", *flags]
     plugins = load_plugins(layers, named.plugin)
     model, default = resolve(layers, given, plugins)
-    experiment = parse_flags(model, default, flags, prog, _description())
-    if experiment.optimizer.name == default.optimizer.name:
-        return experiment
-    return parse_flags(model, _with_optimizer(default, experiment.optimizer.name, flags), flags, prog, _description())
+    if "optimizer" in given and not any(flag.partition("=")[0] == "--optimizer.lr" for flag in flags):
+        _, before = resolve(layers, {part: name for part, name in given.items() if part != "optimizer"}, plugins)
+        _require_same_optimizer(before.optimizer, default.optimizer.name)
+    return parse_flags(model, default, flags, prog, _description())
 
 
-def _with_optimizer(experiment: Experiment, name: str, flags: Sequence[str]) -> Experiment:
-    """The experiment without what its layers set for another optimiser than the one that flags name.
-
-    Raises:
-        UserError: no flag sets a learning rate for it.
-    """
-    if not any(flag.partition("=")[0] == "--optimizer.lr" for flag in flags):
+def _require_same_optimizer(before: OptimizerConfig, name: str) -> None:
+    if name != before.name:
         raise UserError(
-            f"--optimizer {name}: takes --optimizer.lr as well, as {experiment.optimizer.lr:g} is meant for "
-            f"{experiment.optimizer.name}"
+            f"--optimizer {name}: takes --optimizer.lr as well, as {before.lr:g} is meant for {before.name}"
         )
-    return experiment.model_copy(update={"optimizer": OptimizerConfig(name=name)})
 
 
 def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
@@ -137,7 +128,7 @@ def _split_names(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str
     parser.add_argument("--config", nargs="+", action="extend", default=[])
     parser.add_argument("--plugin", nargs="+", action="extend", default=[])
     for name in NAMED:
-        parser.add_argument(f"--{name}")
+        parser.add_argument(f"--{name}", *([f"--{name}.name"] if name == "optimizer" else []), dest=name)
     return parser.parse_known_args(list(arguments))
 
 
