@@ -42,8 +42,8 @@ def mismatches(configs: Sequence[Settings], axes: Iterable[str] = ()) -> list[st
         axes: settings that rows are meant to differ in, or parts, as `optimizer`.
     """
     free = [*COMPARED, *(axis.replace("-", "_") for axis in axes)]
-    free += [name for name in differing(configs) if belongs(name, "views") and any(name not in c for c in configs)]
-    return [name for name in differing(configs) if not any(belongs(name, part) for part in free)]
+    names = [name for name in differing(configs) if not any(belongs(name, part) for part in free)]
+    return [name for name in names if not belongs(name, "views") or all(name in config for config in configs)]
 
 
 def belongs(name: str, part: str) -> bool:
