@@ -4,7 +4,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.backbones import feature_width
 from sslzoo.heads import Encoder, Head, PredictorConfig
 from sslzoo.losses import Loss
 from sslzoo.method import METHODS, MethodOutput, PairMethod
@@ -33,7 +32,7 @@ class BYOL(PairMethod):
 
     def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
         super().__init__(config, backbone, target, loss, seed=seed)
-        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.student = Encoder.of(backbone, config.projector)
         self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
         self.predictor = Head(config.projector.out, config.predictor)
 

@@ -5,10 +5,9 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.backbones import feature_width
 from sslzoo.bank import Bank
 from sslzoo.distributed import encode_shuffled
-from sslzoo.heads import Encoder, Head
+from sslzoo.heads import Encoder
 from sslzoo.losses import Loss
 from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision
 from sslzoo.norm import has_batch_norm
@@ -35,7 +34,7 @@ class MoCo(PairMethod):
 
     def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
         super().__init__(config, backbone, target, loss, seed=seed)
-        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.student = Encoder.of(backbone, config.projector)
         self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
         self.bank = Bank(config.queue_size, config.projector.out)
         self.shuffle = config.shuffle and has_batch_norm(backbone)

@@ -4,7 +4,6 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.backbones import feature_width
 from sslzoo.bank import Bank
 from sslzoo.heads import Encoder, Head, HeadConfig, PredictorConfig
 from sslzoo.losses import Loss
@@ -37,7 +36,7 @@ class NNCLR(PairMethod):
 
     def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
         super().__init__(config, backbone, target, loss, seed=seed)
-        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.student = Encoder.of(backbone, config.projector)
         self.predictor = Head(config.projector.out, config.predictor)
         self.bank = Bank(config.queue_size, config.projector.out)
 

@@ -1,15 +1,12 @@
 """A Simple Framework for Contrastive Learning of Visual Representations."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.backbones import feature_width
 from sslzoo.distributed import gather, gather_with_gradient
-from sslzoo.heads import Encoder, Head, HeadConfig
-from sslzoo.losses import Loss
+from sslzoo.heads import HeadConfig
 from sslzoo.method import METHODS, InBatchMethod, MethodOutput, full_precision, own_rows, without
-from sslzoo.targets import Target
 
 
 @METHODS.register("simclr")
@@ -29,14 +26,6 @@ class SimCLR(InBatchMethod):
         """Head on the backbone."""
 
     config: Config
-
-    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
-        super().__init__(config, backbone, target, loss, seed=seed)
-        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
-
-    def embed(self, views: list[Tensor]) -> Tensor:
-        """Embeddings (B, 2, out) of each picture's views, not normalised."""
-        return torch.stack([self.student(view) for view in views], dim=1)
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """Loss of this process's pictures, from embeddings (B, 2, out)."""

@@ -1,14 +1,9 @@
 """SimCo: contrast within the batch, without momentum encoder and queue."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.backbones import feature_width
-from sslzoo.heads import Encoder, Head
-from sslzoo.losses import Loss
 from sslzoo.method import METHODS, InBatchMethod, MethodOutput
-from sslzoo.targets import Target
 
 
 @METHODS.register("simco")
@@ -27,14 +22,6 @@ class SimCo(InBatchMethod):
         """Let each view be anchor in turn, and average both losses."""
 
     config: Config
-
-    def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
-        super().__init__(config, backbone, target, loss, seed=seed)
-        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
-
-    def embed(self, views: list[Tensor]) -> Tensor:
-        """Embeddings (B, 2, out) of each picture's views."""
-        return torch.stack([self.student(view) for view in views], dim=1)
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """View 0 against view 1; when symmetric, the other way round as well."""

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
+from sslzoo.backbones import feature_width
 from sslzoo.config import Config
 
 
@@ -64,6 +65,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.projector = projector
+
+    @classmethod
+    def of(cls, backbone: nn.Module, projector: HeadConfig) -> Self:
+        """The backbone with a head of that kind, which takes its features."""
+        return cls(backbone, Head(feature_width(backbone), projector))
 
     def forward(self, pictures: Tensor) -> Tensor:
         embeddings: Tensor = self.projector(self.backbone(pictures))

@@ -215,6 +215,12 @@ class InBatchMethod(PairMethod):
     Everything trained is in `embed`, so a batch may be embedded in pieces (`sslzoo.train.gradient_cache`).
     """
 
+    def __init__(
+        self, config: PairMethod.Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0
+    ) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        self.student = Encoder.of(backbone, config.projector)
+
     def forward(
         self, views: list[Tensor], sample_ids: Tensor, labels: Tensor | None = None, gradient: Tensor | None = None
     ) -> MethodOutput:
@@ -230,8 +236,8 @@ class InBatchMethod(PairMethod):
         return MethodOutput((embeddings.float() * gradient).sum(), {}, embeddings.detach().flatten(1))
 
     def embed(self, views: list[Tensor]) -> Tensor:
-        """Embeddings (B, V, D) of each picture's V views."""
-        raise NotImplementedError
+        """Embeddings (B, V, D) of each picture's V views, not normalised."""
+        return torch.stack([self.student(view) for view in views], dim=1)
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """Loss of this process's pictures, from embeddings (B, V, D) and, for supervised methods, labels (B,)."""

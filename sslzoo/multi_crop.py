@@ -9,8 +9,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.backbones import feature_width
-from sslzoo.heads import Encoder, Head, HeadConfig
+from sslzoo.heads import Encoder, HeadConfig
 from sslzoo.method import Method
 
 GLOBAL = 2
@@ -48,7 +47,7 @@ class MultiCrop(Method):
 
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
         super().__init__(config, backbone, seed=seed)
-        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.student = Encoder.of(backbone, config.projector)
 
     def embed(self, views: Sequence[Tensor]) -> Tensor:
         """(V, B, out) float32, the student's unit embeddings of all views; its head sees them together."""

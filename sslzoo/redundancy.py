@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from sslzoo.backbones import feature_width
 from sslzoo.distributed import gather_with_gradient
-from sslzoo.heads import Encoder, Head, HeadConfig
+from sslzoo.heads import Encoder, HeadConfig
 from sslzoo.method import Method, MethodOutput, full_precision
 
 
@@ -20,7 +19,7 @@ class RedundancyMethod(Method):
 
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
         super().__init__(config, backbone, seed=seed)
-        self.student = Encoder(backbone, Head(feature_width(backbone), config.projector))
+        self.student = Encoder.of(backbone, config.projector)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """The loss of the global batch, in float32."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_prototype_methods import units, views
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,15 +28,6 @@ def make(*prototypes: int) -> Method:
     method.begin(16, EPOCHS)
     method.before_epoch(0)
     return method
-
-
-def views(n: int = 16, seed: int = 0) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(n, 3, size, size, generator=generator) for size in (6, 6, 4, 4)]
-
-
-def units(*shape: int) -> Tensor:
-    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(0)), dim=-1)
 
 
 def restated_kmeans(points: Tensor, centroids: Tensor, iterations: int) -> tuple[Tensor, list[int]]:

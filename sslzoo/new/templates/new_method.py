@@ -1,7 +1,6 @@
 """A method of your own: which encoders there are, and what is compared with what."""
 
-from sslzoo.backbones import feature_width
-from sslzoo.heads import Encoder, Head, HeadConfig
+from sslzoo.heads import Encoder, HeadConfig
 from sslzoo.losses import Loss
 from sslzoo.method import METHODS, MethodOutput, PairMethod
 from sslzoo.targets import Target
@@ -36,8 +35,7 @@ class NewMethod(PairMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(config, backbone, target, loss, seed=seed)
-        projector = Head(feature_width(backbone), config.projector)
-        self.student = Encoder(backbone, projector)
+        self.student = Encoder.of(backbone, config.projector)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Loss of a batch, the mean over its pictures.
