@@ -120,7 +120,8 @@ def resolve(
     try:
         return model, model(**content)
     except SettingError as error:
-        raise UserError(f"{_source_of(error, layers)}{error}") from None
+        source = "" if error.path in [(part, "name") for part in given] else _source_of(error, layers)
+        raise UserError(f"{source}{error}") from None
 
 
 def _split_names(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

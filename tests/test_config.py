@@ -59,6 +59,8 @@ def test_another_optimizer_does_not_keep_what_was_set_for_the_first() -> None:
     optimizer = compose([*byol, "--optimizer.name", "adamw", "--optimizer.lr=0.001"]).optimizer
     assert (optimizer.name, optimizer.lr, optimizer.lr_batch, optimizer.kwargs) == ("adamw", 0.001, None, {})
     assert optimizer.weight_decay == 0.1
+    with pytest.raises(UserError, match=r"^optimizer\.name = 'adamx'"):  # and no file is blamed
+        compose([*byol, "--optimizer", "adamx"])
 
 
 def test_imagenet_has_mocos_recipe() -> None:
