@@ -41,12 +41,12 @@ def pretrain(words: list[str]) -> int:
     """Train, watch and score an encoder."""
     own = ArgumentParser(add_help=False)
     own.add_argument("--print-config", action="store_true")
-    own.add_argument("--resume", type=Path)
+    own.add_argument("--resume", type=lambda word: word if word == "auto" else Path(word))
     asked, flags = own.parse_known_args(words)
 
     from sslzoo.compose import compose, compose_resumed
 
-    experiment = compose(flags) if asked.resume is None else compose_resumed(asked.resume, flags)
+    experiment = compose_resumed(asked.resume, flags) if isinstance(asked.resume, Path) else compose(flags)
     if asked.print_config:
         print(experiment.as_yaml(), end="")
         return 0

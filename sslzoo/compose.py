@@ -38,7 +38,7 @@ DEFAULT_METHOD, DEFAULT_DATASET = "ascl", "digits"
 SECTIONS = ("digits", "small", "imagenet")
 """Sections of `configs/method/NAME.yaml`: settings of a method for the digits, for small pictures, and for ImageNet."""
 
-MAY_CHANGE = {"threads", "save_minutes", "log_every", "run_folder", "output"}
+MAY_CHANGE = {"threads", "save_minutes", "save_every", "keep_checkpoints", "log_every", "run_folder", "output"}
 """Settings that a resumed run may have otherwise than before: they change no result."""
 
 
@@ -76,15 +76,24 @@ def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py"
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"--resume {run}: no run is there (it has no config.yaml)")
-    before = compose(["--config", str(config)], prog=prog).model_dump()
     now = compose(["--config", str(config), *arguments], prog=prog)
-    for setting, value in now.model_dump(exclude=MAY_CHANGE).items():
-        if value != before[setting]:
-            raise UserError(
-                f"--resume {run}: a resumed run keeps its settings, and {setting} was {before[setting]}, is {value}; "
-                f"--config {config} starts a new run from them"
-            )
+    require_same_settings(run, compose(["--config", str(config)], prog=prog), now)
     return now
+
+
+def require_same_settings(run: Path, before: Experiment, now: Experiment) -> None:
+    """A resumed run keeps its settings, those aside that change no result.
+
+    Raises:
+        UserError: another setting differs.
+    """
+    had = before.model_dump()
+    for setting, value in now.model_dump(exclude=MAY_CHANGE).items():
+        if value != had[setting]:
+            raise UserError(
+                f"--resume {run}: a resumed run keeps its settings, and {setting} was {had[setting]}, is {value}; "
+                f"--config {run / 'config.yaml'} starts a new run from them"
+            )
 
 
 def resolve(
@@ -298,7 +307,7 @@ def _description() -> str:
             *lines,
             "  --backbone NAME (any timm model)   --optimizer NAME (any of timm's)",
             f"  --dataset NAME ({', '.join(datasets)})",
-            "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN  --print-config",
+            "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN-OR-auto  --print-config",
             "",
             "Other commands; each has a --help:",
             "  evaluate RUN       score a trained encoder by other protocols, or weights of other projects",

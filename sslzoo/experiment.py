@@ -57,6 +57,10 @@ class Experiment(Config):
     """Labelled pictures, at most, that these kNN scores look at."""
     save_minutes: NonNegativeFloat = 10
     """Minutes between two checkpoints; there is always one at the end."""
+    save_every: NonNegativeInt = 0
+    """Optimiser steps between two checkpoints, besides; 0 leaves it to the minutes."""
+    keep_checkpoints: PositiveInt = 2
+    """How many of the newest checkpoints are kept; that of the best kNN is kept as well."""
     tracker: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
     """Where metrics go besides metrics.jsonl."""
     plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()

@@ -11,9 +11,11 @@ from sslzoo.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
 from sslzoo.optim import create_optimizer, create_schedule
+from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.loop import Training
+from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.setup import count_steps, create_method, start_accelerator
 
 
@@ -36,7 +38,10 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
     model, prepared = accelerator.prepare(method, optimizer)
     display = TrainingDisplay(Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=per_epoch)
     nowhere = RunFolder(Path())  # nothing is saved or logged
-    training = Training(experiment, data.train, model, prepared, schedule, accelerator, nowhere, display, watch=None)
+    checkpoints = Checkpoints(accelerator, nowhere.checkpoints, IntervalMeans(), keep=1)
+    training = Training(
+        experiment, data.train, model, prepared, schedule, accelerator, nowhere, checkpoints, display, watch=None
+    )
     model.train()
     for epoch in range(ceil(steps / per_epoch)):
         method.before_epoch(epoch)

@@ -10,7 +10,8 @@ Settings = Mapping[str, str | int | float]
 """Settings by their dotted name, as `optimizer.lr`."""
 
 NEUTRAL = {
-    "threads", "run_folder", "output", "log_every", "save_minutes", "tracker", "plugin",
+    "threads", "run_folder", "output", "log_every", "save_minutes", "save_every",
+    "keep_checkpoints", "tracker", "plugin",
     "dataset.cache", "dataset.cache_dir", "dataset.cache_gib", "dataset.workers",
 }  # fmt: skip
 """Settings that change no result."""

@@ -1,9 +1,13 @@
 """The folder of a run: what it holds and under which names."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from sslzoo.environment import environment
 from sslzoo.errors import UserError
@@ -22,6 +26,15 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.backbone = path / "backbone.safetensors"
         self.checkpoints = path / "checkpoints"
+        self._unwritten: list[str] = []
+        self._lock = FileLock(path / ".lock", timeout=0)
+
+    @staticmethod
+    def stem(experiment: Experiment) -> str:
+        """What names of run folders begin with."""
+        parts = [experiment.method, experiment.target, experiment.dataset]
+        names = [getattr(part, "name", None) for part in parts]
+        return "-".join(name for name in names if name)
 
     @classmethod
     def create(cls, experiment: Experiment) -> "RunFolder":
@@ -33,9 +46,7 @@ class RunFolder:
         path = experiment.run_folder
         try:
             if path is None:
-                parts = [experiment.method, experiment.target, experiment.dataset]
-                names = [getattr(part, "name", None) for part in parts]
-                path = fresh_folder(experiment.output, "-".join(name for name in names if name))
+                path = fresh_folder(experiment.output, cls.stem(experiment))
             else:
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
@@ -61,10 +72,42 @@ class RunFolder:
             raise UserError(f"--resume {path}: no run is there (it has no config.yaml)")
         return folder
 
-    def log(self, record: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(record) + "\n")
+    def lock(self) -> None:
+        """Keep other runs from writing here until this process ends, where the file system has locks.
+
+        Raises:
+            UserError: another run is writing here.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(f"{self.path}: another run is writing there; it has to end first") from None
+        except (OSError, NotImplementedError):
+            return
+
+    def log(self, record: dict[str, Any]) -> str | None:
+        """Add a line to metrics.jsonl; one that cannot be written is kept, and goes there with the next.
+
+        Returns:
+            Why it could not be written; None where it was.
+        """
+        self._unwritten.append(json.dumps(record) + "\n")
+        lines = "".join(self._unwritten).encode()
+        try:
+            with self.metrics.open("ab", buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                if file.write(lines) < len(lines):
+                    file.truncate(end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            return error.strerror
+        self._unwritten.clear()
+        return None
+
+    def best_step(self) -> int | None:
+        """The step of the best kNN so far, the first of equal ones; None before the first kNN."""
+        scored = [(record["knn"], -record["step"]) for record in self.records() if "knn" in record]
+        return -max(scored)[1] if scored else None
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line that a crash cut off is left out."""

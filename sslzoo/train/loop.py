@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -19,12 +19,15 @@ from sslzoo.errors import UserError
 from sslzoo.evaluate.representation import collapse_warning
 from sslzoo.experiment import Experiment
 from sslzoo.method import InBatchMethod, Method, MethodOutput
-from sslzoo.train import checkpoint
+from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives
 from sslzoo.train.monitor import IntervalMeans, health
 from sslzoo.train.stop import Interrupted, StopRequest
+
+RETRY_SECONDS = 60
+"""Time after which a checkpoint that could not be written is tried again."""
 
 YOUNG = 50
 """Steps before which no warning of collapse is given: the first embeddings, and a bank of random keys, say nothing."""
@@ -42,13 +45,17 @@ class Training:
     schedule: Scheduler | None
     accelerator: Accelerator
     folder: RunFolder
+    checkpoints: Checkpoints
     display: TrainingDisplay
     watch: Callable[[], float] | None
     """The kNN accuracy of the backbone as it is; called by all processes."""
     step: int = 0
     """Optimiser steps done."""
-    means: IntervalMeans = field(default_factory=IntervalMeans)
     warned: bool = False
+    unsaved: str | None = None
+    """Why the last checkpoint could not be written, where it was not."""
+    unwritten: str | None = None
+    """Why metrics could not be written, where the last line was not."""
 
     def run(self, stop: StopRequest) -> None:
         """Train.
@@ -158,6 +165,11 @@ class Training:
         method: Method = self.accelerator.unwrap_model(self.model)
         return method
 
+    @property
+    def means(self) -> IntervalMeans:
+        """Of the interval under way."""
+        return self.checkpoints.means
+
     def log(self, output: MethodOutput) -> None:
         """Metrics of the steps since the last time, to file, tracker and display."""
         values = self.means.read(self.accelerator)
@@ -168,7 +180,7 @@ class Training:
         warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape)
         settled = self.step > max(YOUNG, self.display.total // 10)
         if warning and settled and not self.warned:
-            self.display.console.print(f"warning: step {self.step}: {warning}", style="yellow", soft_wrap=True)
+            self.warn(warning)
         self.warned = settled and warning is not None
 
     def watch_knn(self, epoch: int, stop: StopRequest) -> None:
@@ -190,7 +202,11 @@ class Training:
     def record(self, values: dict[str, float]) -> None:
         """Metrics of this step, to file and trackers."""
         if self.accelerator.is_main_process:
-            self.folder.log({"step": self.step, "epoch": self.step / self.display.steps_per_epoch, **values})
+            epoch = self.step / self.display.steps_per_epoch
+            reason = self.folder.log({"step": self.step, "epoch": epoch, **values})
+            if reason is not None and self.unwritten is None:
+                self.warn(f"metrics.jsonl cannot be written ({reason}); its lines are kept and tried again")
+            self.unwritten = reason
         self.accelerator.log(values, step=self.step)
 
     def require_finite(self, means: dict[str, float]) -> None:
@@ -207,18 +223,28 @@ class Training:
             )
 
     def save(self) -> None:
-        """A checkpoint of this step."""
+        """A checkpoint of this step; that it cannot be written is told, and does not end the run."""
         self.require_finite(self.means.values(self.accelerator))
-        checkpoint.save(self.accelerator, self.folder.checkpoints, self.step)
+        self.unsaved = self.checkpoints.save(self.step, best=self.folder.best_step())
+        if self.unsaved is not None:
+            self.warn(f"no checkpoint can be written ({self.unsaved}); training goes on")
 
     def save_or_stop(self, stop: StopRequest) -> None:
         """Save when it is time to; leave when a signal asked for it."""
         due, signal = stop.ask(self.step)
-        if due:
+        every = self.experiment.save_every
+        if due or (every and self.step % every == 0):
             self.save()
+            if self.unsaved is not None:
+                stop.ask_again(RETRY_SECONDS)
         if signal:
             raise Interrupted(self.stopped(), code=128 + signal)
 
     def stopped(self) -> str:
-        """What to say of a run that stops here."""
-        return f"stopped at step {self.step} of {self.display.total}, saved; --resume {self.folder.path} goes on"
+        """What to say of a run that stops after a checkpoint."""
+        saved = "saved" if self.unsaved is None else f"NOT saved ({self.unsaved})"
+        return f"stopped at step {self.step} of {self.display.total}, {saved}; --resume {self.folder.path} goes on"
+
+    def warn(self, text: str) -> None:
+        """A line in yellow."""
+        self.display.console.print(f"warning: step {self.step}: {text}", style="yellow", soft_wrap=True, markup=False)

@@ -1,11 +1,14 @@
 """Numbers gathered while training: means over an interval, and the health of the embedding."""
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from sslzoo.distributed import world_size
 from sslzoo.evaluate.representation import effective_rank, embedding_std
 from sslzoo.method import MethodOutput
 
@@ -54,6 +57,26 @@ class IntervalMeans:
         values |= {"images_per_second": self._pictures / seconds, "seconds": seconds}
         self._clear()
         return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted on this process since the last line."""
+        self.pause_clock()
+        self.resume_clock()
+        sums = {name: value.cpu() for name, value in self._sums.items()}
+        return {"sums": sums, "batches": self._batches, "pictures": self._pictures, "seconds": self._seconds}
+
+    def load_state_dicts(self, states: Sequence[dict[str, Any]], process: int, device: torch.device) -> None:
+        """Go on from what the processes had counted; another number of processes than before shares the mean of it.
+
+        Args:
+            states: of each process that there was.
+        """
+        own = states[process] if process < len(states) == world_size() else None
+        for name in states[0]["sums"]:
+            value = own["sums"][name] if own else torch.stack([state["sums"][name] for state in states]).mean(dim=0)
+            self._sums[name] = value.to(device)
+        self._batches, self._pictures = states[0]["batches"], states[0]["pictures"]
+        self._seconds = states[0]["seconds"]
 
 
 def health(embeddings: Tensor) -> dict[str, float]:

@@ -5,12 +5,13 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.console import Console
+from safetensors import SafetensorError
 
 from sslzoo.data.load import load_data
 from sslzoo.distributed import state_digests
@@ -21,12 +22,14 @@ from sslzoo.launch import claim_cores, made_by_main
 from sslzoo.method import Method
 from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.progress import fact
-from sslzoo.train import checkpoint
+from sslzoo.train.begun import find_begun
+from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finish import finish
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.introduce import introduce
 from sslzoo.train.loop import Training
+from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.scoring import Judge
 from sslzoo.train.setup import (
     count_steps,
@@ -38,8 +41,11 @@ from sslzoo.train.setup import (
 from sslzoo.train.stop import StopRequest
 
 
-def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, Any] | None:
+def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = None) -> dict[str, Any] | None:
     """Train and score as the experiment says, in a new run folder or in the one to resume.
+
+    Args:
+        resume: the folder of a run to go on with; `auto` looks for one that was begun with these settings.
 
     Returns:
         The summary, on the main process.
@@ -69,7 +75,8 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
     )
     folder = open_folder(experiment, resume, accelerator)
     model, prepared = accelerator.prepare(method, optimizer)
-    step = checkpoint.load_latest(accelerator, folder.checkpoints)
+    checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
+    step = checkpoints.load_latest(tell=lambda line: console.print(f"warning: {line}", style="yellow", soft_wrap=True))
     if accelerator.is_main_process:
         folder.forget_after(step)
     start_trackers(experiment, accelerator, folder)
@@ -83,6 +90,7 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
         schedule,
         accelerator,
         folder,
+        checkpoints,
         TrainingDisplay(console, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch, start=step),
         watch=(lambda: judge.watch(method.student.backbone)) if judge.watched is not None else None,
         step=step,
@@ -106,7 +114,10 @@ def pretrain(experiment: Experiment, resume: Path | None = None) -> dict[str, An
             if neighbours := judge.neighbours(method):
                 facts["neighbours"] = asdict(neighbours)
             backbone, untrained = method.student.backbone, create_seeded_backbone(experiment)
-            summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
+            try:
+                summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
+            except (OSError, SafetensorError) as error:
+                raise UserError(f"{folder.path}: {error}; --resume {folder.path} scores again") from error
     accelerator.end_training()
     return summary
 
@@ -152,8 +163,13 @@ def equal_digests(method: Method) -> list[str]:
     return digests
 
 
-def open_folder(experiment: Experiment, resume: Path | None, accelerator: Accelerator) -> RunFolder:
-    """The run's folder: made by the main process, told to the others, or the one to resume."""
-    if resume is not None:
-        return RunFolder.open(resume)
-    return RunFolder(made_by_main(accelerator, lambda: RunFolder.create(experiment).path))
+def open_folder(experiment: Experiment, resume: Path | Literal["auto"] | None, accelerator: Accelerator) -> RunFolder:
+    """The run's folder: made or found by the main process, which keeps other runs out, and told to the others."""
+
+    def choose() -> Path:
+        found = find_begun(experiment) if resume == "auto" else resume
+        return (RunFolder.create(experiment) if found is None else RunFolder.open(Path(found))).path
+
+    folder = RunFolder(made_by_main(accelerator, choose))
+    made_by_main(accelerator, folder.lock)
+    return folder

@@ -12,7 +12,9 @@ import torch.distributed as dist
 
 from sslzoo.distributed import world_size
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""SIGUSR1 is what Slurm sends ahead of the end, where `sbatch --signal=USR1@60` asks for it."""
+
 _ASK_EVERY = 10
 
 
@@ -75,6 +77,10 @@ class StopRequest:
     def _leave(self) -> None:
         if self._signal and self._message is not None:
             raise Interrupted(self._message, code=128 + self._signal)
+
+    def ask_again(self, seconds: float) -> None:
+        """The next checkpoint is due after this time, when that is sooner than it would be."""
+        self._saved = min(self._saved, time.monotonic() - self._seconds + seconds)
 
     def ask(self, step: int) -> tuple[bool, int]:
         """(whether to save a checkpoint now, the signal to stop for or 0), the same on every process."""

@@ -51,12 +51,12 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 def last_state(folder: Path) -> dict[str, torch.Tensor]:
     """Weights, bank and teacher of the newest checkpoint."""
-    return load_file(max((folder / "checkpoints").iterdir()) / "model.safetensors")
+    return load_file(max((folder / "checkpoints").glob("step-*")) / "model.safetensors")
 
 
 def last_step(folder: Path) -> int:
     """The step of the newest checkpoint."""
-    return max(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
+    return max(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*"))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.yaml", "environment.json", "metrics.jsonl", "summary.json", "backbone.safetensors", "checkpoints",
+        ".lock",
         "curves.png", "curves.svg", "tsne.png", "tsne.svg",
     }  # fmt: skip
     environment = json.loads((folder / "environment.json").read_text())
@@ -135,7 +136,7 @@ def test_the_same_seed_gives_the_same_numbers_from_the_saved_config(finished: tu
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_an_interrupted_run_resumes_exactly(finished: tuple[Path, str], tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "cut"
     words = [sys.executable, "run.py", "--method", "ascl", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
@@ -319,3 +320,56 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         if time.monotonic() > until:
             raise TimeoutError
         time.sleep(0.02)
+
+
+def test_resume_auto_begins_a_run_and_goes_on_with_it(finished: tuple[Path, str], tmp_path: Path) -> None:
+    words = ["--method", "ascl", "--epochs", "3", "--output", str(tmp_path), "--resume", "auto", *TINY, *MOCO]
+    process = subprocess.Popen(
+        [sys.executable, "run.py", *words], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: any('"step": 3' in file.read_text() for file in tmp_path.glob("*/metrics.jsonl")))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    (folder,) = tmp_path.iterdir()
+    other = run(*words, "--seed", "1", "--epochs", "1").stdout
+    assert str(folder) not in other
+    assert "step 24/24" in run(*words).stdout
+    assert metrics(folder) == metrics(finished[0])
+    assert len(list(tmp_path.iterdir())) == 2
+    said = run(*words, "--run-folder", folder, "--epochs", "4", code=2).stderr
+    assert f"--resume {folder}: a resumed run keeps its settings, and epochs was 3, is 4" in said
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = ["--method", "moco", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
+    process = subprocess.Popen([sys.executable, "run.py", *words], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    wait_for((folder / "metrics.jsonl").is_file)
+    process.send_signal(signal.SIGSTOP)
+    said = run("--resume", folder, code=2).stderr
+    process.kill()
+    process.communicate(timeout=60)
+    assert said == f"error: {folder}: another run is writing there; it has to end first\n"
+
+
+def test_a_folder_that_cannot_be_written_any_more_ends_nothing_before_its_time(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = ["--method", "moco", "--epochs", "2", "--run-folder", str(folder), *TINY, *MOCO, "--save-minutes", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "run.py", *words],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: (folder / "checkpoints").is_dir())
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("a file where the folder was")
+    printed, said = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert "metrics.jsonl cannot be written" in printed
+    assert "no checkpoint can be written" in printed
+    assert "epoch 2/2" in printed
+    assert said.startswith(f"error: {folder}")
+    assert "Traceback" not in said

@@ -44,8 +44,17 @@ def test_handlers_are_put_back_and_the_second_signal_has_the_systems_own() -> No
     before = [signal.getsignal(number) for number in SIGNALS]
     with request():
         os.kill(os.getpid(), signal.SIGTERM)
-        assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_DFL, signal.SIG_DFL]
+        assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_DFL] * len(SIGNALS)
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_checkpoint_that_failed_is_due_sooner() -> None:
+    with request(minutes=10) as stop:
+        stop.ask_again(1000)
+        assert stop.ask(1) == (False, 0)
+        stop.ask_again(0)
+        assert stop.ask(2) == (True, 0)
+        assert stop.ask(3) == (False, 0)
 
 
 def test_time_to_save() -> None:

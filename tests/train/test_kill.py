@@ -1,0 +1,52 @@
+"""Runs killed at random moments, and resumed: bit for bit the run that was never killed.
+
+SSLZOO_KILLED_RUNS sets how many there are with one process and with two, 1 unless set; each is killed twice.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_command import ENVIRONMENT, MOCO, ROOT, TINY, last_state, metrics, run
+
+RUNS = int(os.environ.get("SSLZOO_KILLED_RUNS", "1"))
+FLAGS = [
+    "--method", "ascl", "--epochs", "3", *TINY, *MOCO, "--accumulate", "2", "--log-every", "3", "--save-every", "2",
+    "--knn-every", "2", "--evaluation.linear.epochs", "1",
+]  # fmt: skip
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def kill(folder: Path, launcher: tuple[str, ...], step: int, delay: float) -> None:
+    """Begin or go on, and kill all processes some seconds after the checkpoint of a step, or the next."""
+    words = [sys.executable, *launcher, "run.py", *FLAGS, "--run-folder", str(folder), "--resume", "auto"]
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while not any(int(path.name[5:]) >= step for path in (folder / "checkpoints").glob("step-*")):
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("launcher", [(), TWO], ids=["one process", "two processes"])
+def test_a_killed_run_goes_on_exactly(launcher: tuple[str, ...], tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    run(*FLAGS, "--run-folder", whole, launcher=launcher)
+    draw = random.Random(len(launcher))
+    for number in range(RUNS):
+        cut = tmp_path / f"cut-{number}"
+        for half in (0, 12):
+            kill(cut, launcher, step=half + draw.choice([2, 4, 6]), delay=0.3 * draw.random())
+        run(*FLAGS, "--run-folder", cut, "--resume", "auto", launcher=launcher)
+        assert metrics(cut) == metrics(whole)
+        states = [last_state(folder) for folder in (whole, cut)]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
