@@ -83,6 +83,10 @@ class Checkpoints:
         for path in old:
             shutil.rmtree(path)
 
+    def newest(self) -> int:
+        """The step of the newest one, 0 where there is none."""
+        return max((step for step, _ in _named(self.folder)), default=0)
+
     def load_latest(self, tell: Callable[[str], None]) -> int:
         """Load the newest whole checkpoint into what the accelerator prepared; its step, 0 where there is none.
 

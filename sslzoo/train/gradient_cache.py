@@ -22,7 +22,7 @@ def accumulate_with_all_negatives(
     method: InBatchMethod,
     pieces: Sequence[Batch],
     views: Callable[[Batch], list[Tensor]],
-    finish: Callable[[], None],
+    finish: Callable[[MethodOutput], None],
 ) -> MethodOutput:
     """Forward and backward of a batch in pieces, with the gradient of the undivided one.
 
@@ -31,7 +31,8 @@ def accumulate_with_all_negatives(
     Args:
         model: the method as the accelerator prepared it.
         views: makes the views of a piece.
-        finish: called after each piece's backward pass, within `accelerator.accumulate`.
+        finish: called with the output of the whole batch after each piece's backward pass, within
+            `accelerator.accumulate`.
 
     Returns:
         The output of the whole batch.
@@ -48,7 +49,7 @@ def accumulate_with_all_negatives(
         with accelerator.accumulate(model):
             through = model(views(piece), piece.ids, gradient=part).loss
             accelerator.backward(through * len(pieces))  # which divides by their number
-            finish()
+            finish(output)
     return output
 
 

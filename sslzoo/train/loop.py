@@ -1,6 +1,5 @@
 """The training loop."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from sslzoo.experiment import Experiment
 from sslzoo.method import InBatchMethod, Method, MethodOutput
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
+from sslzoo.train.finite import FiniteCheck, NotFinite, require_finite_state, require_scale
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives
 from sslzoo.train.monitor import IntervalMeans, health
@@ -57,13 +57,23 @@ class Training:
     unwritten: str | None = None
     """Why metrics could not be written, where the last line was not."""
 
+    def __post_init__(self) -> None:
+        self.finite = FiniteCheck(self.method)
+
     def run(self, stop: StopRequest) -> None:
         """Train.
 
         Raises:
             Interrupted: a signal asked to stop; a checkpoint is saved.
-            UserError: the loss is no longer finite.
+            UserError: something is no longer finite; the checkpoints are.
         """
+        try:
+            self.train(stop)
+        except NotFinite as error:
+            raise UserError(f"{error}; {self.advice()}") from error
+
+    def train(self, stop: StopRequest) -> None:
+        """The epochs."""
         per_epoch = self.display.steps_per_epoch
         with self.display:
             self.model.train()
@@ -115,6 +125,7 @@ class Training:
         with self.accelerator.accumulate(self.model):
             output: MethodOutput = self.model(self.views(batch, epoch), batch.ids, **labels)
             self.accelerator.backward(output.loss)
+            self.require_finite(output)
             self.method.after_batch(output)
             self.step_optimizer()
         self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
@@ -123,13 +134,18 @@ class Training:
     def backward_together(self, batches: list[Batch], epoch: int) -> MethodOutput:
         """The same for accumulated batches that share their negatives."""
         assert isinstance(self.method, InBatchMethod)
+
+        def finish(output: MethodOutput) -> None:
+            self.require_finite(output)
+            self.step_optimizer()
+
         output = accumulate_with_all_negatives(
             self.accelerator,
             self.model,
             self.method,
             batches,
             views=lambda batch: self.views(batch, epoch),
-            finish=self.step_optimizer,
+            finish=finish,
         )
         self.method.after_batch(output)
         self.means.add(output, pictures=sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes)
@@ -173,7 +189,8 @@ class Training:
     def log(self, output: MethodOutput) -> None:
         """Metrics of the steps since the last time, to file, tracker and display."""
         values = self.means.read(self.accelerator)
-        self.require_finite(values)
+        if self.accelerator.scaler is not None:
+            require_scale(self.accelerator.scaler, self.step)
         values |= {"lr": self.optimizer.param_groups[0]["lr"]} | health(output.embeddings)
         self.record(values)
         self.display.step(self.step, values)
@@ -209,22 +226,22 @@ class Training:
             self.unwritten = reason
         self.accelerator.log(values, step=self.step)
 
-    def require_finite(self, means: dict[str, float]) -> None:
-        """Stop a run when one of these is not finite, before it is saved.
+    def require_finite(self, output: MethodOutput) -> None:
+        """Look at a pass before anything that lasts takes what came out of it; a scaler looks at gradients itself."""
+        self.finite.look(self.step + 1, output, gradients=self.accelerator.scaler is None)
 
-        Raises:
-            UserError: one is not.
-        """
-        if not all(math.isfinite(value) for value in means.values()):
-            raise UserError(
-                f"the loss is {means['loss']} at step {self.step}: lower optimizer.lr "
-                f"(now {self.experiment.optimizer.lr:g}), or use bf16 or fp32 if precision is fp16; "
-                f"--resume {self.folder.path} goes on from the last checkpoint"
-            )
+    def advice(self) -> str:
+        """What to do about numbers that are not finite."""
+        newest = self.checkpoints.newest()
+        saved = f"the last good checkpoint is of step {newest}, in" if newest else "no checkpoint is yet in"
+        other = ", or bf16 or fp32 for precision" if self.experiment.precision == "fp16" else ""
+        lr = self.experiment.optimizer.lr
+        return f"a new run needs a lower optimizer.lr than {lr:g}{other}; {saved} {self.folder.path}"
 
     def save(self) -> None:
         """A checkpoint of this step; that it cannot be written is told, and does not end the run."""
-        self.require_finite(self.means.values(self.accelerator))
+        self.finite.settle()
+        require_finite_state(self.method, self.step)
         self.unsaved = self.checkpoints.save(self.step, best=self.folder.best_step())
         if self.unsaved is not None:
             self.warn(f"no checkpoint can be written ({self.unsaved}); training goes on")

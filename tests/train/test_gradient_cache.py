@@ -39,7 +39,7 @@ def in_pieces(method: InBatchMethod, sample: Sample) -> tuple[float, int]:
         method,
         pieces,
         views=lambda piece: [view[where[id(piece)]] for view in sample.views],
-        finish=lambda: finished.append(accelerator.sync_gradients),
+        finish=lambda output: finished.append(accelerator.sync_gradients),
     )
     assert not output.loss.requires_grad
     assert finished[-1]

@@ -41,8 +41,8 @@ class StopAfter(StopRequest):
         return (True, signal.SIGTERM) if step == self.step else (False, 0)
 
 
-def train(experiment: Experiment, folder: Path, stop_after: int = 0) -> Training:
-    """Begin or go on with a run in the folder."""
+def prepare(experiment: Experiment, folder: Path) -> Training:
+    """What begins a run in the folder, or goes on with it."""
     accelerator = start_accelerator(experiment)
     data = load_data(experiment.dataset)
     steps = count_steps(experiment, data, world=1)
@@ -56,9 +56,14 @@ def train(experiment: Experiment, folder: Path, stop_after: int = 0) -> Training
     step = checkpoints.load_latest(tell=pytest.fail)
     run.forget_after(step)
     display = TrainingDisplay(Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=steps, start=step)
-    training = Training(
+    return Training(
         experiment, data.train, model, prepared, schedule, accelerator, run, checkpoints, display, watch=None, step=step
     )
+
+
+def train(experiment: Experiment, folder: Path, stop_after: int = 0) -> Training:
+    """Begin or go on with a run in the folder."""
+    training = prepare(experiment, folder)
     with StopAfter(stop_after) as stop:
         training.run(stop)
     return training
