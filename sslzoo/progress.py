@@ -16,6 +16,11 @@ def fact(console: Console, label: str, text: str) -> None:
     console.print(f"{label:>9}  {text}", highlight=False, markup=False, soft_wrap=True)
 
 
+def warn(console: Console, text: str) -> None:
+    """A line that the user should see, in yellow."""
+    console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def stage(console: Console, what: str) -> Iterator[None]:
     """Say what takes its time: beside a moving sign on a terminal, as a line elsewhere."""

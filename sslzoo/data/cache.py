@@ -3,7 +3,8 @@
 A split's folder is named by the fingerprint of its pictures and holds
 
 - `pixels.bin`: the pixels of all pictures, uint8, each (channels, height, width), one after the other;
-- `sizes.npy`: (n, 2) int32, height and width of each;
+- `sizes.npy`: (n, 2) int32, height and width of each, 0 of one that does not decode;
+- `skipped.json`: what is wrong with those, by their places;
 - `meta.json`: what the folder holds, for people.
 """
 
@@ -11,6 +12,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from sslzoo.data.config import DatasetConfig
 from sslzoo.data.pictures import FORMAT, EncodedPictures, Indices, Pictures, pad
 from sslzoo.data.threads import threaded_map
 from sslzoo.errors import UserError
+from sslzoo.folders import write_json
 
 _CHUNK = 64
 _GIB = 1 << 30
@@ -33,23 +37,28 @@ log = logging.getLogger(__name__)
 
 
 class CachedPictures(Pictures):
-    """Pictures in a folder of the cache; ids, labels and classes are those of the encoded ones.
+    """Pictures in a folder of the cache, without those that do not decode; ids and labels are as they were encoded.
 
     Raises:
         OSError, ValueError: the folder is missing or incomplete.
+        UserError: more do not decode than may be left out.
     """
 
     decoded = True
 
     def __init__(self, folder: Path, encoded: EncodedPictures) -> None:
-        self.ids, self.labels, self.classes = encoded.ids, encoded.labels, encoded.classes
-        self.channels, self.fingerprint = encoded.channels, encoded.fingerprint
-        self._sizes: Indices = np.load(folder / "sizes.npy").astype(np.int64)
-        lengths = self._sizes.prod(axis=1) * self.channels
-        self._ends = np.cumsum(lengths)
+        self.classes, self.channels, self.fingerprint = encoded.classes, encoded.channels, encoded.fingerprint
+        sizes: Indices = np.load(folder / "sizes.npy").astype(np.int64)
+        lengths = sizes.prod(axis=1) * self.channels
         self._pixels: NDArray[np.uint8] = np.asarray(np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r"))
-        if len(self._sizes) != len(self.ids) or self._pixels.size != lengths.sum():
+        told = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
+        there = lengths > 0
+        if len(sizes) != len(encoded) or self._pixels.size != lengths.sum() or len(told) != (~there).sum():
             raise ValueError(f"{folder}: incomplete")
+        encoded.skipped.add(told.values())
+        self._sizes, self._ends = sizes[there], np.cumsum(lengths)[there]
+        self.ids = encoded.ids[there]
+        self.labels = None if encoded.labels is None else encoded.labels[there]
         if (self._sizes == self._sizes[0]).all():
             self._pixels = self._pixels.reshape(-1, self.channels, *self._sizes[0].tolist())
 
@@ -74,36 +83,53 @@ def cached(pictures: EncodedPictures, config: DatasetConfig) -> Pictures:
     dies leaves nothing that is taken for whole.
 
     Raises:
-        UserError: a picture does not decode, the folder cannot be written, or the disk is full.
+        UserError: too many pictures do not decode, the folder cannot be written, or the disk is full.
     """
     if config.cache == "none":
-        return pictures
+        return looked_through(pictures, config)
     root = cache_root(config)
     folder = root / pictures.fingerprint
     try:
         root.mkdir(parents=True, exist_ok=True)
         if found := _open(folder, pictures):
             return found
-        lock = FileLock(root / f"{pictures.fingerprint}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%s: waiting for another process that decodes it", pictures.name)
-            lock.acquire()
-        try:
+        with _one_at_a_time(root, pictures):
             if found := _open(folder, pictures):
                 return found
-            if config.cache == "auto" and not _fits(pictures, root, config.cache_gib):
-                return pictures
-            _build(folder, pictures)
-        finally:
-            lock.release()
-        return CachedPictures(folder, pictures)
+            if config.cache == "memory-map" or _fits(pictures, root, config.cache_gib):
+                _build(folder, pictures)
+                return CachedPictures(folder, pictures)
     except OSError as error:
         raise UserError(
             f"--dataset.cache-dir {root}: {error.strerror or error}; name another folder, or decode"
             " every time with --dataset.cache none"
         ) from error
+    return looked_through(pictures, config)
+
+
+def looked_through(pictures: EncodedPictures, config: DatasetConfig) -> Pictures:
+    """Pictures that are decoded whenever they are read, without those that cannot be, where some may be left out.
+
+    All are decoded for that, once; which ones cannot be is kept in the cache, where that can be written.
+
+    Raises:
+        UserError: too many cannot be decoded.
+    """
+    if config.max_skipped == 0:
+        return pictures
+    root = cache_root(config)
+    file = root / f"{pictures.fingerprint}.skipped.json"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(root, pictures):
+            if not file.is_file():
+                write_json(file, {str(place): told for place, told in _undecodable(pictures).items()})
+            bad = {int(place): told for place, told in json.loads(file.read_text(encoding="utf-8")).items()}
+    except OSError as error:
+        log.info("%s: %s", root, error)
+        bad = _undecodable(pictures)
+    pictures.skipped.add(bad.values())
+    return pictures.subset(np.delete(np.arange(len(pictures)), list(bad))) if bad else pictures
 
 
 def cache_root(config: DatasetConfig) -> Path:
@@ -115,9 +141,25 @@ def cache_root(config: DatasetConfig) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sslzoo"
 
 
+@contextmanager
+def _one_at_a_time(root: Path, pictures: EncodedPictures) -> Iterator[None]:
+    lock = FileLock(root / f"{pictures.fingerprint}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s: waiting for another process that decodes it", pictures.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _open(folder: Path, pictures: EncodedPictures) -> CachedPictures | None:
     try:
         return CachedPictures(folder, pictures)
+    except UserError:
+        raise
     except (FileNotFoundError, EOFError, ValueError):
         return None
 
@@ -125,7 +167,8 @@ def _open(folder: Path, pictures: EncodedPictures) -> CachedPictures | None:
 def _fits(pictures: EncodedPictures, root: Path, gib: float) -> bool:
     """Whether the decoded pictures, judged by a sample, fit the allowance and half the free disk."""
     sample = np.unique(np.linspace(0, len(pictures) - 1, 64).astype(np.int64))
-    size = np.mean([picture.nbytes for picture in pictures.decode(sample)]) * len(pictures)
+    sizes = [picture.nbytes for picture in pictures.decode(sample) if not isinstance(picture, str)]
+    size = sum(sizes) / max(len(sizes), 1) * len(pictures)
     return bool(size <= min(gib * _GIB, shutil.disk_usage(root).free / 2))
 
 
@@ -135,7 +178,8 @@ def _build(folder: Path, pictures: EncodedPictures) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
-        sizes = _write_pixels(partial / "pixels.bin", pictures)
+        sizes, skipped = _write_pixels(partial / "pixels.bin", pictures)
+        write_json(partial / "skipped.json", {str(place): told for place, told in skipped.items()})
         np.save(partial / "sizes.npy", np.array(sizes, dtype=np.int32))
         meta = {
             "what": pictures.name,
@@ -144,30 +188,44 @@ def _build(folder: Path, pictures: EncodedPictures) -> None:
             "short_side": pictures.short_side,
             "format": FORMAT,
         }
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_json(partial / "meta.json", meta)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _write_pixels(file: Path, pictures: EncodedPictures) -> list[tuple[int, int]]:
-    """Decode in threads (decoders release the interpreter's lock) and write in order; returns the sizes."""
+def _write_pixels(file: Path, pictures: EncodedPictures) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """Decode and write in order; returns the sizes, and what is wrong with pictures that do not decode."""
+    sizes, skipped = [], {}
+    with file.open("wb") as pixels:
+        for place, picture in enumerate(_decoded(pictures, f"decoding {pictures.name}")):
+            if isinstance(picture, str):
+                skipped[place] = picture
+                sizes.append((0, 0))
+            else:
+                pixels.write(picture.data)
+                sizes.append((picture.shape[1], picture.shape[2]))
+    return sizes, skipped
+
+
+def _undecodable(pictures: EncodedPictures) -> dict[int, str]:
+    """What is wrong with pictures that do not decode, by their places."""
+    decoded = enumerate(_decoded(pictures, f"looking through {pictures.name}"))
+    return {place: picture for place, picture in decoded if isinstance(picture, str)}
+
+
+def _decoded(pictures: EncodedPictures, doing: str) -> Iterator[NDArray[np.uint8] | str]:
+    """All pictures in order, decoded in threads (decoders release the interpreter's lock).
+
+    Raises:
+        UserError: too many do not decode.
+    """
     console = Console(stderr=True)
     threads = min(os.cpu_count() or 1, 32)
     chunks = np.split(np.arange(len(pictures)), range(_CHUNK, len(pictures), _CHUNK))
     decoded = threaded_map(pictures.decode, chunks, threads=threads, ahead=2 * threads)
-    sizes = []
-    with file.open("wb") as pixels:
-        for chunk in track(
-            decoded,
-            f"decoding {pictures.name}",
-            total=len(chunks),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        ):
-            for picture in chunk:
-                pixels.write(picture.data)
-                sizes.append((picture.shape[1], picture.shape[2]))
-    return sizes
+    hidden = not console.is_terminal
+    for chunk in track(decoded, doing, total=len(chunks), console=console, disable=hidden, transient=True):
+        pictures.skipped.add(picture for picture in chunk if isinstance(picture, str))
+        yield from chunk

@@ -46,6 +46,9 @@ class DatasetConfig(Config):
     labels. With streaming: how many pictures of the labelled split are kept."""
     test_limit: int | None = Field(default=None, ge=1)
     """Measure on this many pictures only, chosen likewise; with streaming, on the first ones."""
+    max_skipped: int = Field(default=0, ge=0)
+    """Pictures that cannot be decoded and are left out, at most. Above 0 all are decoded before training starts, once
+    for a data set; those of a stream as they come."""
     cache: Literal["auto", "memory-map", "none"] = "auto"
     """Keep the decoded pictures in a file (`memory-map`), or decode them whenever they are read (`none`);
     `auto` keeps them where they fit."""

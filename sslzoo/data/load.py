@@ -9,6 +9,7 @@ from sslzoo.data.cache import cached
 from sslzoo.data.columns import encode_labels, image_column, label_column
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.pictures import EncodedPictures, Indices, Pictures
+from sslzoo.data.skipped import Skipped
 from sslzoo.data.sources import Source, open_source
 from sslzoo.data.stream import StreamedPictures
 from sslzoo.errors import UserError
@@ -26,13 +27,15 @@ class Data:
     """To measure on."""
     classes: list[str]
     """Names of the classes, empty where there are no labels."""
+    skipped: Skipped
+    """What was left out of all splits; of a stream so far, on this process."""
 
 
 def load_data(config: DatasetConfig) -> Data:
     """The pictures that a config describes, decoded into the cache where that is wanted.
 
     Raises:
-        UserError: source, path, split or column are not there or not clear, a picture does not decode, or the
+        UserError: source, path, split or column are not there or not clear, too many pictures do not decode, or the
             cache cannot be written.
     """
     source = open_source(config)
@@ -52,6 +55,7 @@ def load_data(config: DatasetConfig) -> Data:
     labels, classes = encode_labels(
         {split: (table, label_column(table.features, config)) for split, table in tables.items()}
     )
+    skipped = Skipped(config.max_skipped)
     pictures: dict[str, Pictures] = {}
     for split, table in tables.items():
         ids = _chosen(len(table), labels[split], limits[split])
@@ -65,12 +69,13 @@ def load_data(config: DatasetConfig) -> Data:
             channels=config.channels,
             short_side=config.short_side,
             name=_name(config, split),
+            skipped=skipped,
         )
         pictures[split] = cached(encoded, config)
-    train = _stream(source) if config.streaming else pictures[config.train]
+    train = _stream(source, skipped) if config.streaming else pictures[config.train]
     labelled = pictures.get(config.labelled or config.train)
     test = None if config.test is None else pictures[config.test]
-    return Data(train, None if labelled is None else _with_labels(labelled), test, classes)
+    return Data(train, None if labelled is None else _with_labels(labelled), test, classes, skipped)
 
 
 def _name(config: DatasetConfig, split: str) -> str:
@@ -100,7 +105,7 @@ def _chosen(n: int, labels: Indices | None, limit: int | None) -> Indices:
     return np.sort(order[:limit])
 
 
-def _stream(source: Source) -> StreamedPictures:
+def _stream(source: Source, skipped: Skipped) -> StreamedPictures:
     config = source.config
     stream = source.stream(config.train)
     assert config.epoch_pictures is not None  # checked by the config
@@ -113,4 +118,5 @@ def _stream(source: Source) -> StreamedPictures:
         epoch_pictures=config.epoch_pictures,
         shuffle_buffer=config.shuffle_buffer,
         name=_name(config, config.train),
+        skipped=skipped,
     )

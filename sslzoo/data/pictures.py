@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.decode import decode
+from sslzoo.data.skipped import Skipped
 from sslzoo.errors import UserError
 
 Indices = NDArray[np.int64]
@@ -99,6 +101,7 @@ class EncodedPictures(Pictures):
         channels: 1 or 3.
         short_side: pixels, see `decode`.
         name: what errors call the split.
+        skipped: counts pictures that do not decode.
     """
 
     decoded = False
@@ -114,40 +117,45 @@ class EncodedPictures(Pictures):
         channels: int,
         short_side: int | None,
         name: str,
+        skipped: Skipped,
     ) -> None:
         rows = b"all" if len(ids) == len(table) else ids.tobytes()
         settings = f"{FORMAT} {table._fingerprint} {column} {channels} {short_side}"
         self.fingerprint = digest(settings, rows)
         self.ids, self.labels, self.classes, self.channels = ids, labels, classes, channels
-        self.short_side, self.name = short_side, name
+        self.short_side, self.name, self.skipped = short_side, name, skipped
         self._cells = table.select_columns([column]).cast_column(column, Image(decode=False))
         self._column = column
 
-    def decode(self, indices: Indices) -> list[NDArray[np.uint8]]:
-        """The pictures at these positions, each (channels, height, width) uint8.
-
-        Raises:
-            UserError: a picture does not decode; its row and file are named.
-        """
+    def decode(self, indices: Indices) -> list[NDArray[np.uint8] | str]:
+        """The pictures at these positions, each (channels, height, width) uint8, or what is wrong with it."""
         rows = self.ids[indices].tolist()
         cells = self._cells[rows][self._column]
-        return [self._decode_cell(cell, row) for cell, row in zip(cells, rows, strict=True)]
+        return [
+            decode_or_tell(cell, f"{self.name}, row {row}", channels=self.channels, short_side=self.short_side)
+            for cell, row in zip(cells, rows, strict=True)
+        ]
 
     def gather(self, indices: Indices) -> Batch:
-        return self._batch(*pad(self.decode(indices)), indices)
+        pictures = []
+        for picture in self.decode(indices):
+            if isinstance(picture, str):
+                self.skipped.add([picture])
+                raise UserError(f"{picture}; it was one when the data set was looked through")
+            pictures.append(picture)
+        return self._batch(*pad(pictures), indices)
 
-    def _decode_cell(self, cell: dict[str, object] | None, row: int) -> NDArray[np.uint8]:
-        try:
-            return decode(cell, channels=self.channels, short_side=self.short_side)
-        except Exception as error:  # decoders fail in many ways on damaged files
-            raise undecodable(self.name, row, cell, error) from error
 
-
-def undecodable(name: str, row: int, cell: dict[str, object] | None, error: Exception) -> UserError:
-    """The error of a picture that does not decode, naming split, row and file."""
-    file = f" ({cell['path']})" if cell and cell.get("path") else ""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{name}, row {row}{file}: not a picture that can be decoded: {reason}; mend or remove it")
+def decode_or_tell(
+    cell: dict[str, Any] | None, where: str, *, channels: int, short_side: int | None
+) -> NDArray[np.uint8] | str:
+    """A picture, (channels, height, width) uint8, or what is wrong with it: place, file and reason in a line."""
+    try:
+        return decode(cell, channels=channels, short_side=short_side)
+    except Exception as error:  # decoders fail in many ways on damaged files
+        file = f" ({cell['path']})" if cell and cell.get("path") else ""
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return f"{where}{file}: not a picture that can be decoded: {reason}"
 
 
 def pad(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:

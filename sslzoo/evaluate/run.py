@@ -28,7 +28,7 @@ from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform, transform_of_weights
 from sslzoo.evaluate.unfinished import Unfinished
 from sslzoo.launch import claim_cores, create_accelerator, made_by_main
-from sslzoo.progress import Steps, fact
+from sslzoo.progress import Steps, fact, warn
 
 
 def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
@@ -57,7 +57,10 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     encoder.to(accelerator.device)
     folder = ResultFolder(made_by_main(accelerator, lambda: ResultFolder.create(jobs).path))
     result = facts(job, train, test, weights, transform, accelerator.num_processes)
+    result["skipped"] = data.skipped.names
     introduce(console, result, accelerator, folder)
+    if data.skipped.names:
+        warn(console, data.skipped.in_words())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
     if job.quality:
         quality = quality_of(subject, job)

@@ -11,7 +11,7 @@ from sslzoo.evaluate.score import Scores
 from sslzoo.experiment import Experiment
 from sslzoo.export import export_backbone
 from sslzoo.folders import write_json
-from sslzoo.progress import stage
+from sslzoo.progress import stage, warn
 from sslzoo.report import plots
 from sslzoo.report.summary import summary_table
 from sslzoo.train.folder import RunFolder
@@ -80,6 +80,8 @@ def finish(
     console.print(f"({summary['protocol']})", highlight=False, soft_wrap=True)
     if "neighbours" in facts:
         console.print(neighbours_in_words(facts["neighbours"]), highlight=False, soft_wrap=True)
+    if data.skipped.names:
+        warn(console, data.skipped.in_words())
     console.print(f"summary and pictures: {folder.path}", highlight=False, soft_wrap=True)
     return summary
 

@@ -8,7 +8,7 @@ from sslzoo.data.load import Data
 from sslzoo.experiment import Experiment
 from sslzoo.launch import in_words
 from sslzoo.method import Method
-from sslzoo.progress import fact
+from sslzoo.progress import fact, warn
 from sslzoo.train.folder import RunFolder
 
 
@@ -45,13 +45,14 @@ def introduce(
     }
     for label, text in lines.items():
         fact(console, label, text)
+    if data.skipped.names:
+        warn(console, data.skipped.in_words())
     queue = getattr(experiment.method, "queue_size", 0)
     if queue > len(data.train):
-        console.print(
-            f"warning: method.queue_size = {queue}: the bank is larger than the data set, so older keys of a picture "
-            "are among its own negatives",
-            style="yellow",
-            soft_wrap=True,
+        warn(
+            console,
+            f"method.queue_size = {queue}: the bank is larger than the data set, so older keys of a picture are among "
+            "its own negatives",
         )
 
 

@@ -18,6 +18,7 @@ from sslzoo.errors import UserError
 from sslzoo.evaluate.representation import collapse_warning
 from sslzoo.experiment import Experiment
 from sslzoo.method import InBatchMethod, Method, MethodOutput
+from sslzoo.progress import warn
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finite import FiniteCheck, NotFinite, require_finite_state, require_scale
@@ -263,5 +264,5 @@ class Training:
         return f"stopped at step {self.step} of {self.display.total}, {saved}; --resume {self.folder.path} goes on"
 
     def warn(self, text: str) -> None:
-        """A line in yellow."""
-        self.display.console.print(f"warning: step {self.step}: {text}", style="yellow", soft_wrap=True, markup=False)
+        """A line about the step that was done."""
+        warn(self.display.console, f"step {self.step}: {text}")

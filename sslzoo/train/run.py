@@ -21,7 +21,7 @@ from sslzoo.experiment import Experiment
 from sslzoo.launch import claim_cores, made_by_main
 from sslzoo.method import Method
 from sslzoo.optim import create_optimizer, create_schedule
-from sslzoo.progress import fact
+from sslzoo.progress import fact, warn
 from sslzoo.train.begun import find_begun
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
@@ -76,7 +76,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     folder = open_folder(experiment, resume, accelerator)
     model, prepared = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
-    step = checkpoints.load_latest(tell=lambda line: console.print(f"warning: {line}", style="yellow", soft_wrap=True))
+    step = checkpoints.load_latest(tell=partial(warn, console))
     if accelerator.is_main_process:
         folder.forget_after(step)
     start_trackers(experiment, accelerator, folder)
@@ -109,6 +109,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
                 "device": device_name(),
                 "threads": torch.get_num_threads(),
                 "resumed_at_step": step,
+                "skipped": sorted(set(gather_object(data.skipped.names))),
                 **cost(accelerator, folder, pictures=training.step * experiment.batch_size),
             }
             if neighbours := judge.neighbours(method):

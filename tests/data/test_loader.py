@@ -200,5 +200,5 @@ def test_streams_of_folders_and_missing_splits(tmp_path, draw, class_folders):
         streamed(class_folders, train="trian")
     (class_folders / "train" / "cat" / "0.png").write_bytes(b"no picture")
     Image.fromarray(draw()).save(class_folders / "train" / "cat" / "9.png")
-    with pytest.raises(UserError, match=r"row \d+ \(.*0\.png\): not a picture"):
+    with pytest.raises(UserError, match=r"a row \(.*0\.png\): not a picture"):
         list(epoch_batches(streamed(class_folders, epoch_pictures=6).train, seed=0, epoch=0, batch_size=6))

@@ -15,6 +15,7 @@ import sslzoo.evaluate.fine_tune
 import sslzoo.evaluate.unfinished
 from sslzoo.counter import permutation
 from sslzoo.data.pictures import EncodedPictures
+from sslzoo.data.skipped import Skipped
 from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import UserError
 from sslzoo.evaluate.augmented import AugmentedProbe
@@ -44,7 +45,15 @@ def pictures(n: int, seed: int) -> EncodedPictures:
     table = Dataset.from_dict({"image": pixels, "label": labels}, features=features)
     every = np.arange(n)
     return EncodedPictures(
-        table, "image", ids=every, labels=labels, classes=["dark", "bright"], channels=1, short_side=None, name="test"
+        table,
+        "image",
+        ids=every,
+        labels=labels,
+        classes=["dark", "bright"],
+        channels=1,
+        short_side=None,
+        name="test",
+        skipped=Skipped(0),
     )
 
 

@@ -236,16 +236,19 @@ def test_pictures_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -
     for i in range(24):
         mode = ("RGB", "L", "RGBA")[i % 3]
         Image.new(mode, (20 + i, 30), 5 * i).save(folder / f"{i}.png")
+    (folder / "broken.png").write_bytes((folder / "23.png").read_bytes()[:60])
     done = run(
         "--dataset", "folder", "--dataset.path", tmp_path / "pictures", "--epochs", "1", "--batch-size", "8",
         "--method.split-bn", "2", "--method.queue-size", "16", "--img-size", "16", "--schedule.warmup-epochs", "0",
         "--dataset.cache-dir", tmp_path / "cache", "--backbone", "resnet10t", "--backbone.kwargs",
-        "{channels: [8, 8, 8, 8]}", "--threads", "1", "--run-folder", tmp_path / "run",
+        "{channels: [8, 8, 8, 8]}", "--threads", "1", "--run-folder", tmp_path / "run", "--dataset.max-skipped", "3",
     )  # fmt: skip
-    assert "no labels" in done.stdout
+    assert "24 pictures to train on, no labels" in done.stdout
+    assert done.stdout.count("warning: 1 that cannot be decoded left out, of at most 3: ") == 2
     assert "(not scored: there are no labelled pictures to learn from (--dataset.labelled))" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["test"] == {}
+    assert [f"({folder / 'broken.png'})" in name for name in summary["skipped"]] == [True]
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
 
 

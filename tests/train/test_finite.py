@@ -117,5 +117,5 @@ def test_a_scaler_that_finds_no_scale_ends_the_run() -> None:
         scaler.step(optimizer)
         scaler.update()
     assert weight.item() == 1
-    with pytest.raises(NotFinite, match="^step 4: the gradient overflows in fp16 at every scale of the loss$"):
+    with pytest.raises(NotFinite, match=r"^step 4: the gradient overflows in fp16 at every scale of the loss$"):
         require_scale(scaler, 4)

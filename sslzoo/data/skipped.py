@@ -1,0 +1,40 @@
+"""Pictures that cannot be decoded and are left out, as many as the user allows."""
+
+from collections.abc import Iterable
+from threading import Lock
+
+from sslzoo.errors import UserError, few
+
+
+class Skipped:
+    """What was left out of a data set, by the words that tell of it.
+
+    Args:
+        limit: how many may be left out.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.names: list[str] = []
+        self._lock = Lock()
+
+    def add(self, names: Iterable[str]) -> None:
+        """Count pictures, those that were not counted yet; any thread may call it.
+
+        Raises:
+            UserError: they are too many.
+        """
+        with self._lock:
+            self.names += [name for name in dict.fromkeys(names) if name not in self.names]
+            if len(self.names) <= self.limit:
+                return
+            if self.limit == 0:
+                raise UserError(
+                    f"{self.names[0]}; mend or remove it, or have up to N such pictures left out by "
+                    "--dataset.max-skipped N"
+                )
+            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {few(self.names)}")
+
+    def in_words(self) -> str:
+        """How many there are, and the first ones."""
+        return f"{len(self.names)} that cannot be decoded left out, of at most {self.limit}: {few(self.names)}"
