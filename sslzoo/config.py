@@ -15,9 +15,22 @@ from sslzoo.errors import UserError, near_misses
 Layer = dict[str, Any]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's plain types; a key that stands twice is refused, where YAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _yaml_mapping(words: list[str]) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(words[0])
+        value = yaml.load(words[0], _Loader)
     except yaml.YAMLError:
         value = None
     if not isinstance(value, dict):
@@ -66,7 +79,9 @@ class SettingError(UserError):
 class Config(BaseModel):
     """Base of every group of settings: typed, frozen, unknown keys refused, documented field by field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     def __init__(self, **settings: Any) -> None:
         """Check the settings.
@@ -126,10 +141,12 @@ def read_layers(path: Path, _open: tuple[Path, ...] = ()) -> list[tuple[str, Lay
     if path.resolve() in _open:
         raise UserError(f"{path}: includes itself by way of {' -> '.join(p.name for p in _open)}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not readable as YAML: {reason}") from None
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"{path}: not readable as YAML: {line}{error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: as of the date 2026-13-13
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     if content is None:

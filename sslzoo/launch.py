@@ -1,6 +1,7 @@
 """How a command takes its share of the machine: cores, device, precision, processes."""
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -42,6 +43,9 @@ def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
             f"--precision {precision}: `accelerate launch` is set to {asked}; give both the same, as in "
             f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
         )
+    warnings.filterwarnings(
+        "ignore", "`broadcast_buffers` is deprecated", FutureWarning
+    )  # accelerate has no other name
     try:
         accelerator = Accelerator(
             mixed_precision="no" if precision == "fp32" else precision,

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from numpy.typing import NDArray
 
 from sslzoo.data.config import DatasetConfig
-from sslzoo.errors import UserError, near_misses
+from sslzoo.errors import UserError, few, near_misses
 
 _LABEL_NAMES = {"label", "labels", "class", "cls", "category", "target", "fine_label", "coarse_label"}
 
@@ -19,10 +19,13 @@ def image_column(features: Features, config: DatasetConfig) -> str:
     """The column of the pictures.
 
     Raises:
-        UserError: the named column is missing, or none is named and there is not exactly one.
+        UserError: the named column is missing or holds no pictures, or none is named and there is not exactly one.
     """
     if config.image is not None:
-        return _named(config.image, "image", features)
+        name = _named(config.image, "image", features)
+        if not isinstance(features[name], Image) and not _holds_encoded_pictures(features[name]):
+            raise UserError(f"--dataset.image {name}: a column of {features[name]}, not of pictures")
+        return name
     found: list[str] = [name for name, feature in features.items() if isinstance(feature, Image)]
     found = found or [name for name, feature in features.items() if _holds_encoded_pictures(feature)]
     if len(found) != 1:
@@ -62,12 +65,18 @@ def encode_labels(
     Returns:
         int64 labels by split, -1 where a row has none, None where the split has no such column; and the class
         names. Other values than a ClassLabel's are numbered in sorted order; negative numbers are no label.
+
+    Raises:
+        UserError: a ClassLabel's number has no name, or splits name their classes differently.
     """
     raw = {split: _values(table, name) for split, (table, name) in columns.items() if name is not None}
     names: list[str] | None = None
-    for table, name in columns.values():
+    for split, (table, name) in columns.items():
         if name is not None and isinstance(table.features[name], ClassLabel):
-            names = list(table.features[name].names)
+            own = list(table.features[name].names)
+            if names is not None and own != names:
+                raise UserError(f"--dataset.label {name}: {split} has other classes, or in another order: {few(own)}")
+            names = own
     if names is not None:
         encoded = {split: values.to_numpy().astype(np.int64) for split, values in raw.items()}
     else:
@@ -78,6 +87,14 @@ def encode_labels(
             split: pc.fill_null(pc.index_in(values, pa.array(classes, values.type)), -1).to_numpy().astype(np.int64)
             for split, values in raw.items()
         }
+    for split, numbers in encoded.items():
+        beyond = np.flatnonzero(numbers >= len(names))
+        if len(beyond):
+            row = beyond[0]
+            raise UserError(
+                f"--dataset.label {columns[split][1]}: {split}, row {row} is of class {numbers[row]}, and there are "
+                f"{len(names)}, from 0 on: {few(names)}"
+            )
     labels: dict[str, NDArray[np.int64] | None] = {
         split: np.maximum(encoded[split], -1) if split in encoded else None for split in columns
     }

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 from datasets import Dataset, IterableDataset
+from datasets.data_files import EmptyDatasetError
 from huggingface_hub.utils import logging as hub_logging
 
 from sslzoo.data.pictures import digest
 from sslzoo.data.sources import DATASETS, Source
 from sslzoo.errors import UserError
+
+datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # which would tell a server of each local file that is opened
+huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _FILE_KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 
@@ -56,7 +61,7 @@ class HuggingFace(Source):
     def _builder(self) -> Any:
         path, config = self._path, self.config
         local = Path(path).expanduser()
-        if has_magic(path) or local.is_file():
+        if local.is_file() or (has_magic(path) and not local.is_dir()):
             kind = _FILE_KINDS.get(local.suffix.lower())
             if kind is None:
                 raise UserError(
@@ -67,6 +72,11 @@ class HuggingFace(Source):
             return datasets.load_dataset_builder(kind, data_files=str(local.absolute()))
         if local.is_dir():
             folder = str(local.absolute())
+            if has_magic(folder):
+                raise UserError(
+                    f"--dataset.path {path}: *, ? and [ in a folder's path are read as a pattern; rename it, or give a "
+                    "link to it"
+                )
             has_subsets = datasets.get_dataset_config_names(folder) != ["default"]
             return datasets.load_dataset_builder(folder, config.subset if has_subsets else None)
         if path.startswith((".", "/", "~")) or path.count("/") > 1:
@@ -97,7 +107,7 @@ class HuggingFace(Source):
                     f"--dataset.path {self._path}: no such local path, and the Hub could not be reached;"
                     " `--dataset.path FOLDER` takes a local copy"
                 ) from error
-            except datasets.exceptions.DataFilesNotFoundError as error:
+            except (datasets.exceptions.DataFilesNotFoundError, EmptyDatasetError) as error:
                 raise UserError(
                     f"--dataset.path {self._path}: holds no pictures, parquet files or .tar shards"
                 ) from error

@@ -56,7 +56,8 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
         encoder: prefix of another encoder in the file, such as `module.encoder_k`.
 
     Raises:
-        UserError: no such file, not a file of weights, no encoder or several in it, or weights of another model.
+        UserError: no such file, not a file of weights, no encoder or several in it, weights of another model, or some
+            that are not finite.
     """
     tensors = read_tensors(path)
     wanted = model.state_dict()
@@ -73,6 +74,10 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
     if fault := _misfit(wanted, kept, counters):
         said = f"weights of another model{f' in {prefix}' if prefix else ''}"
         raise UserError(f"--backbone.checkpoint {path}: {said}: {'; '.join([fault, *hints(wanted, kept)])}")
+    if broken := [name for name, value in kept.items() if not value.isfinite().all()]:
+        raise UserError(
+            f"--backbone.checkpoint {path}: {few(broken)} is not finite: the file is damaged, or its training failed"
+        )
     notes = [f"no num_batches_tracked in the file ({len(counters)} in the model)"] if counters else []
     notes += _notes(layout, kept, lacks_relu(parts))
     if heads := other_heads(model, kept):

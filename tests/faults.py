@@ -1,0 +1,740 @@
+"""Faults that are injected into runs; `python tests/faults.py` makes each of them and prints what the user sees."""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import pickle
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from sslzoo.backbones import BackboneConfig, create_backbone
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = [
+    "--epochs", "1", "--batch-size", "8", "--method.split-bn", "2", "--method.queue-size", "16", "--img-size", "16",
+    "--schedule.warmup-epochs", "0", "--backbone", "resnet10t", "--backbone.kwargs", "{channels: [8, 8, 8, 8]}",
+    "--threads", "1",
+]  # fmt: skip
+"""Settings of a run that takes a second."""
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A fault, and what has to come of it."""
+
+    what: str
+    make: Callable[[Path], list[str]]
+    """Makes it in a folder, and returns the words of the command."""
+    code: int
+    says: str
+    """A part of what is seen: of standard error where the command fails, else of the output."""
+    kind: str
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(kind: str, what: str, says: str, code: int = 2) -> Callable[[Callable[[Path], list[str]]], None]:
+    """Add a function that makes a fault to the list."""
+    return lambda make: FAULTS.append(Fault(kind=kind, what=what, make=make, code=code, says=says))
+
+
+def picture(number: int = 0, size: tuple[int, int] = (20, 24)) -> Image.Image:
+    """One of different pictures."""
+    pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def holiday(folder: Path) -> Path:
+    """A folder of 24 pictures."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number in range(24):
+        picture(number).save(pictures / f"{number:02d}.png")
+    return pictures
+
+
+def on(pictures: Path | str, *more: str) -> list[str]:
+    """Train on these pictures."""
+    return ["--dataset", "folder", "--dataset.path", str(pictures), *SMALL, *more]
+
+
+# pictures
+
+
+def add_picture(kind: str, what: str, name: str, content: Callable[[], bytes], says: str, code: int = 2) -> None:
+    """A fault of one file among good pictures."""
+
+    @fault(kind, what, says, code)
+    def make(folder: Path) -> list[str]:
+        pictures = holiday(folder)
+        (pictures / name).write_bytes(content())
+        return on(pictures)
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    """A picture as the content of a file."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG whose header says so, and whose pixels are missing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+NAMED = r"/pictures \(train\), row \d+ \(.*/pictures/bad\.\w+\): not a picture that can be decoded: "
+MEND = "; mend or remove it, or have up to N such pictures left out by --dataset.max-skipped N"
+TRAINED = r"25 pictures to train on(.|\n)*step 3/3"
+
+add_picture(
+    "picture",
+    "truncated JPEG",
+    "bad.jpg",
+    lambda: encoded(picture(), "JPEG")[:-300],
+    NAMED + f"image file is truncated.*{MEND}",
+)
+add_picture("picture", "empty file", "bad.png", lambda: b"", NAMED + "cannot identify image file")
+add_picture("picture", "text named .png", "bad.png", lambda: b"hello", NAMED + "cannot identify image file")
+add_picture("picture", "bomb (60,000 x 60,000)", "bad.png", lambda: png(60_000, 60_000), NAMED + ".*decompression bomb")
+add_picture(
+    "picture",
+    "floating-point TIFF",
+    "bad.tiff",
+    lambda: encoded(Image.new("F", (20, 20)), "TIFF"),
+    NAMED + ".*8 or 16 bits are needed",
+)
+add_picture(
+    "picture",
+    "16-bit PNG",
+    "bad.png",
+    lambda: encoded(Image.fromarray(np.full((9, 9), 40_000, np.uint16)), "PNG"),
+    TRAINED,
+    0,
+)
+add_picture("picture", "palette PNG", "bad.png", lambda: encoded(picture().quantize(16), "PNG"), TRAINED, 0)
+add_picture("picture", "CMYK JPEG", "bad.jpg", lambda: encoded(picture().convert("CMYK"), "JPEG"), TRAINED, 0)
+add_picture(
+    "picture",
+    "animated GIF",
+    "bad.gif",
+    lambda: encoded(picture(), "GIF", save_all=True, append_images=[picture(1)]),
+    TRAINED,
+    0,
+)
+add_picture("picture", "1 x 1 pixel", "bad.png", lambda: encoded(picture(0, (1, 1)), "PNG"), TRAINED, 0)
+add_picture("picture", "1 x 4,000 pixels", "bad.png", lambda: encoded(picture(0, (4000, 1)), "PNG"), TRAINED, 0)
+
+
+@fault("picture", "two damaged ones, two allowed", r"warning: 2 that cannot be decoded left out, of at most 2: ", 0)
+def two_of_two(folder: Path) -> list[str]:
+    pictures = holiday(folder)
+    for name in ("a.png", "b.png"):
+        (pictures / name).write_bytes(b"")
+    return on(pictures, "--dataset.max-skipped", "2")
+
+
+@fault(
+    "picture", "two damaged ones, one allowed", r"--dataset\.max-skipped 1: more cannot be decoded: .*a\.png.*b\.png"
+)
+def two_of_one(folder: Path) -> list[str]:
+    return [*two_of_two_words(folder), "--dataset.max-skipped", "1"]
+
+
+def two_of_two_words(folder: Path) -> list[str]:
+    pictures = holiday(folder)
+    for name in ("a.png", "b.png"):
+        (pictures / name).write_bytes(b"")
+    return on(pictures)
+
+
+@fault("picture", "spaces, quotes and unicode in paths", TRAINED, 0)
+def odd_paths(folder: Path) -> list[str]:
+    pictures = holiday(folder).rename(folder / "ein 'schöner' Täg 日本 #1 %20")
+    picture(99).save(pictures / "bild\N{COMBINING DIAERESIS} & co.png")
+    return on(pictures)
+
+
+@fault(
+    "picture", "[ in a path", r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename it"
+)
+def pattern(folder: Path) -> list[str]:
+    return on(holiday(folder).rename(folder / "pictures [old]"))
+
+
+# data sets
+
+
+def table(folder: Path, **columns: object) -> Path:
+    """Pictures and other columns as train.parquet and test.parquet in a folder."""
+    path = folder / "set"
+    path.mkdir(exist_ok=True)
+    content = {"image": [picture(number) for number in range(24)], **columns}
+    data = datasets.Dataset.from_dict(content).cast_column("image", datasets.Image())
+    for split in ("train", "test"):
+        data.to_parquet(path / f"{split}.parquet")
+    return path
+
+
+def labelled(path: Path, *more: str) -> list[str]:
+    """Train on pictures with labels and score."""
+    return [*on(path, "--dataset.unlabelled", "false", "--dataset.test", "test"), *more]
+
+
+@fault("data set", "column that is not there", r"--dataset\.image pictur: no such column; there is image, label")
+def wrong_column(folder: Path) -> list[str]:
+    return labelled(table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
+
+
+@fault("data set", "column that holds no pictures", r"--dataset\.image label: a column of .*, not of pictures")
+def column_without_pictures(folder: Path) -> list[str]:
+    return labelled(table(folder, label=[0, 1] * 12), "--dataset.image", "label")
+
+
+@fault("data set", "column that holds no labels", r"--dataset\.label x: a column of .*, not of class numbers or names")
+def column_without_labels(folder: Path) -> list[str]:
+    return labelled(table(folder, x=[0.5] * 24), "--dataset.label", "x")
+
+
+@fault("data set", "labels missing, evaluation asked for", r"evaluate: .* has no labels, which this protocol needs")
+def labels_missing(folder: Path) -> list[str]:
+    return [
+        "evaluate",
+        "--backbone",
+        "test_resnet",
+        "--untrained",
+        *labelled(table(folder))[:4],
+        "--dataset.test",
+        "test",
+    ]
+
+
+@fault(
+    "data set",
+    "labels out of range",
+    r"--dataset\.label label: train, row 3 is of class 9, and there are 2, from 0 on: cat, dog",
+)
+def labels_out_of_range(folder: Path) -> list[str]:
+    path = folder / "set"
+    path.mkdir()
+    cells = [{"bytes": encoded(picture(number), "PNG"), "path": None} for number in range(24)]
+    labels = [0, 1, 0, 9, *[0, 1] * 10]
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
+    schema = features.arrow_schema
+    for split in ("train", "test"):
+        pq.write_table(
+            pa.table({"image": pa.array(cells, schema.field("image").type), "label": pa.array(labels)}, schema=schema),
+            path / f"{split}.parquet",
+        )
+    return labelled(path)
+
+
+@fault("data set", "split that is not there", r"--dataset\.train trian: no such split; .* has train, test")
+def wrong_split(folder: Path) -> list[str]:
+    return labelled(table(folder, label=[0, 1] * 12), "--dataset.train", "trian")
+
+
+@fault("data set", "parquet cut short", r"--dataset\.path .*/set: not readable: .*[Pp]arquet")
+def cut_parquet(folder: Path) -> list[str]:
+    path = table(folder, label=[0, 1] * 12)
+    (path / "train.parquet").write_bytes((path / "train.parquet").read_bytes()[:200])
+    return labelled(path)
+
+
+@fault("data set", "empty folder", r"--dataset\.path .*/empty: holds no pictures")
+def empty_folder(folder: Path) -> list[str]:
+    (folder / "empty").mkdir()
+    return on(folder / "empty")
+
+
+@fault("data set", "no such folder", r"--dataset\.path .*/nowhere: no such file or folder")
+def no_folder(folder: Path) -> list[str]:
+    return on(folder / "nowhere")
+
+
+@fault(
+    "data set",
+    "fewer pictures than one batch",
+    r"--batch-size 64: one batch needs 64 pictures, and there are 24 .*; at most 24 would be right",
+)
+def small_set(folder: Path) -> list[str]:
+    return on(holiday(folder), "--batch-size", "64")
+
+
+@fault(
+    "data set",
+    "fewer pictures than the queue",
+    r"warning: method\.queue_size = 160: the bank is larger than the data set",
+    0,
+)
+def small_for_the_queue(folder: Path) -> list[str]:
+    return on(holiday(folder), "--method.queue-size", "160")
+
+
+@fault("data set", "last batch not full", r"step 2/2", 0)
+def uneven(folder: Path) -> list[str]:
+    return on(holiday(folder), "--batch-size", "10")
+
+
+@fault("data set", "name on the Hub, HF_HUB_OFFLINE=1", r"--dataset\.path someone/pictures: ")
+def hub_offline(folder: Path) -> list[str]:
+    return on("someone/pictures")
+
+
+@fault(
+    "data set",
+    "folder with a program of its own",
+    r"--dataset\.path .*/pictures: not readable: .* scripts are no longer supported",
+)
+def program(folder: Path) -> list[str]:
+    pictures = holiday(folder)
+    (pictures / "pictures.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    return on(pictures)
+
+
+@fault("data set", "archive whose paths lead outside", TRAINED, 0)
+def archive(folder: Path) -> list[str]:
+    pictures = holiday(folder)
+    with zipfile.ZipFile(pictures / "more.zip", "w") as bundle:
+        bundle.writestr("../../../../ran", b"outside")
+        bundle.writestr("25.png", encoded(picture(25), "PNG"))
+    return on(pictures)
+
+
+# weights
+
+
+def weights(what: str, says: str) -> Callable[[Callable[[Path], object]], None]:
+    """A fault of a file of weights."""
+
+    def add(write: Callable[[Path], object]) -> None:
+        @fault("weights", what, says)
+        def make(folder: Path) -> list[str]:
+            file = folder / "weights.safetensors"
+            written = write(file)
+            return on(holiday(folder), "--backbone.checkpoint", str(written or file))
+
+    return add
+
+
+@weights("another model's", r"--backbone\.checkpoint .*: weights of another model: .*these are tensors of resnet18")
+def other_model(file: Path) -> None:
+    save_file(timm.create_model("resnet18", num_classes=0).state_dict(), file)
+
+
+@weights("damaged safetensors", r"--backbone\.checkpoint .*: cannot be read as weights: ")
+def damaged_safetensors(file: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(64)}, file)
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@weights("not finite", r"--backbone\.checkpoint .*: layer4\.0\.conv1\.weight is not finite: the file is damaged")
+def weights_not_finite(file: Path) -> None:
+    settings = {"in_chans": 3, "img_size": 16}
+    model = create_backbone(BackboneConfig(name="resnet10t", kwargs={"channels": [8, 8, 8, 8]}), **settings)
+    state = model.state_dict()
+    state["layer4.0.conv1.weight"][0, 0] = torch.inf
+    save_file(state, file)
+
+
+class Runs:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.file), "w")
+
+
+@weights(
+    "pickle that would run code", r"it holds more than tensors \(.*open\), which could run code and is never loaded"
+)
+def evil(file: Path) -> Path:
+    torch.save({"state_dict": {}, "x": Runs(file.parent / "ran")}, file.with_suffix(".pt"))
+    return file.with_suffix(".pt")
+
+
+@weights("empty file", r"--backbone\.checkpoint .*: cannot be read as weights: ")
+def no_weights(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+# settings
+
+
+def setting(what: str, flags: str, says: str) -> None:
+    """A fault of settings."""
+
+    @fault("setting", what, says)
+    def make(folder: Path) -> list[str]:
+        for name, content in FILES.items():
+            (folder / name).write_bytes(content)
+        return [word.replace("HERE", str(folder)) for word in flags.split()]
+
+
+FILES = {
+    "broken.yaml": b"epochs: [1\nseed: 3",
+    "binary.yaml": bytes(range(256)),
+    "list.yaml": b"- epochs\n- 3\n",
+    "empty.yaml": b"",
+    "unknown.yaml": b"epoch: 3\n",
+    "twice.yaml": b"epochs: 3\nepochs: 4\n",
+    "python.yaml": b"epochs: !!python/object/apply:os.system ['touch ran']\n",
+}
+setting("unknown flag", "--epoch 3", r"Unrecognized options: --epoch, 3; did you mean --epochs or ")
+setting("word for a number", "--epochs many", r"--epochs: 'many' is not a whole number")
+setting(
+    "number out of range", "--method.momentum 1.5", r"method\.momentum = 1\.5: input should be less than or equal to 1"
+)
+setting("learning rate nan", "--optimizer.lr nan", r"optimizer\.lr = nan: input should be a finite number")
+setting("learning rate inf", "--optimizer.lr inf", r"optimizer\.lr = inf: input should be a finite number")
+setting("no epochs", "--epochs 0", r"epochs = 0: ")
+setting("method that is not there", "--method asl", r"--method asl: .*did you mean ascl")
+setting("target that a method does not take", "--method barlow-twins --target hard", r"--target hard: ")
+setting("flag of another method", "--method simclr --method.queue-size 64", r"--method\.queue-size")
+setting("YAML cut short", "--config HERE/broken.yaml", r"broken\.yaml: not readable as YAML: line 2: expected")
+setting("binary file as config", "--config HERE/binary.yaml", r"binary\.yaml: not readable as YAML: ")
+setting("list as config", "--config HERE/list.yaml", r"list\.yaml: a config is a mapping of settings, this is a list")
+setting(
+    "unknown key in a config",
+    "--config HERE/unknown.yaml",
+    r"unknown\.yaml: epoch: no such setting; did you mean epochs\?",
+)
+setting(
+    "key twice in a config",
+    "--config HERE/twice.yaml",
+    r"twice\.yaml: not readable as YAML: line 2: epochs stands twice",
+)
+setting(
+    "YAML that would run code",
+    "--config HERE/python.yaml",
+    r"python\.yaml: not readable as YAML: line 1: could not determine a constructor",
+)
+
+
+# places
+
+
+@fault(
+    "place",
+    "cache that cannot be written",
+    r"--dataset\.cache-dir .*/file/cache: Not a directory; name another folder, or decode every time",
+)
+def cache_in_a_file(folder: Path) -> list[str]:
+    (folder / "file").write_text("")
+    return on(holiday(folder), "--dataset.cache-dir", str(folder / "file" / "cache"))
+
+
+@fault("place", "run folder that cannot be made", r"--run-folder .*/file/run: cannot be written: Not a directory")
+def run_in_a_file(folder: Path) -> list[str]:
+    (folder / "file").write_text("")
+    return on(holiday(folder), "--run-folder", str(folder / "file" / "run"))
+
+
+@fault("place", "run folder with something in it", r"--run-folder .*/pictures: is not empty")
+def run_in_the_pictures(folder: Path) -> list[str]:
+    pictures = holiday(folder)
+    return on(pictures, "--run-folder", str(pictures))
+
+
+@fault("place", "resume where no run is", r"--resume .*/pictures: no run is there")
+def resume_nothing(folder: Path) -> list[str]:
+    return ["--resume", str(holiday(folder))]
+
+
+@fault(
+    "place",
+    "weights deleted while a run is judged",
+    r"evaluate .*/run: the run is not finished, it has no backbone\.safetensors",
+)
+def evaluate_unfinished(folder: Path) -> list[str]:
+    run = folder / "run"
+    assert call(on(holiday(folder), "--run-folder", str(run)), folder).code == 0
+    (run / "backbone.safetensors").unlink()
+    return ["evaluate", str(run)]
+
+
+# numbers
+
+
+@fault(
+    "number",
+    "learning rate far too high",
+    r"step \d+: .* is not finite; a new run needs a lower optimizer\.lr than 1e\+25; .*/run",
+)
+def diverges(folder: Path) -> list[str]:
+    return on(
+        holiday(folder),
+        "--optimizer",
+        "sgd",
+        "--optimizer.lr",
+        "1e25",
+        "--run-folder",
+        str(folder / "run"),
+        "--epochs",
+        "4",
+    )
+
+
+# checkpoints
+
+
+def two_checkpoints(folder: Path) -> tuple[Path, list[Path]]:
+    """A run of three epochs that was stopped before its scoring, with checkpoints of steps 6 and 9."""
+    run = folder / "run"
+    words = on(holiday(folder), "--run-folder", str(run), "--epochs", "3", "--save-every", "3")
+    assert call(words, folder).code == 0
+    return run, sorted((run / "checkpoints").glob("step-*"))
+
+
+@fault(
+    "checkpoint", "newest damaged", r"warning: step-00000009: model\.safetensors has changed; going on from step 6", 0
+)
+def newest_damaged(folder: Path) -> list[str]:
+    run, (_, newest) = two_checkpoints(folder)
+    file = newest / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return ["--resume", str(run)]
+
+
+@fault(
+    "checkpoint",
+    "newest without one of its files",
+    r"warning: step-00000009: optimizer\.bin is missing; going on from step 6",
+    0,
+)
+def newest_without_file(folder: Path) -> list[str]:
+    run, (_, newest) = two_checkpoints(folder)
+    (newest / "optimizer.bin").unlink()
+    return ["--resume", str(run)]
+
+
+@fault(
+    "checkpoint",
+    "all damaged",
+    r"/checkpoints: no checkpoint is whole \(step-00000009: model\.safetensors has changed\)",
+)
+def all_damaged(folder: Path) -> list[str]:
+    run, checkpoints = two_checkpoints(folder)
+    for checkpoint in checkpoints:
+        (checkpoint / "model.safetensors").write_bytes(b"")
+    return ["--resume", str(run)]
+
+
+@fault("checkpoint", "pickle that would run code, and its checksum with it", r"cannot be loaded: ")
+def evil_checkpoint(folder: Path) -> list[str]:
+    run, checkpoints = two_checkpoints(folder)
+    for checkpoint in checkpoints:
+        file = checkpoint / "optimizer.bin"
+        file.write_bytes(pickle.dumps(Runs(folder / "ran")))
+        sums = json.loads((checkpoint / "checksums.json").read_text())
+        sums["optimizer.bin"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        (checkpoint / "checksums.json").write_text(json.dumps(sums))
+    return ["--resume", str(run)]
+
+
+@fault(
+    "checkpoint",
+    "resume with other settings",
+    r"--resume .*/run: a resumed run keeps its settings, and seed was 0, is 1",
+)
+def resume_otherwise(folder: Path) -> list[str]:
+    run, _ = two_checkpoints(folder)
+    return ["--resume", str(run), "--seed", "1"]
+
+
+# while a run is under way
+
+
+Befall = Callable[[subprocess.Popen[str], Path], Done | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Fault):
+    """A fault that befalls a run on its way; `make` gives the words of the run, in the folder `run`."""
+
+    befall: Befall
+    """Called when the run has done three steps; returns another command's end where that is what is seen."""
+    launcher: tuple[str, ...] = ()
+    file_size: int = resource.RLIM_INFINITY
+    """The largest file that the run may write, in bytes: a disk that is full."""
+
+
+RUNNING: list[Running] = []
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+SAVED = r"^stopped at step \d+ of 3000, saved; --resume .*/run goes on$"
+
+
+def long(folder: Path) -> list[str]:
+    """A run that does not end by itself soon."""
+    words = ["--epochs", "1000", "--log-every", "1", "--save-every", "1", "--run-folder", str(folder / "run")]
+    return on(holiday(folder), *words)
+
+
+def befalls(what: str, says: str, code: int, **more: Any) -> Callable[[Befall], None]:
+    """Add a function that does something to a run to the list."""
+    return lambda befall: RUNNING.append(
+        Running(kind="process", what=what, says=says, code=code, befall=befall, **({"make": long} | more))
+    )
+
+
+def signalled(what: str, number: signal.Signals, says: str, code: int) -> None:
+    """A run that gets a signal."""
+
+    @befalls(what, says, code)
+    def befall(process: subprocess.Popen[str], folder: Path) -> Done | None:
+        process.send_signal(number)
+
+
+signalled("Ctrl-C", signal.SIGINT, SAVED, 130)
+signalled("SIGTERM", signal.SIGTERM, SAVED, 143)
+signalled("SIGUSR1", signal.SIGUSR1, SAVED, 138)
+signalled("SIGKILL", signal.SIGKILL, "^$", -signal.SIGKILL)
+
+
+@befalls("Ctrl-C, and a second one at once", "", -signal.SIGINT)
+def twice(process: subprocess.Popen[str], folder: Path) -> Done | None:
+    for _ in range(1000):
+        process.send_signal(signal.SIGINT)
+        if process.poll() is not None:
+            return
+        time.sleep(0.001)
+
+
+@befalls("a second run in its folder", r"^error: .*/run: another run is writing there; it has to end first$", 2)
+def second(process: subprocess.Popen[str], folder: Path) -> Done | None:
+    process.send_signal(signal.SIGSTOP)
+    done = call(["--resume", str(folder / "run")], folder)
+    process.kill()
+    return done
+
+
+@befalls(
+    "no space for checkpoints and weights",
+    r"^error: .*/run: .*; --resume .*/run scores again$",
+    2,
+    make=lambda folder: [*long(folder), "--epochs", "3", "--dataset.cache", "none", "--dataset.workers", "0"],
+    file_size=10_000,
+)
+def full(process: subprocess.Popen[str], folder: Path) -> Done | None:
+    pass
+
+
+@befalls(
+    "another process of the run dies",
+    r"^error: process 0: another process of the run has ended; .*--resume",
+    1,
+    launcher=TWO,
+)
+def peer(process: subprocess.Popen[str], folder: Path) -> Done | None:
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if child.environ().get("LOCAL_RANK") == "1":
+            child.kill()
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of a command, with caches and runs below the folder."""
+    return os.environ | {
+        "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "COLUMNS": "200",
+        "SSLZOO_CACHE": str(folder / "cache"), "HF_DATASETS_CACHE": str(folder / "datasets"),
+    }  # fmt: skip
+
+
+def call(words: list[str], folder: Path) -> Done:
+    """Run the command line."""
+    command = [sys.executable, str(ROOT / "run.py"), *words]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def call_and_meddle(fault: Running, folder: Path) -> Done:
+    """Start a run, and have the fault befall it."""
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (fault.file_size, fault.file_size))
+    process = subprocess.Popen(
+        [sys.executable, *fault.launcher, str(ROOT / "run.py"), *fault.make(folder)],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,
+    )
+    metrics = folder / "run" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and '"step": 3' in metrics.read_text()):
+        time.sleep(0.01)
+    seen = fault.befall(process, folder)
+    printed, said = process.communicate(timeout=120)
+    return seen or Done(process.returncode, printed, said)
+
+
+def seen(fault: Fault, done: Done, folder: Path) -> str:
+    """The line that tells of the fault."""
+    lines = [*done.stderr.splitlines(), *done.stdout.splitlines()]
+    told = [line for line in lines if line.startswith(("error: ", "warning: ", "stopped "))]
+    return ("; ".join(dict.fromkeys(told)) or ("trains" if done.code == 0 else "nothing")).replace(str(folder), "HERE")
+
+
+HEAD = """# Faults, and what you see of them
+
+Each of these is made on purpose by `python tests/faults.py`, which printed this table; the tests make them again. HERE
+is the folder of the run.
+
+| | fault | status | what is seen |
+|---|---|---|---|"""
+
+
+def main() -> None:
+    """Print the page."""
+    print(HEAD)
+    for fault in [*FAULTS, *RUNNING]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            done = call_and_meddle(fault, folder) if isinstance(fault, Running) else call(fault.make(folder), folder)
+            told = seen(fault, done, folder).replace("|", "\\|")
+            print(f"| {fault.kind} | {fault.what} | {done.code} | {told} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
