@@ -1,0 +1,111 @@
+"""Settings of any name, type and range: an experiment, or one line that says what is wrong.
+
+SSLZOO_FUZZ sets how many examples are tried by each test, other ones each time; unset, the same few.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sslzoo.compose import compose
+from sslzoo.errors import UserError
+from sslzoo.experiment import Experiment
+
+FUZZ = os.environ.get("SSLZOO_FUZZ")
+EXAMPLES = settings(
+    max_examples=int(FUZZ or 40),
+    derandomize=FUZZ is None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+def dotted(layer: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Names of all settings, groups as well."""
+    for name, value in layer.items():
+        yield prefix + name
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+
+
+NAMES = sorted({name for method in ("ascl", "dino") for name in dotted(compose(["--method", method]).settings())})
+SPECIAL = [
+    "", "nan", "inf", "-inf", "None", "null", "true", "no", "1e400", "-1", "0", "0x10", "1_000", "[]", "[1, [2]]", "{}",
+    "{a: 1}", "*a", "&a", "!!python/name:os.system", "\0", "../..", "strong", "ascl", "digits", "\N{SNOWMAN}", "a b",
+]  # fmt: skip
+
+words = st.sampled_from(SPECIAL) | st.text(max_size=8) | st.integers().map(str) | st.floats().map(str)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(SPECIAL) | st.text(max_size=8)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+
+
+def misspelt(name: str, place: int, letter: str) -> str:
+    """The name with a letter more."""
+    place %= len(name) + 1
+    return name[:place] + letter + name[place:]
+
+
+names = st.sampled_from(NAMES) | st.builds(
+    misspelt, st.sampled_from(NAMES), st.integers(0, 40), st.sampled_from("aeiou-_.")
+)
+
+
+def check(arguments: list[str]) -> None:
+    """What is composed is complete and can be written; a mistake is one line that can be printed."""
+    try:
+        experiment = compose(arguments)
+    except UserError as error:
+        told = " ".join(str(error).split())
+        assert 5 < len(told) < 5000
+        assert "Traceback" not in told
+        return
+    assert isinstance(experiment, Experiment)
+    yaml.safe_load(experiment.as_yaml())
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(names, st.lists(words, max_size=2)), min_size=1, max_size=3))
+def test_flags(flags: list[tuple[str, list[str]]]) -> None:
+    check([word for name, given_words in flags for word in (f"--{name.replace('_', '-')}", *given_words)])
+
+
+def nested(settings_of_layer: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A layer that holds these settings, as far as they do not stand in each other's way."""
+    layer: dict[str, Any] = {}
+    for name, value in settings_of_layer:
+        *groups, last = name.split(".")
+        place = layer
+        for group in groups:
+            inner = place.setdefault(group, {})
+            if not isinstance(inner, dict):
+                break
+            place = inner
+        place[last] = value
+    return layer
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(names, values), min_size=1, max_size=4))
+def test_layers(tmp_path: Path, layer: list[tuple[str, Any]]) -> None:
+    (tmp_path / "layer.yaml").write_text(yaml.safe_dump(nested(layer), allow_unicode=True), encoding="utf-8")
+    check(["--config", str(tmp_path / "layer.yaml")])
+
+
+@EXAMPLES
+@given(st.binary(max_size=60) | st.text(alphabet="ab:-[]{}&*!|>'\"# \n\t0.,", max_size=60).map(str.encode))
+def test_files(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "layer.yaml").write_bytes(content)
+    check(["--config", str(tmp_path / "layer.yaml")])
+
+
+def test_the_fuzz_meets_both() -> None:
+    check(["--epochs", "3"])
+    with pytest.raises(UserError):
+        compose(["--epochs", "three"])
