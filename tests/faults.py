@@ -563,7 +563,11 @@ def all_damaged(folder: Path) -> list[str]:
     return ["--resume", str(run)]
 
 
-@fault("checkpoint", "pickle that would run code, and its checksum with it", r"cannot be loaded: ")
+@fault(
+    "checkpoint",
+    "pickle that would run code, and its checksum with it",
+    r"step-00000009: holds more than tensors .*never loaded",
+)
 def evil_checkpoint(folder: Path) -> list[str]:
     run, checkpoints = two_checkpoints(folder)
     for checkpoint in checkpoints:
@@ -711,9 +715,11 @@ def call_and_meddle(fault: Running, folder: Path) -> Done:
 
 def seen(fault: Fault, done: Done, folder: Path) -> str:
     """The line that tells of the fault."""
-    lines = [*done.stderr.splitlines(), *done.stdout.splitlines()]
-    told = [line for line in lines if line.startswith(("error: ", "warning: ", "stopped "))]
-    return ("; ".join(dict.fromkeys(told)) or ("trains" if done.code == 0 else "nothing")).replace(str(folder), "HERE")
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    told = [line for line in lines if line.startswith(("warning: ", "error: ", "stopped "))]
+    return ("<br>".join(dict.fromkeys(told)) or ("trains" if done.code == 0 else "nothing")).replace(
+        str(folder), "HERE"
+    )
 
 
 HEAD = """# Faults, and what you see of them

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -103,6 +104,10 @@ class Checkpoints:
                 self.accelerator.load_state(str(path))
                 states = [torch.load(file, weights_only=True) for file in sorted(path.glob("means_*.pt"), key=_number)]
                 self.means.load_state_dicts(states, self.accelerator.process_index, self.accelerator.device)
+            except pickle.UnpicklingError as error:
+                raise UserError(
+                    f"{path}: holds more than tensors and plain values, which could run code and is never loaded"
+                ) from error
             except Exception as error:  # what does not fit shows in as many ways as there are formats
                 raise UserError(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from error
         return step

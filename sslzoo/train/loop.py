@@ -243,9 +243,11 @@ class Training:
         """A checkpoint of this step; that it cannot be written is told, and does not end the run."""
         self.finite.settle()
         require_finite_state(self.method, self.step)
-        self.unsaved = self.checkpoints.save(self.step, best=self.folder.best_step())
-        if self.unsaved is not None:
-            self.warn(f"no checkpoint can be written ({self.unsaved}); training goes on")
+        before, self.unsaved = self.unsaved, self.checkpoints.save(self.step, best=self.folder.best_step())
+        if before is None and self.unsaved is not None:
+            self.warn(f"no checkpoint can be written ({self.unsaved}); training goes on, and tries again")
+        if before is not None and self.unsaved is None:
+            self.warn("a checkpoint is written again")
 
     def save_or_stop(self, stop: StopRequest) -> None:
         """Save when it is time to; leave when a signal asked for it."""

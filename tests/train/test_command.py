@@ -347,18 +347,6 @@ def test_resume_auto_begins_a_run_and_goes_on_with_it(finished: tuple[Path, str]
     assert f"--resume {folder}: a resumed run keeps its settings, and epochs was 3, is 4" in said
 
 
-def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    words = ["--method", "moco", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
-    process = subprocess.Popen([sys.executable, "run.py", *words], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE)
-    wait_for((folder / "metrics.jsonl").is_file)
-    process.send_signal(signal.SIGSTOP)
-    said = run("--resume", folder, code=2).stderr
-    process.kill()
-    process.communicate(timeout=60)
-    assert said == f"error: {folder}: another run is writing there; it has to end first\n"
-
-
 def test_a_folder_that_cannot_be_written_any_more_ends_nothing_before_its_time(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ["--method", "moco", "--epochs", "2", "--run-folder", str(folder), *TINY, *MOCO, "--save-minutes", "0"]
@@ -376,7 +364,7 @@ def test_a_folder_that_cannot_be_written_any_more_ends_nothing_before_its_time(t
     printed, said = process.communicate(timeout=120)
     assert process.returncode == 2, said
     assert "metrics.jsonl cannot be written" in printed
-    assert "no checkpoint can be written" in printed
+    assert printed.count("no checkpoint can be written") == 1
     assert "epoch 2/2" in printed
     assert said.startswith(f"error: {folder}")
     assert "Traceback" not in said

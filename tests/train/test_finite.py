@@ -107,6 +107,22 @@ def test_state_that_is_not_finite_is_not_saved(tmp_path: Path, monkeypatch: pyte
     require_finite_state(nn.Linear(2, 2), 1)
 
 
+def test_a_full_disk_is_told_once_and_its_end_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = begin("--method moco", tmp_path / "run", monkeypatch)
+    save, told = training.checkpoints.save, []
+    monkeypatch.setattr(training, "warn", told.append)
+    monkeypatch.setattr(
+        training.checkpoints,
+        "save",
+        lambda step, best: "No space left on device" if 3 <= step <= 6 else save(step, best),
+    )
+    with StopAfter(0) as stop:
+        training.run(stop)
+    full = "no checkpoint can be written (No space left on device); training goes on, and tries again"
+    assert told == [full, "a checkpoint is written again"]
+    assert training.checkpoints.newest() == 12
+
+
 def test_a_scaler_that_finds_no_scale_ends_the_run() -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-9)
     weight = nn.Parameter(torch.ones(1))
