@@ -74,10 +74,10 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
     except SystemExit as exit_:
         if not exit_.code:
             raise
-        raise UserError(_one_line(boxes.getvalue())) from None
+        raise UserError(_one_line(boxes.getvalue(), default)) from None
 
 
-def _one_line(box: str) -> str:
+def _one_line(box: str, default: Config) -> str:
     """What tyro says in a box, as one line: the fault, and the flags it may have been meant for."""
     rows = [re.sub(r"^[│╭╰─╮╯|+\s]+|[│╭╰─╮╯|+\s]+$", "", row) for row in box.splitlines()]
     rows = ["" if set(row) == {"-"} else row for row in rows]  # a line across an ASCII box
@@ -96,5 +96,17 @@ def _one_line(box: str) -> str:
     if unknown:  # tyro does not know the flags that are read before it
         meant += difflib.get_close_matches(unknown[1], [f"--{flag}" for flag in READ_FIRST], n=2, cutoff=0.75)
         meant = difflib.get_close_matches(unknown[1], meant, n=3, cutoff=0)
+    if unknown and not meant:
+        return fault + _settings_there_are(unknown[1], default)
     hint = f"; did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
     return fault + hint
+
+
+def _settings_there_are(flag: str, default: Config) -> str:
+    """`"; simclr has --method.views, ..."` for a flag of a part that the part does not have."""
+    group = flag.removeprefix("--").partition(".")[0]
+    part = getattr(default, group.replace("-", "_"), None)
+    if not isinstance(part, Config):
+        return ""
+    names = [f"--{group}.{name}".replace("_", "-") for name in type(part).model_fields if name != "name"]
+    return f"; {getattr(part, 'name', group)} has {', '.join(names)}"

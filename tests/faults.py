@@ -431,7 +431,11 @@ setting("learning rate inf", "--optimizer.lr inf", r"optimizer\.lr = inf: input 
 setting("no epochs", "--epochs 0", r"epochs = 0: ")
 setting("method that is not there", "--method asl", r"--method asl: .*did you mean ascl")
 setting("target that a method does not take", "--method barlow-twins --target hard", r"--target hard: ")
-setting("flag of another method", "--method simclr --method.queue-size 64", r"--method\.queue-size")
+setting(
+    "flag of another method",
+    "--method simclr --method.queue-size 64",
+    r"Unrecognized options: --method\.queue-size, 64; simclr has --method\.views, ",
+)
 setting("YAML cut short", "--config HERE/broken.yaml", r"broken\.yaml: not readable as YAML: line 2: expected")
 setting("binary file as config", "--config HERE/binary.yaml", r"binary\.yaml: not readable as YAML: ")
 setting("list as config", "--config HERE/list.yaml", r"list\.yaml: a config is a mapping of settings, this is a list")
@@ -713,6 +717,11 @@ def call_and_meddle(fault: Running, folder: Path) -> Done:
     return seen or Done(process.returncode, printed, said)
 
 
+def status(code: int) -> int:
+    """A command's exit status as a shell shows it, which is 128 + n where signal n ended it."""
+    return code if code >= 0 else 128 - code
+
+
 def seen(fault: Fault, done: Done, folder: Path) -> str:
     """The line that tells of the fault."""
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
@@ -739,7 +748,7 @@ def main() -> None:
             folder = Path(name)
             done = call_and_meddle(fault, folder) if isinstance(fault, Running) else call(fault.make(folder), folder)
             told = seen(fault, done, folder).replace("|", "\\|")
-            print(f"| {fault.kind} | {fault.what} | {done.code} | {told} |", flush=True)
+            print(f"| {fault.kind} | {fault.what} | {status(done.code)} | {told} |", flush=True)
 
 
 if __name__ == "__main__":

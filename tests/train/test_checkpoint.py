@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from test_resume import StopAfter, begin
 from torch import nn
 
 from sslzoo.errors import UserError
@@ -154,3 +155,19 @@ def test_another_number_of_processes_shares_the_interval() -> None:
     alone = IntervalMeans()
     alone.load_state_dicts(states, 0, torch.device("cpu"))
     assert alone.values(Accelerator(cpu=True)) == {"loss": 2.0}
+
+
+def test_a_full_disk_is_told_once_and_its_end_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = begin("--method moco", tmp_path / "run", monkeypatch)
+    save, told = training.checkpoints.save, []
+    monkeypatch.setattr(training, "warn", told.append)
+    monkeypatch.setattr(
+        training.checkpoints,
+        "save",
+        lambda step, best: "No space left on device" if 3 <= step <= 6 else save(step, best),
+    )
+    with StopAfter(0) as stop:
+        training.run(stop)
+    full = "no checkpoint can be written (No space left on device); training goes on, and tries again"
+    assert told == [full, "a checkpoint is written again"]
+    assert training.checkpoints.newest() == 12

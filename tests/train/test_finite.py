@@ -4,24 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import FLAGS, StopAfter, prepare
+from test_resume import StopAfter, begin
 from torch import nn
 
-from sslzoo.check.tiny import TinyBackbone
-from sslzoo.compose import compose
 from sslzoo.errors import UserError
 from sslzoo.method import METHODS, MethodOutput
 from sslzoo.train.finite import FiniteCheck, NotFinite, require_finite_state, require_scale
 from sslzoo.train.loop import Training
 
 NAN, INF = float("nan"), float("inf")
-
-
-def begin(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
-    """A run that saves after each step."""
-    monkeypatch.setattr("sslzoo.train.setup.create_backbone", lambda *_, **__: TinyBackbone())
-    folder.mkdir()
-    return prepare(compose([*FLAGS, "--save-every", "1", *flags.split()]), folder)
 
 
 def run_into(training: Training, step: int, trouble: str) -> None:
@@ -105,22 +96,6 @@ def test_state_that_is_not_finite_is_not_saved(tmp_path: Path, monkeypatch: pyte
     assert training.checkpoints.newest() == 0
     assert "no checkpoint is yet in" in training.advice()
     require_finite_state(nn.Linear(2, 2), 1)
-
-
-def test_a_full_disk_is_told_once_and_its_end_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = begin("--method moco", tmp_path / "run", monkeypatch)
-    save, told = training.checkpoints.save, []
-    monkeypatch.setattr(training, "warn", told.append)
-    monkeypatch.setattr(
-        training.checkpoints,
-        "save",
-        lambda step, best: "No space left on device" if 3 <= step <= 6 else save(step, best),
-    )
-    with StopAfter(0) as stop:
-        training.run(stop)
-    full = "no checkpoint can be written (No space left on device); training goes on, and tries again"
-    assert told == [full, "a checkpoint is written again"]
-    assert training.checkpoints.newest() == 12
 
 
 def test_a_scaler_that_finds_no_scale_ends_the_run() -> None:

@@ -61,6 +61,13 @@ def prepare(experiment: Experiment, folder: Path) -> Training:
     )
 
 
+def begin(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
+    """A run that saves after each step."""
+    monkeypatch.setattr("sslzoo.train.setup.create_backbone", lambda *_, **__: TinyBackbone())
+    folder.mkdir()
+    return prepare(compose([*FLAGS, "--save-every", "1", *flags.split()]), folder)
+
+
 def train(experiment: Experiment, folder: Path, stop_after: int = 0) -> Training:
     """Begin or go on with a run in the folder."""
     training = prepare(experiment, folder)
