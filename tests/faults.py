@@ -628,10 +628,10 @@ def befalls(what: str, says: str, code: int, **more: Any) -> Callable[[Befall], 
     )
 
 
-def signalled(what: str, number: signal.Signals, says: str, code: int) -> None:
+def signalled(what: str, number: signal.Signals, says: str, code: int, **more: Any) -> None:
     """A run that gets a signal."""
 
-    @befalls(what, says, code)
+    @befalls(what, says, code, **more)
     def befall(process: subprocess.Popen[str], folder: Path) -> Done | None:
         process.send_signal(number)
 
@@ -639,6 +639,7 @@ def signalled(what: str, number: signal.Signals, says: str, code: int) -> None:
 signalled("Ctrl-C", signal.SIGINT, SAVED, 130)
 signalled("SIGTERM", signal.SIGTERM, SAVED, 143)
 signalled("SIGUSR1", signal.SIGUSR1, SAVED, 138)
+signalled("SIGTERM to the launcher of two processes", signal.SIGTERM, SAVED, 1, launcher=TWO)
 signalled("SIGKILL", signal.SIGKILL, "^$", -signal.SIGKILL)
 
 

@@ -20,7 +20,9 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def here(words: list[str], folder: Path) -> faults.Done:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("SSLZOO_CACHE", str(folder / "cache"))
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+        for name, below in {"": "", "DOWNLOADED_": "downloads", "EXTRACTED_": "downloads/extracted"}.items():
+            path = folder / "datasets" / below
+            monkeypatch.setattr(datasets.config, f"{name}DATASETS_PATH" if name else "HF_DATASETS_CACHE", path)
         capsys.readouterr()
         code = main(words)
         return faults.Done(code, *capsys.readouterr())

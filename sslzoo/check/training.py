@@ -10,13 +10,12 @@ from sslzoo.check.battery import Fault, require
 from sslzoo.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
-from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.setup import count_steps, create_method, start_accelerator
+from sslzoo.train.setup import count_steps, create_learner, start_accelerator
 
 
 def does_not_collapse(flags: Sequence[str], steps: int) -> None:
@@ -31,20 +30,16 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
     epochs = max(ceil(steps / per_epoch), ceil(experiment.schedule.warmup_epochs) + 1)
     experiment = compose([*flags, "--dataset", "digits", "--epochs", str(epochs)])
     accelerator = start_accelerator(experiment)
-    method = create_method(experiment)
-    method.begin(data.train.id_bound, experiment.epochs)
-    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size)
-    schedule = create_schedule(experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=per_epoch)
-    model, prepared = accelerator.prepare(method, optimizer)
+    model, optimizer, schedule, per_epoch = create_learner(experiment, data, accelerator)
     display = TrainingDisplay(Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=per_epoch)
     nowhere = RunFolder(Path())  # nothing is saved or logged
     checkpoints = Checkpoints(accelerator, nowhere.checkpoints, IntervalMeans(), keep=1)
     training = Training(
-        experiment, data.train, model, prepared, schedule, accelerator, nowhere, checkpoints, display, watch=None
+        experiment, data.train, model, optimizer, schedule, accelerator, nowhere, checkpoints, display, watch=None
     )
     model.train()
     for epoch in range(ceil(steps / per_epoch)):
-        method.before_epoch(epoch)
+        training.method.before_epoch(epoch)
         batches = training.batches(epoch, skip=0)
         for _ in range(min(per_epoch, steps - training.step)):
             output = training.optimise(batches, epoch)

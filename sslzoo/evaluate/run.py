@@ -83,8 +83,8 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     if results:
         console.print(results_table(results))
     for name in results:
-        console.print(f"({name}: {result['protocols'][name]['how']})", highlight=False, soft_wrap=True)
-    console.print(f"result and pictures: {folder.path}", highlight=False, soft_wrap=True)
+        console.print(f"({name}: {result['protocols'][name]['how']})", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"result and pictures: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     accelerator.end_training()
     return result
 

@@ -77,12 +77,12 @@ def finish(
     console.print()
     if results:
         console.print(summary_table(results, "Test accuracy"))
-    console.print(f"({summary['protocol']})", highlight=False, soft_wrap=True)
+    console.print(f"({summary['protocol']})", highlight=False, markup=False, soft_wrap=True)
     if "neighbours" in facts:
-        console.print(neighbours_in_words(facts["neighbours"]), highlight=False, soft_wrap=True)
+        console.print(neighbours_in_words(facts["neighbours"]), highlight=False, markup=False, soft_wrap=True)
     if data.skipped.names:
         warn(console, data.skipped.in_words())
-    console.print(f"summary and pictures: {folder.path}", highlight=False, soft_wrap=True)
+    console.print(f"summary and pictures: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     return summary
 
 
@@ -95,7 +95,7 @@ def export(experiment: Experiment, backbone: nn.Module, folder: RunFolder, conso
     shown = "".join(f", {key}={value!r}" for key, value in arguments.items())
     own = "import sslzoo.backbones, timm; " if name != experiment.backbone.name else "import timm; "
     line = f"{own}timm.create_model({name!r}, checkpoint_path={str(folder.backbone)!r}{shown})"
-    console.print(f"\nthe trained backbone: {line}", highlight=False, soft_wrap=True)
+    console.print(f"\nthe trained backbone: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:

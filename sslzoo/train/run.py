@@ -20,7 +20,6 @@ from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
 from sslzoo.launch import claim_cores, made_by_main
 from sslzoo.method import Method
-from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.progress import fact, warn
 from sslzoo.train.begun import find_begun
 from sslzoo.train.checkpoint import Checkpoints
@@ -31,13 +30,7 @@ from sslzoo.train.introduce import introduce
 from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.scoring import Judge
-from sslzoo.train.setup import (
-    count_steps,
-    create_method,
-    create_seeded_backbone,
-    start_accelerator,
-    start_trackers,
-)
+from sslzoo.train.setup import create_learner, create_seeded_backbone, start_accelerator, start_trackers
 from sslzoo.train.stop import StopRequest
 
 
@@ -58,23 +51,12 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     accelerator = start_accelerator(experiment)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
-    steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
-    judge = Judge(experiment, data, accelerator)
-    method = create_method(experiment, tell=partial(fact, console, "weights"))
-    if method.supervised and not data.train.has_labels:
-        raise UserError(f"--method {method.name}: learns from labels, and {experiment.dataset.name} (train) has none")
-    method.begin(data.train.id_bound, experiment.epochs)
-    if accelerator.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        method.to(memory_format=torch.channels_last)
-    if experiment.compile:
-        method.compile()
-    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size)
-    schedule = create_schedule(
-        experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch
+    model, optimizer, schedule, steps_per_epoch = create_learner(
+        experiment, data, accelerator, tell=partial(fact, console, "weights")
     )
+    method: Method = accelerator.unwrap_model(model)
+    judge = Judge(experiment, data, accelerator)
     folder = open_folder(experiment, resume, accelerator)
-    model, prepared = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
     step = checkpoints.load_latest(tell=partial(warn, console))
     if accelerator.is_main_process:
@@ -86,7 +68,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
         experiment,
         data.train,
         model,
-        prepared,
+        optimizer,
         schedule,
         accelerator,
         folder,

@@ -1,12 +1,15 @@
 """What a run is made of: the accelerator, the method with its parts, trackers."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType, ProjectConfiguration, set_seed
+from timm.scheduler.scheduler import Scheduler
 from torch import nn
+from torch.optim import Optimizer
 
 from sslzoo.backbones import create_backbone
 from sslzoo.build import build_method
@@ -16,6 +19,7 @@ from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
 from sslzoo.launch import create_accelerator
 from sslzoo.method import METHODS, InBatchMethod, Method
+from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.train.folder import RunFolder
 
 
@@ -84,6 +88,47 @@ def create_method(experiment: Experiment, tell: Callable[[str], None] | None = N
     """
     backbone = create_seeded_backbone(experiment, tell)
     return build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
+
+
+class Learner(NamedTuple):
+    """What is trained, and by what."""
+
+    model: nn.Module
+    """The method, prepared by the accelerator."""
+    optimizer: Optimizer
+    """Prepared by the accelerator."""
+    schedule: Scheduler | None
+    steps_per_epoch: int
+
+
+def create_learner(
+    experiment: Experiment, data: Data, accelerator: Accelerator, tell: Callable[[str], None] | None = None
+) -> Learner:
+    """A method that is about to be trained on these pictures.
+
+    Args:
+        tell: see `create_method`.
+
+    Raises:
+        UserError: the data set is smaller than a batch, or has no labels for a method that learns from them, or weights
+            are not right.
+    """
+    steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
+    method = create_method(experiment, tell)
+    if method.supervised and not data.train.has_labels:
+        raise UserError(f"--method {method.name}: learns from labels, and {experiment.dataset.name} (train) has none")
+    method.begin(data.train.id_bound, experiment.epochs)
+    if accelerator.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        method.to(memory_format=torch.channels_last)
+    if experiment.compile:
+        method.compile()
+    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size)
+    schedule = create_schedule(
+        experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch
+    )
+    model, prepared = accelerator.prepare(method, optimizer)
+    return Learner(model, prepared, schedule, steps_per_epoch)
 
 
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:

@@ -15,7 +15,8 @@ from sslzoo.distributed import world_size
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """SIGUSR1 is what Slurm sends ahead of the end, where `sbatch --signal=USR1@60` asks for it."""
 
-_ASK_EVERY = 10
+MOST_STEPS = 10
+"""After which processes ask each other at the latest."""
 
 
 class Interrupted(BaseException):
@@ -32,7 +33,7 @@ class Interrupted(BaseException):
 class StopRequest:
     """Listens for signals while it is entered, and keeps the time to the next checkpoint.
 
-    With several processes the decision is taken together, every few steps, so that all stop at the same one.
+    With several processes the decision is taken together, about every second, so that all stop at the same step.
     """
 
     def __init__(self, save_minutes: float, device: torch.device) -> None:
@@ -42,6 +43,7 @@ class StopRequest:
         self._seconds = save_minutes * 60
         self._saved = time.monotonic()
         self._device = device
+        self._asked, self._asked_at, self._next = 0, time.monotonic(), 0
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
@@ -87,11 +89,20 @@ class StopRequest:
         due = time.monotonic() - self._saved >= self._seconds
         received = self._signal
         if world_size() > 1:
-            if step % _ASK_EVERY:
+            if step < self._next:
                 return False, 0
-            answer = torch.tensor([int(due), received], device=self._device)
+            now = time.monotonic()
+            milliseconds = int(1000 * (now - self._asked_at))
+            answer = torch.tensor([int(due), received, milliseconds], device=self._device)
             dist.all_reduce(answer, op=dist.ReduceOp.MAX)
-            due, received = bool(answer[0]), int(answer[1])
+            due, received, milliseconds = bool(answer[0]), int(answer[1]), int(answer[2])
+            self._next = step + steps_in_a_second(step - self._asked, milliseconds / 1000)
+            self._asked, self._asked_at = step, now
         if due:
             self._saved = time.monotonic()
         return due or received > 0, received
+
+
+def steps_in_a_second(steps: int, seconds: float) -> int:
+    """How many there were, from 1 to `MOST_STEPS`."""
+    return max(1, min(MOST_STEPS, int(steps / max(seconds, 1e-3))))

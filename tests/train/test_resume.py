@@ -12,13 +12,12 @@ from sslzoo.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.experiment import Experiment
 from sslzoo.method import METHODS
-from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.setup import count_steps, create_method, start_accelerator
+from sslzoo.train.setup import create_learner, start_accelerator
 from sslzoo.train.stop import Interrupted, StopRequest
 
 STEPS = [1, 5, 8, 10]
@@ -45,19 +44,24 @@ def prepare(experiment: Experiment, folder: Path) -> Training:
     """What begins a run in the folder, or goes on with it."""
     accelerator = start_accelerator(experiment)
     data = load_data(experiment.dataset)
-    steps = count_steps(experiment, data, world=1)
-    method = create_method(experiment)
-    method.begin(data.train.id_bound, experiment.epochs)
-    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size)
-    schedule = create_schedule(experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps)
-    model, prepared = accelerator.prepare(method, optimizer)
+    model, optimizer, schedule, steps = create_learner(experiment, data, accelerator)
     run = RunFolder(folder)
     checkpoints = Checkpoints(accelerator, run.checkpoints, IntervalMeans(), keep=2)
     step = checkpoints.load_latest(tell=pytest.fail)
     run.forget_after(step)
     display = TrainingDisplay(Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=steps, start=step)
     return Training(
-        experiment, data.train, model, prepared, schedule, accelerator, run, checkpoints, display, watch=None, step=step
+        experiment,
+        data.train,
+        model,
+        optimizer,
+        schedule,
+        accelerator,
+        run,
+        checkpoints,
+        display,
+        watch=None,
+        step=step,
     )
 
 

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from sslzoo.train.stop import SIGNALS, Interrupted, StopRequest
+from sslzoo.train.stop import MOST_STEPS, SIGNALS, Interrupted, StopRequest, steps_in_a_second
 
 
 def request(minutes: float = 10) -> StopRequest:
@@ -60,3 +60,10 @@ def test_a_checkpoint_that_failed_is_due_sooner() -> None:
 def test_time_to_save() -> None:
     with request(minutes=0) as stop:
         assert stop.ask(1) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "expected"), [(1, 30, 1), (10, 4, 2), (10, 0.05, MOST_STEPS), (10, 0, MOST_STEPS), (7, 1, 7)]
+)
+def test_processes_ask_each_other_about_every_second(steps: int, seconds: float, expected: int) -> None:
+    assert steps_in_a_second(steps, seconds) == expected
