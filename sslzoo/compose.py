@@ -24,7 +24,7 @@ from sslzoo.config import (
 )
 from sslzoo.data.sources import DATASETS
 from sslzoo.data.views import ViewRecipe
-from sslzoo.errors import UserError, near_misses
+from sslzoo.errors import UserError, near_misses, shown
 from sslzoo.experiment import Experiment
 from sslzoo.flags import NAMED, parse_flags
 from sslzoo.losses import LOSSES
@@ -106,7 +106,9 @@ def resolve(
         given: names of parts that were chosen outside of the layers; they win over the layers.
         plugins: that were loaded, for the record.
     """
-    layers = [(source, spell_out(layer)) for source, layer in layers]
+    layers = [(source, spell_out(layer, source)) for source, layer in layers]
+    for source, layer in layers:
+        _require_rows(layer.get("by_method", {}), source)
     written = merge_all(layer for _, layer in layers)
     names = {part: (written.get(part) or {}).get("name") for part in NAMED} | given
     dataset = names["dataset"] or DEFAULT_DATASET
@@ -121,7 +123,7 @@ def resolve(
     chosen["method"], chosen["dataset"] = {"name": method.name}, {"name": dataset}
     chosen |= _target_and_loss(method, names)
 
-    content = merge_all([*(_for_method(layer, method, chosen) for _, layer in layers), chosen])
+    content = merge_all([*(_for_method(source, layer, method, chosen) for source, layer in layers), chosen])
     if plugins:
         content["plugin"] = list(plugins)
     model = _experiment_of(method, content)
@@ -160,19 +162,50 @@ def load_plugins(layers: Iterable[tuple[str, Layer]], named: Iterable[str] = ())
         entry = layer.get("plugin", [])
         plugins = [entry] if isinstance(entry, str) else entry
         if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
-            raise UserError(f"{source}: plugin = {entry!r}: takes a file or a list of files")
+            raise UserError(f"{source}: plugin = {shown(entry)}: takes a file or a list of files")
         loaded += [load_plugin(plugin, setting=f"{source}: plugin", beside=Path(source).parent) for plugin in plugins]
     return list(dict.fromkeys([*loaded, *map(load_plugin, named)]))
 
 
-def spell_out(layer: Layer) -> Layer:
-    """Names of parts written out: `method: byol` means `method: {name: byol}`."""
-    return {key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in layer.items()}
+def spell_out(layer: Layer, source: str) -> Layer:
+    """Names of parts written out: `method: byol` means `method: {name: byol}`.
+
+    Args:
+        source: where the layer is from.
+
+    Raises:
+        UserError: a part is neither a name nor a mapping of settings.
+    """
+    spelled = {
+        key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in layer.items()
+    }
+    for part in NAMED:
+        entry = {} if spelled.get(part) is None else spelled[part]
+        if not isinstance(entry, dict):
+            raise UserError(f"{source}: {part} = {shown(entry)}: takes a name, or a mapping of settings")
+        if not isinstance(entry.get("name"), str | None):
+            raise UserError(f"{source}: {part}.name = {shown(entry['name'])}: takes a name")
+    return spelled
+
+
+def _require_rows(rows: object, source: str) -> None:
+    """Whether `by_method` is a table, or names one."""
+    if isinstance(rows, str):
+        if rows not in SECTIONS:
+            raise UserError(f"{source}: by_method = {rows}: takes {' or '.join(SECTIONS)}, or rows by method")
+        return
+    if not isinstance(rows, dict):
+        raise UserError(f"{source}: by_method = {shown(rows)}: takes rows by method")
+    for name, row in rows.items():
+        if name not in METHODS.names():
+            raise UserError(f"{source}: by_method.{name}: no such method{near_misses(str(name), METHODS.names())}")
+        if not isinstance(row, dict):
+            raise UserError(f"{source}: by_method.{name} = {shown(row)}: takes a mapping of settings")
 
 
 def shipped_layers(name: str) -> list[tuple[str, Layer]]:
     """The file that ships under this name, what it includes first."""
-    return [(source, spell_out(layer)) for source, layer in read_layers(configs_folder() / f"{name}.yaml")]
+    return [(source, spell_out(layer, source)) for source, layer in read_layers(configs_folder() / f"{name}.yaml")]
 
 
 def dataset_layers(name: str) -> list[tuple[str, Layer]]:
@@ -192,7 +225,7 @@ def dataset_layers(name: str) -> list[tuple[str, Layer]]:
     )
 
 
-def _for_method(layer: Layer, method: type[Method], chosen: Layer) -> Layer:
+def _for_method(source: str, layer: Layer, method: type[Method], chosen: Layer) -> Layer:
     """The layer with its `by_method` rows of this method, and of those it is a preset of, merged in.
 
     Args:
@@ -201,7 +234,7 @@ def _for_method(layer: Layer, method: type[Method], chosen: Layer) -> Layer:
     """
     merged = {key: value for key, value in layer.items() if key != "by_method"}
     for row in _rows(layer, method):
-        row = spell_out(row)
+        row = spell_out(row, f"{source}: by_method")
         for part, registry in (("target", TARGETS), ("loss", LOSSES)):
             if chosen[part] is not None and "name" not in (row.get(part) or {"name": ""}):
                 known = registry.get(chosen[part]["name"]).Config.model_fields
@@ -227,15 +260,11 @@ def _check_rows(layers: Sequence[tuple[str, Layer]]) -> None:
     """Every `by_method` row must be right, also those that this run does not use."""
     for source, layer in layers:
         rows = layer.get("by_method", {})
-        if isinstance(rows, str):
-            if rows not in SECTIONS:
-                raise UserError(f"{source}: by_method = {rows}: takes {' or '.join(SECTIONS)}, or rows by method")
-            continue
-        for name, row in rows.items():
-            if name not in METHODS.names():
-                raise UserError(f"{source}: by_method.{name}: no such method{near_misses(name, METHODS.names())}")
+        for name, row in rows.items() if isinstance(rows, dict) else ():
             method = METHODS.get(name)
-            content = merge_all([*(layer for _, layer in shipped_layers("default")), spell_out(row)])
+            content = merge_all(
+                [*(layer for _, layer in shipped_layers("default")), spell_out(row, f"{source}: by_method.{name}")]
+            )
             names = {part: (content.get(part) or {}).get("name") for part in NAMED}
             parts = {"method": {"name": name}, "dataset": {"name": names["dataset"] or DEFAULT_DATASET}}
             content = merge(content, parts | _target_and_loss(method, names))
@@ -269,12 +298,23 @@ def _experiment_of(method: type[Method], content: Layer) -> type[Experiment]:
     for part, registry in (("target", TARGETS), ("loss", LOSSES)):
         entry = content.get(part)
         fields[part] = (type(None), None) if entry is None else (_named(registry.get(entry["name"])), ...)
-    views = content.get("views", {})
-    if not isinstance(views, dict):
-        raise UserError(f"views = {views!r}: takes a mapping of view recipes by name")
-    recipes: dict[str, Any] = dict.fromkeys(views, (ViewRecipe, ...))
-    fields["views"] = (create_model("Views", __base__=Config, **recipes), ...)
+    fields["views"] = (views_model(content.get("views", {})), ...)
     return create_model("Experiment", __base__=Experiment, __doc__=Experiment.__doc__, **fields)
+
+
+def views_model(views: object) -> type[Config]:
+    """The settings of view recipes, a group for each name.
+
+    Raises:
+        UserError: it is no mapping, or a name is none.
+    """
+    if not isinstance(views, dict):
+        raise UserError(f"views = {shown(views)}: takes a mapping of view recipes by name")
+    for name in views:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise UserError(f"views.{name}: takes letters, digits and _ as the name of a recipe")
+    recipes: dict[str, Any] = dict.fromkeys(views, (ViewRecipe, ...))
+    return create_model("Views", __base__=Config, **recipes)
 
 
 def _named(part: Any) -> type[PartConfig]:

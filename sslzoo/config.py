@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from tyro.constructors import PrimitiveConstructorSpec
 
-from sslzoo.errors import UserError, near_misses
+from sslzoo.errors import UserError, near_misses, shown
 
 Layer = dict[str, Any]
 
@@ -72,7 +72,7 @@ class SettingError(UserError):
         if fault["type"] == "extra_forbidden":
             return cls(path, f": no such setting{near_misses(path[-1], config.model_fields)}{more}")
         message = fault["msg"].removeprefix("Value error, ")
-        given = f" = {fault['input']!r}" if path and fault["type"] != "missing" else ""
+        given = f" = {shown(fault['input'])}" if path and fault["type"] != "missing" else ""
         return cls(path, f"{given}: {message[0].lower()}{message[1:]}{more}")
 
 

@@ -28,3 +28,9 @@ def near_misses(word: str, options: Iterable[str], *, at_most: int = 3) -> str:
 def few(names: Sequence[str], at_most: int = 3) -> str:
     """The first of some names, and how many more there are: `a, b, c and 4 more`."""
     return ", ".join(names[:at_most]) + (f" and {len(names) - at_most} more" if len(names) > at_most else "")
+
+
+def shown(value: object, at_most: int = 120) -> str:
+    """A value as a message quotes it: its `repr`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= at_most else f"{text[: at_most - 3]}..."

@@ -3,15 +3,21 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import create_model
 
 from sslzoo.arguments import ArgumentParser
 from sslzoo.backbones import resolve_name
-from sslzoo.compose import DEFAULT_DATASET, compose, dataset_layers, load_plugins, shipped_layers, spell_out
+from sslzoo.compose import (
+    DEFAULT_DATASET,
+    compose,
+    dataset_layers,
+    load_plugins,
+    shipped_layers,
+    spell_out,
+    views_model,
+)
 from sslzoo.config import (
-    Config,
     Layer,
     SettingError,
     config_names,
@@ -21,7 +27,6 @@ from sslzoo.config import (
     read_layer,
     read_layers,
 )
-from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import UserError, near_misses
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.experiment import Experiment
@@ -55,7 +60,7 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     plugins = [*(plugin for layer in layers for plugin in layer.get("plugin", [])), *loaded]  # the run's first
     if named.backbone:  # that model, not the data set's variant of it
         layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
-    layers += [spell_out(layer) for _, layer in chosen]
+    layers += [spell_out(layer, source) for source, layer in chosen]
     layers.append(_named_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
     jobs = []
     for protocol in named.protocol or [None]:
@@ -147,9 +152,7 @@ def _job(layers: list[Layer], flags: list[str], prog: str) -> Job:
     if unknown:
         raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], own)}")
     content = {key: value for key, value in content.items() if key in own}
-    recipes: dict[str, Any] = dict.fromkeys(content["views"], (ViewRecipe, ...))
-    views = create_model("Views", __base__=Config, **recipes)
-    model = create_model("Job", __base__=Job, __doc__=Job.__doc__, views=(views, ...))
+    model = create_model("Job", __base__=Job, __doc__=Job.__doc__, views=(views_model(content["views"]), ...))
     known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
     try:
         default = model(**content)
