@@ -60,13 +60,15 @@ def pretrain(words: list[str]) -> int:
         print(experiment.as_yaml(), end="")
         return 0
 
+    from sslzoo.distributed import rank
     from sslzoo.train.run import pretrain as run
     from sslzoo.train.stop import Interrupted
 
     try:
         run(experiment, asked.resume)
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        if rank() == 0:
+            print(stopped, file=sys.stderr)
         return stopped.code
     return 0
 

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ class Training:
                         self.log(output)
                     self.save_or_stop(stop)
                 self.watch_knn(epoch + 1, stop)
-            self.save()
+            self.save_last(stop)
 
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         """This process's batches of an epoch, from optimiser step `skip` of it on."""
@@ -233,11 +234,15 @@ class Training:
 
     def advice(self) -> str:
         """What to do about numbers that are not finite."""
-        newest = self.checkpoints.newest()
-        saved = f"the last good checkpoint is of step {newest}, in" if newest else "no checkpoint is yet in"
         other = ", or bf16 or fp32 for precision" if self.experiment.precision == "fp16" else ""
         lr = self.experiment.optimizer.lr
-        return f"a new run needs a lower optimizer.lr than {lr:g}{other}; {saved} {self.folder.path}"
+        return f"a new run needs a lower optimizer.lr than {lr:g}{other}; {self.last_checkpoint()}"
+
+    def last_checkpoint(self) -> str:
+        """Where the run could go on."""
+        newest = self.checkpoints.newest()
+        which = f"the last good checkpoint is of step {newest}, in" if newest else "no checkpoint is yet in"
+        return f"{which} {self.folder.path}"
 
     def save(self) -> None:
         """A checkpoint of this step; that it cannot be written is told, and does not end the run."""
@@ -248,6 +253,16 @@ class Training:
             self.warn(f"no checkpoint can be written ({self.unsaved}); training goes on, and tries again")
         if before is not None and self.unsaved is None:
             self.warn("a checkpoint is written again")
+
+    def save_last(self, stop: StopRequest) -> None:
+        """The checkpoint of a training that is done; where it cannot be written, the run waits until it can be."""
+        self.save()
+        if self.unsaved is not None:
+            self.warn("training is done, and waits until it can be saved; Ctrl-C gives it up")
+        while self.unsaved is not None:
+            with stop.at_once(self.stopped()):
+                time.sleep(RETRY_SECONDS)
+            self.save()
 
     def save_or_stop(self, stop: StopRequest) -> None:
         """Save when it is time to; leave when a signal asked for it."""
@@ -261,9 +276,11 @@ class Training:
             raise Interrupted(self.stopped(), code=128 + signal)
 
     def stopped(self) -> str:
-        """What to say of a run that stops after a checkpoint."""
-        saved = "saved" if self.unsaved is None else f"NOT saved ({self.unsaved})"
-        return f"stopped at step {self.step} of {self.display.total}, {saved}; --resume {self.folder.path} goes on"
+        """What to say of a run that stops after a checkpoint, or after having tried to write one."""
+        where = f"stopped at step {self.step} of {self.display.total}"
+        if self.unsaved is not None:
+            return f"{where}, NOT saved ({self.unsaved}); {self.last_checkpoint()}"
+        return f"{where}, saved; --resume {self.folder.path} goes on"
 
     def warn(self, text: str) -> None:
         """A line about the step that was done."""

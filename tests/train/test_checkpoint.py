@@ -159,15 +159,20 @@ def test_another_number_of_processes_shares_the_interval() -> None:
 
 def test_a_full_disk_is_told_once_and_its_end_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = begin("--method moco", tmp_path / "run", monkeypatch)
-    save, told = training.checkpoints.save, []
+    save, told, tries = training.checkpoints.save, [], []
     monkeypatch.setattr(training, "warn", told.append)
-    monkeypatch.setattr(
-        training.checkpoints,
-        "save",
-        lambda step, best: "No space left on device" if 3 <= step <= 6 else save(step, best),
-    )
+    monkeypatch.setattr("sslzoo.train.loop.RETRY_SECONDS", 0.01)
+
+    def full(step: int, best: int | None) -> str | None:
+        tries.append(step)
+        no_space = 3 <= step <= 6 or (step == 12 and tries.count(12) < 4)
+        return "No space left on device" if no_space else save(step, best)
+
+    monkeypatch.setattr(training.checkpoints, "save", full)
     with StopAfter(0) as stop:
         training.run(stop)
-    full = "no checkpoint can be written (No space left on device); training goes on, and tries again"
-    assert told == [full, "a checkpoint is written again"]
+    trouble = "no checkpoint can be written (No space left on device); training goes on, and tries again"
+    waits = "training is done, and waits until it can be saved; Ctrl-C gives it up"
+    again = "a checkpoint is written again"
+    assert told == [trouble, again, trouble, waits, again]
     assert training.checkpoints.newest() == 12
