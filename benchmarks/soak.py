@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
     step: int
     host_mib: float
-    """Memory that is its own (USS), so what processes share is not counted twice."""
+    """Resident memory, what processes share counted once (PSS; where a system has none, without what is shared)."""
     device_mib: float
     """Memory in use on the device, by whomever; 0 without one."""
     files: int
@@ -54,7 +54,7 @@ def watch(process: subprocess.Popen[bytes], run: Path) -> Iterator[Sample]:
             if step:
                 yield Sample(
                     step,
-                    sum(member.memory_full_info().uss for member in members) / 2**20,
+                    sum(resident(member) for member in members) / 2**20,
                     device_memory() / 2**20,
                     sum(member.num_fds() for member in members),
                     sum(member.num_threads() for member in members),
@@ -62,6 +62,12 @@ def watch(process: subprocess.Popen[bytes], run: Path) -> Iterator[Sample]:
                 )
         except psutil.NoSuchProcess:  # a worker that ended meanwhile
             continue
+
+
+def resident(process: psutil.Process) -> int:
+    """Bytes of a process, its part of what it shares with others."""
+    memory = process.memory_full_info()
+    return int(getattr(memory, "pss", memory.uss))
 
 
 def last_step(metrics: Path) -> int:

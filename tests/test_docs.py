@@ -30,7 +30,9 @@ def commands(page: str) -> list[str]:
     page = re.sub(r"^## Your first loss.*?^## ", "", page, flags=re.MULTILINE | re.DOTALL)
     found = re.findall(r"run\.py ([^`\n]+)", re.sub(r"```console\n.*?```", "", page, flags=re.DOTALL))
     return [
-        words.partition(" #")[0] for words in found if words.startswith(("-", *COMMANDS)) and not RUNS.search(words)
+        words.partition(" #")[0].replace(" --resume auto", "")
+        for words in found
+        if words.startswith(("-", *COMMANDS)) and not RUNS.search(words)
     ]
 
 

@@ -175,4 +175,4 @@ def test_list_and_describe_take_several_plugins(tmp_path: Path, capsys: pytest.C
     assert main(["describe", "one", "--plugin", *files]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "Weights in [/0, 1], of [positive, candidates]." in shown
-    assert f"defined by: {files[0]}:Mine" in shown.replace("\n", "")
+    assert f"definedby:{files[0]}:Mine" in shown.replace(" ", "")

@@ -68,7 +68,7 @@ class ViewRecipe(Config):
             ("crop_ratio", *self.crop_ratio),
             ("blur_sigma", *self.blur_sigma),
         ):
-            if not 0 < low <= high < math.inf:
+            if not 0 < low <= high:
                 raise ValueError(f"{name} = ({low:g}, {high:g}): takes two positive numbers, the smaller one first")
         if self.crop_scale[1] > 1:
             raise ValueError(f"crop_scale = {self.crop_scale}: a crop is at most the whole picture, 1.0")
