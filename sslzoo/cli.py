@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the first word names it, `pretrain` when it is a flag or nothing.
 
     Returns:
-        The exit status: 0, 1 where another process of the run has died, 2 for a mistake of the user's, 128 + n when
-        signal n stopped the run.
+        The exit status: 0, 1 where memory did not suffice or another process of the run has died, 2 for a mistake of
+        the user's, 128 + n when signal n stopped the run.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -36,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except RuntimeError as error:
-        from sslzoo.distributed import is_lost_process, rank
+    except (RuntimeError, MemoryError) as error:
+        from sslzoo.launch import told_in_one_line
 
-        if not is_lost_process(error):
+        line = told_in_one_line(error)
+        if line is None:
             raise
-        told = "its own message tells why; --resume goes on with a training run from its last checkpoint"
-        print(f"error: process {rank()}: another process of the run has ended; {told}", file=sys.stderr)
+        print(f"error: {line}", file=sys.stderr)
         return 1
 
 

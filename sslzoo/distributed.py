@@ -21,11 +21,6 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def is_lost_process(error: RuntimeError) -> bool:
-    """Whether an error says that another process can no longer be reached."""
-    return world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
-
-
 def gather(tensor: Tensor) -> Tensor:
     """(B, ...) of each process to (world * B, ...) on all, in rank order. Carries no gradient."""
     if world_size() == 1:

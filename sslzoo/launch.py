@@ -1,14 +1,17 @@
 """How a command takes its share of the machine: cores, device, precision, processes."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
+from sslzoo.distributed import rank, world_size
 from sslzoo.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -87,3 +90,17 @@ def made_by_main(accelerator: Accelerator, make: Callable[[], Made]) -> Made:
         raise answer[0]
     made: Made = answer[0]
     return made
+
+
+def told_in_one_line(error: RuntimeError | MemoryError) -> str | None:
+    """What to say of an error that is the machine's: no memory left, or another process gone; None for others."""
+    text = str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
+        needed = re.search(r"allocate [\d.]+ ?\w+", text)
+        wanted = f", could not {needed[0]}" if needed else ""
+        less = "a smaller --batch-size, --accumulate (the same batch in pieces), --precision bf16 or a smaller bank"
+        return f"out of memory{wanted}; {less} needs less"
+    if world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in text):
+        gone = f"process {rank()}: another process of the run has ended; its own message tells why"
+        return f"{gone}; --resume goes on with a training run from its last checkpoint"
+    return None

@@ -520,6 +520,11 @@ def diverges(folder: Path) -> list[str]:
     )
 
 
+@fault("number", "bank that does not fit in memory", r"out of memory, could not allocate \d+ bytes; a smaller", 1)
+def enormous(folder: Path) -> list[str]:
+    return on(holiday(folder), "--method.queue-size", str(10**13))
+
+
 # checkpoints
 
 
