@@ -153,8 +153,9 @@ def decode_or_tell(
     try:
         return decode(cell, channels=channels, short_side=short_side)
     except Exception as error:  # decoders fail in many ways on damaged files
-        file = f" ({cell['path']})" if cell and cell.get("path") else ""
-        reason = " ".join(str(error).split()) or type(error).__name__
+        path = cell.get("path") if cell else None
+        file = f" ({path})" if path else ""
+        reason = " ".join(str(error).replace(f" {path!r}", "").split()) or type(error).__name__
         return f"{where}{file}: not a picture that can be decoded: {reason}"
 
 

@@ -37,4 +37,5 @@ class Skipped:
 
     def in_words(self) -> str:
         """How many there are, and the first ones."""
-        return f"{len(self.names)} that cannot be decoded left out, of at most {self.limit}: {few(self.names)}"
+        pictures = "1 picture is" if len(self.names) == 1 else f"{len(self.names)} pictures are"
+        return f"{pictures} left out (--dataset.max-skipped {self.limit}): {few(self.names)}"

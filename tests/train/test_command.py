@@ -244,7 +244,7 @@ def test_pictures_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -
         "{channels: [8, 8, 8, 8]}", "--threads", "1", "--run-folder", tmp_path / "run", "--dataset.max-skipped", "3",
     )  # fmt: skip
     assert "24 pictures to train on, no labels" in done.stdout
-    assert done.stdout.count("warning: 1 that cannot be decoded left out, of at most 3: ") == 2
+    assert done.stdout.count("warning: 1 picture is left out (--dataset.max-skipped 3): ") == 2
     assert "(not scored: there are no labelled pictures to learn from (--dataset.labelled))" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["test"] == {}
