@@ -43,6 +43,8 @@ class Experiment(Config):
     """Arithmetic of the encoders; similarities, targets and losses stay in float32."""
     compile: bool = False
     """Compile the encoders with torch.compile."""
+    compile_views: bool = False
+    """Make the training views by a kernel that Numba compiles (`pip install numba`), on a CPU; equal to rounding."""
     threads: NonNegativeInt = 0
     """CPU threads of each process; 0 divides the cores among the processes of this machine."""
     run_folder: Path | None = None

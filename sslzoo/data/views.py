@@ -148,13 +148,21 @@ def make_view(
     view: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    compiled: bool = False,
 ) -> Tensor:
     """Draw and apply: a batch's view, (B, C, size, size) float32, normalised by `mean` and `std` of [0, 1] values.
+
+    Args:
+        compiled: by `sslzoo.data.fused`, on a CPU, unless the recipe rotates.
 
     Raises:
         ValueError: the recipe's size is not filled in.
     """
     parameters = draw(recipe, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
+    if compiled and not recipe.rotate:
+        from sslzoo.data import fused  # Numba is an extra
+
+        return fused.make(recipe, parameters, batch.pixels, batch.sizes, mean, std)
     return normalise(apply(recipe, parameters, batch.pixels, batch.sizes), mean, std)
 
 

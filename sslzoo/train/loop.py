@@ -172,6 +172,7 @@ class Training:
                 view=index,
                 mean=experiment.dataset.mean,
                 std=experiment.dataset.std,
+                compiled=experiment.compile_views,
             )
             for index, name in enumerate(experiment.method.views)
         ]

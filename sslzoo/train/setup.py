@@ -1,6 +1,7 @@
 """What a run is made of: the accelerator, the method with its parts, trackers."""
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +39,10 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
+    if experiment.compile_views and accelerator.device.type != "cpu":
+        raise UserError(f"--compile-views: is for views that a CPU makes, and the device is {accelerator.device.type}")
+    if experiment.compile_views and not find_spec("numba"):
+        raise UserError("--compile-views: needs Numba; `pip install numba`")
     if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
         able = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
         raise UserError(

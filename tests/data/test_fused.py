@@ -1,0 +1,91 @@
+"""The compiled views against those of torch, which are held against torchvision elsewhere."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_views import EVERYTHING, pictures
+
+from sslzoo.compose import compose
+from sslzoo.data import fused
+from sslzoo.data.batch import Batch
+from sslzoo.data.views import ViewRecipe, apply, draw, make_view, normalise
+from sslzoo.errors import UserError
+from sslzoo.train.setup import start_accelerator
+
+ATOL = 1e-5
+"""As far as the views of torch may be from torchvision's; levels in [0, 1]."""
+
+
+def both(recipe: ViewRecipe, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """The views of random pictures of random sizes by torch, and compiled."""
+    pixels, sizes = pictures(channels=channels)
+    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    return apply(recipe, parameters, pixels, sizes), fused.make(recipe, parameters, pixels, sizes, mean, std)
+
+
+@pytest.mark.parametrize("crop", ["random", "center", "squash"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5), (3, 64)])
+def test_crops_and_colours(crop: str, interpolation: str, channels: int, size: int) -> None:
+    settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
+    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    plain, compiled = both(recipe, channels)
+    torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.integers(2, 40),
+    hue=st.floats(0, 0.5),
+    strength=st.floats(0, 1.5),
+    sigma=st.tuples(st.floats(0.1, 1), st.floats(1, 3)),
+    channels=st.sampled_from([1, 3]),
+)
+def test_any_recipe(
+    seed: int, size: int, hue: float, strength: float, sigma: tuple[float, float], channels: int
+) -> None:
+    recipe = ViewRecipe(
+        size=size, crop="random", flip=0.5, jitter=0.9, brightness=strength, contrast=strength, saturation=strength,
+        hue=hue, grey=0.3, blur=0.7, blur_sigma=sigma, blur_kernel=min(2 * (size // 2) + 1, 2 * size - 1),
+    )  # fmt: skip
+    plain, compiled = both(recipe, channels, seed)
+    torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
+
+
+def test_solarising_agrees_wherever_a_pixel_is_not_at_the_threshold() -> None:
+    settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
+    before, _ = both(ViewRecipe(size=24, crop="random", **settings), 3)
+    plain, compiled = both(ViewRecipe(size=24, crop="random", **{**settings, "solarize": 1.0}), 3)
+    clear = (before - 128 / 255).abs() > ATOL
+    assert clear.float().mean() > 0.99
+    torch.testing.assert_close(compiled[clear], plain[clear], atol=ATOL, rtol=0)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 100])
+def test_threads_share_the_batch(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = ViewRecipe(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0})
+    _, alone = both(recipe, 3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert torch.equal(both(recipe, 3)[1], alone)
+    assert len(fused.make_each.signatures) == 1
+
+
+def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
+    pixels, sizes = pictures()
+    batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
+    keys = {"seed": 1, "epoch": 2, "view": 0, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 1.0)}
+    for rotate in (0.0, 20.0):
+        recipe = ViewRecipe(size=24, crop="random", flip=0.5, rotate=rotate)
+        plain, compiled = (make_view(recipe, batch, compiled=compiled, **keys) for compiled in (False, True))
+        torch.testing.assert_close(compiled, plain, atol=4 * ATOL, rtol=0)
+        assert torch.equal(compiled, plain) == bool(rotate)
+    parameters = draw(recipe, sizes, batch.ids, seed=1, epoch=2, view=0)
+    assert normalise(apply(recipe, parameters, pixels, sizes), (0.0,), (1.0,)).shape == compiled.shape
+
+
+def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslzoo.train.setup.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"^--compile-views: needs Numba; `pip install numba`$"):
+        start_accelerator(compose(["--compile-views"]))
