@@ -1,0 +1,26 @@
+"""Training with compiled views is training with the views of torch, to rounding."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_resume import StopAfter, begin, metrics
+
+from sslzoo.data import fused
+
+
+@pytest.mark.parametrize("method", ["moco", "ascl", "barlow-twins"])
+def test_the_loss_curve_is_that_of_plain_views(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, make = [], fused.make
+    monkeypatch.setattr(fused, "make", lambda *arguments: made.append(1) or make(*arguments))
+    flags = f"--method {method} --log-every 1 --views.strong.rotate 0 --views.weak.rotate 0 --views.strong.jitter 0.8"
+    curves = []
+    for more in ("", " --compile-views"):
+        training = begin(flags + more, tmp_path / f"run{more.strip()}", monkeypatch)
+        with StopAfter(0) as stop:
+            training.run(stop)
+        curves.append([line["loss"] for line in metrics(training)])
+        assert len(made) == (24 if more else 0)
+    assert torch.tensor(curves).isfinite().all()
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+    assert curves[1][0] == pytest.approx(curves[0][0], rel=1e-6)
