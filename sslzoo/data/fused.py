@@ -90,7 +90,8 @@ def make_each(
     """All views; arrays are as in `make`."""
     n, channels, size, _ = views.shape
     side = max(size, pixels.shape[2], pixels.shape[3])
-    one, other = np.empty((side + taps - 1, side), np.float32), np.empty((side, side), np.float32)
+    wide = channels * side
+    one, other = np.empty((side + taps - 1, wide), np.float32), np.empty((side, wide), np.float32)
     kernel = np.empty(taps, np.float32)
     for i in range(n):
         view = views[i]
@@ -173,16 +174,22 @@ def resize(picture, start, length, scale, offset, flip, cubic, one, other, view)
         weights(size, length[axis], scale[axis], offset[axis], cubic, first[axis], count[axis], table[axis])
     for c in range(channels):
         for y in range(height):
-            source = picture[c, start[0] + y]
+            source, place = picture[c, start[0] + y], c * height + y
             for x in range(width):
-                one[x, y] = source[start[1] + x] * np.float32(1 / 255)
-        for x in range(size):
-            combine(one, first[1, x], count[1, x], table[1, x], other[size - 1 - x if flip else x], height)
+                one[x, place] = source[start[1] + x] * np.float32(1 / 255)
+    for x in range(size):
+        line = other[size - 1 - x if flip else x]
+        combine(one, first[1, x], count[1, x], table[1, x], line, channels * height)
+    for c in range(channels):
         for y in range(height):
+            line, place = one[y], c * height + y
             for x in range(size):
-                one[y, x] = other[x, y]
-        for y in range(size):
-            combine(one, first[0, y], count[0, y], table[0, y], view[c, y], size)
+                line[c * size + x] = other[x, place]
+    for y in range(size):
+        line = other[0]
+        combine(one, first[0, y], count[0, y], table[0, y], line, channels * size)
+        for c in range(channels):
+            view[c, y] = line[c * size : (c + 1) * size]
     flat = view.reshape(-1)
     for p in range(flat.size):
         flat[p] = min(max(flat[p], np.float32(0)), np.float32(1))

@@ -1,7 +1,7 @@
 """What a run is made of: the accelerator, the method with its parts, trackers."""
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -39,10 +39,8 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
-    if experiment.compile_views and accelerator.device.type != "cpu":
-        raise UserError(f"--compile-views: is for views that a CPU makes, and the device is {accelerator.device.type}")
-    if experiment.compile_views and not find_spec("numba"):
-        raise UserError("--compile-views: needs Numba; `pip install numba`")
+    if experiment.compile_views:
+        _require_compiled_views(accelerator.device.type)
     if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
         able = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
         raise UserError(
@@ -56,6 +54,17 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
             f"--method.split-bn {experiment.method.split_bn}: must be a multiple of the {world} processes, or 1"
         )
     return accelerator
+
+
+def _require_compiled_views(device: str) -> None:
+    if device != "cpu":
+        raise UserError(f"--compile-views: is for views that a CPU makes, and the device is {device}")
+    try:
+        import_module("sslzoo.data.fused")
+    except ImportError as error:
+        raise UserError("--compile-views: needs Numba; `pip install numba`") from error
+    except RuntimeError as error:
+        raise UserError(f"--compile-views: {error}; NUMBA_CACHE_DIR names a folder for compiled code") from error
 
 
 def count_steps(experiment: Experiment, data: Data, world: int) -> int:

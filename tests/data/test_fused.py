@@ -1,5 +1,7 @@
 """The compiled views against those of torch, which are held against torchvision elsewhere."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -86,6 +88,10 @@ def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslzoo.train.setup.find_spec", lambda name: None)
+    experiment = compose(["--compile-views"])
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "numba" or name == "sslzoo.data.fused":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(UserError, match=r"^--compile-views: needs Numba; `pip install numba`$"):
-        start_accelerator(compose(["--compile-views"]))
+        start_accelerator(experiment)

@@ -1,0 +1,154 @@
+"""Pairs of views a second on one core, beside what people use today.
+
+    python benchmarks/augment.py
+    python benchmarks/augment.py --pictures 512 --size 32
+
+A pair is a strong and a weak view of one picture, by ASCL's recipe for CIFAR-10: crop and flip, and for the strong one
+jitter, grey and blur as well. Peers, in the form that their users have them:
+
+- per picture: torchvision's transforms on PIL pictures, as most papers' code does it;
+- per picture, tensors: torchvision's transforms v2 on uint8 tensors;
+- kornia: its transforms on a batch, where it is installed (`pip install '.[bench]'`).
+
+All work on the same decoded pictures with one thread. Each is repeated in turn; the ratio is to the first.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image, ImageFilter
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from sslzoo.compose import compose
+from sslzoo.data.batch import Batch
+from sslzoo.data.views import make_view, normalise
+from sslzoo.environment import device_name
+
+REPEATS = 7
+
+
+class PilBlur:
+    """Blur of PIL with a random radius, as MoCo v2's code has it."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        return picture.filter(ImageFilter.GaussianBlur(random.uniform(self.low, self.high)))
+
+
+def contenders(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int) -> dict[str, Callable[[], object]]:
+    """What is timed, by name; each makes all pairs once.
+
+    Args:
+        pictures: (N, size, size, 3).
+    """
+    experiment = compose(["--method", "ascl", "--dataset", "cifar10", "--img-size", str(size)])
+    strong, weak = experiment.recipe("strong"), experiment.recipe("weak")
+    mean, std = experiment.dataset.mean, experiment.dataset.std
+    jitter = (strong.brightness, strong.contrast, strong.saturation, strong.hue)
+    batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    n = len(batch)
+    stored = Batch(batch, torch.full((n, 2), size), torch.arange(n), torch.zeros(n, dtype=torch.int64))
+
+    def by_pil() -> Tensor:
+        crop = [v1.RandomResizedCrop(size, strong.crop_scale), v1.RandomHorizontalFlip()]
+        end = [v1.ToTensor(), v1.Normalize(mean, std)]
+        colours = [
+            v1.RandomApply([v1.ColorJitter(*jitter)], strong.jitter),
+            v1.RandomGrayscale(strong.grey),
+            v1.RandomApply([PilBlur(*strong.blur_sigma)], strong.blur),
+        ]
+        pipelines = v1.Compose([*crop, *colours, *end]), v1.Compose([*crop, *end])
+        views = [make(Image.fromarray(picture)) for picture in pictures for make in pipelines]
+        return torch.stack(views)
+
+    def by_tensors() -> Tensor:
+        crop = [v2.RandomResizedCrop(size, strong.crop_scale, antialias=True), v2.RandomHorizontalFlip()]
+        end = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+        colours = [
+            v2.RandomApply([v2.ColorJitter(*jitter)], strong.jitter),
+            v2.RandomGrayscale(strong.grey),
+            v2.RandomApply([v2.GaussianBlur(strong.taps, strong.blur_sigma)], strong.blur),
+        ]
+        pipelines = v2.Compose([*crop, *colours, *end]), v2.Compose([*crop, *end])
+        return torch.stack([make(picture) for picture in batch for make in pipelines])
+
+    def by_kornia() -> Tensor:
+        from kornia import augmentation as kornia
+
+        crop = [kornia.RandomResizedCrop((size, size), strong.crop_scale), kornia.RandomHorizontalFlip()]
+        taps = (strong.taps, strong.taps)
+        colours = [
+            kornia.ColorJitter(*jitter, p=strong.jitter),
+            kornia.RandomGrayscale(p=strong.grey),
+            kornia.RandomGaussianBlur(taps, strong.blur_sigma, p=strong.blur),
+        ]
+        pixels = batch.float() / 255
+        pipelines = torch.nn.Sequential(*crop, *colours), torch.nn.Sequential(*crop)
+        return torch.cat([normalise(make(pixels), mean, std) for make in pipelines])
+
+    def by_sslzoo(compiled: bool) -> list[Tensor]:
+        return [
+            make_view(recipe, stored, seed=0, epoch=0, view=view, mean=mean, std=std, compiled=compiled)
+            for view, recipe in enumerate((strong, weak))
+        ]
+
+    found: dict[str, Callable[[], object]] = {
+        "torchvision, per picture": by_pil,
+        "torchvision v2, per picture, tensors": by_tensors,
+    }
+    if find_spec("kornia"):
+        found["kornia, per batch"] = by_kornia
+    found["sslzoo, torch"] = partial(by_sslzoo, False)
+    found["sslzoo, compiled"] = partial(by_sslzoo, True)
+    return found
+
+
+def main() -> None:
+    """Time all, in turn, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--size", type=int, default=32)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    generator = np.random.default_rng(0)
+    shape = (asked.pictures, asked.size, asked.size, 3)
+    timed = contenders(generator.integers(0, 256, shape, dtype=np.uint8), asked.size)
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for make in timed.values():
+        make()  # compiles, and fills caches
+    for _ in range(REPEATS):
+        for name, make in timed.items():
+            began = time.perf_counter()
+            make()
+            seconds[name].append(time.perf_counter() - began)
+    table = Table(box=None, title=f"{asked.pictures} pictures of {asked.size} pixels, {REPEATS} repeats, one thread")
+    for column in ("", "pairs a second, median", "slowest to fastest", "ratio"):
+        table.add_column(column, justify="left" if not column else "right")
+    first = statistics.median(next(iter(seconds.values())))
+    for name, values in seconds.items():
+        rates = sorted(asked.pictures / value for value in values)
+        median = statistics.median(values)
+        table.add_row(
+            name, f"{asked.pictures / median:,.0f}", f"{rates[0]:,.0f} - {rates[-1]:,.0f}", f"{first / median:.1f}"
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {device_name()}")
+
+
+if __name__ == "__main__":
+    main()
