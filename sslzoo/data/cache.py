@@ -219,13 +219,17 @@ def _decoded(pictures: EncodedPictures, doing: str) -> Iterator[NDArray[np.uint8
     """All pictures in order, decoded in threads (decoders release the interpreter's lock).
 
     Raises:
-        UserError: too many do not decode.
+        UserError: too many do not decode, or all.
     """
     console = Console(stderr=True)
     threads = min(os.cpu_count() or 1, 32)
     chunks = np.split(np.arange(len(pictures)), range(_CHUNK, len(pictures), _CHUNK))
     decoded = threaded_map(pictures.decode, chunks, threads=threads, ahead=2 * threads)
-    hidden = not console.is_terminal
+    hidden, some_decode = not console.is_terminal, False
     for chunk in track(decoded, doing, total=len(chunks), console=console, disable=hidden, transient=True):
-        pictures.skipped.add(picture for picture in chunk if isinstance(picture, str))
+        undecodable = [picture for picture in chunk if isinstance(picture, str)]
+        pictures.skipped.add(undecodable)
+        some_decode |= len(undecodable) < len(chunk)
         yield from chunk
+    if not some_decode:
+        raise UserError(f"{undecodable[0]}; nor can any other be decoded")

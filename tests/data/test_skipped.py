@@ -58,6 +58,14 @@ def test_once_looked_through_it_is_known(damaged, settings, monkeypatch):
         load(damaged, max_skipped=1, **settings)
 
 
+@pytest.mark.parametrize("settings", WAYS)
+def test_a_data_set_none_of_which_can_be_decoded_is_refused(damaged, settings):
+    for file in (damaged / "train").rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"row 0 .*: cannot identify image file; nor can any other be decoded$"):
+        load(damaged, max_skipped=9, **settings)
+
+
 def test_a_mended_picture_is_there_again(damaged, draw):
     assert len(load(damaged, max_skipped=5).train) == 3
     for name in ("cat/1.png", "dog/0.png"):
