@@ -145,7 +145,7 @@ def read_layers(path: Path, _open: tuple[Path, ...] = ()) -> list[tuple[str, Lay
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"{path}: not readable as YAML: {line}{error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: as of the date 2026-13-13
+    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, the date 2026-13-13
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None

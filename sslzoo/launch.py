@@ -46,9 +46,8 @@ def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
             f"--precision {precision}: `accelerate launch` is set to {asked}; give both the same, as in "
             f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
         )
-    warnings.filterwarnings(
-        "ignore", "`broadcast_buffers` is deprecated", FutureWarning
-    )  # accelerate has no other name
+    # accelerate knows the argument by this name only
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     try:
         accelerator = Accelerator(
             mixed_precision="no" if precision == "fp32" else precision,

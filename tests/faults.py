@@ -172,24 +172,22 @@ add_picture("picture", "1 x 4,000 pixels", "bad.png", lambda: encoded(picture(0,
     0,
 )
 def two_of_two(folder: Path) -> list[str]:
-    pictures = holiday(folder)
-    for name in ("a.png", "b.png"):
-        (pictures / name).write_bytes(b"")
-    return on(pictures, "--dataset.max-skipped", "2")
+    return on(two_damaged(folder), "--dataset.max-skipped", "2")
 
 
 @fault(
     "picture", "two damaged ones, one allowed", r"--dataset\.max-skipped 1: more cannot be decoded: .*a\.png.*b\.png"
 )
 def two_of_one(folder: Path) -> list[str]:
-    return [*two_of_two_words(folder), "--dataset.max-skipped", "1"]
+    return on(two_damaged(folder), "--dataset.max-skipped", "1")
 
 
-def two_of_two_words(folder: Path) -> list[str]:
+def two_damaged(folder: Path) -> Path:
+    """A folder of pictures two of which are empty files."""
     pictures = holiday(folder)
     for name in ("a.png", "b.png"):
         (pictures / name).write_bytes(b"")
-    return on(pictures)
+    return pictures
 
 
 @fault("picture", "spaces, quotes and unicode in paths", TRAINED, 0)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sslzoo.check.battery import Fault, require
+from sslzoo.check.battery import Fault
 from sslzoo.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
+from sslzoo.train.finite import NotFinite
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
@@ -38,12 +39,15 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
         experiment, data.train, model, optimizer, schedule, accelerator, nowhere, checkpoints, display, watch=None
     )
     model.train()
-    for epoch in range(ceil(steps / per_epoch)):
-        training.method.before_epoch(epoch)
-        batches = training.batches(epoch, skip=0)
-        for _ in range(min(per_epoch, steps - training.step)):
-            output = training.optimise(batches, epoch)
-            require(output.loss.isfinite(), f"the loss is {output.loss.item()} at step {training.step}")
+    try:
+        for epoch in range(ceil(steps / per_epoch)):
+            training.method.before_epoch(epoch)
+            batches = training.batches(epoch, skip=0)
+            for _ in range(min(per_epoch, steps - training.step)):
+                output = training.optimise(batches, epoch)
+        training.finite.settle()
+    except NotFinite as error:
+        raise Fault(str(error)) from error
     spread, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))
     if warning := collapse_warning(spread, rank, output.embeddings.shape):
         raise Fault(f"after {training.step} steps {warning}")

@@ -44,14 +44,13 @@ def make(
     arrays = [
         tensor.contiguous().numpy()  # of one layout, so that one kernel is compiled
         for tensor in (
-            pixels, start, length, scale, offset, parameters.flip, parameters.jitter & bool(recipe.jitter),
-            parameters.order, parameters.factors, parameters.grey & bool(recipe.grey),
-            parameters.blur & bool(recipe.blur), parameters.sigma, parameters.solarize & bool(recipe.solarize), views,
+            pixels, start, length, scale, offset, parameters.flip, parameters.jitter, parameters.order,
+            parameters.factors, parameters.grey, parameters.blur, parameters.sigma, parameters.solarize, views,
         )
     ]  # fmt: skip
     settings = (
         recipe.interpolation == "bicubic",
-        recipe.taps if recipe.blur else 1,
+        recipe.taps,
         np.float32(recipe.solarize_threshold / 255),
         np.broadcast_to(np.asarray(mean, np.float32), channels).copy(),
         np.broadcast_to(np.asarray(std, np.float32), channels).copy(),
@@ -79,7 +78,7 @@ def geometry(recipe: ViewRecipe, parameters: ViewParameters, sizes: Tensor) -> t
         resized = sizes * math.floor(size / recipe.crop_pct) // sizes.amin(dim=1, keepdim=True)
         return torch.zeros_like(sizes), sizes, sizes / resized, ((resized - size) / 2).round()
     start, length = parameters.box.split(2, dim=1) if recipe.crop == "random" else (torch.zeros_like(sizes), sizes)
-    return start.contiguous(), length.contiguous(), length.float() / size, torch.zeros(len(sizes), 2)
+    return start, length, length.float() / size, torch.zeros(len(sizes), 2)
 
 
 @compiled
