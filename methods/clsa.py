@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.method import METHODS, MethodOutput, full_precision
+from sslzoo.pieces import Scored
 
 from .moco import MoCo
 
@@ -45,9 +46,14 @@ class CLSA(MoCo):
         """Mean cross-entropy of queries (A, out) and stronger views (A, out) over key (A, out) and bank, in float32."""
         with full_precision(query.device):
             query, stronger, key = (F.normalize(embedding.float()) for embedding in (query, stronger, key))
-            target, prediction = (
-                torch.cat([(anchor * key).sum(dim=1, keepdim=True), anchor @ self.bank.keys.T], dim=1)
-                / self.config.divergence_temperature
-                for anchor in (query, stronger)
-            )
-            return F.cross_entropy(prediction, target.softmax(dim=1))
+            loss, _ = self.in_pieces(self.diverge_rows, query, stronger, key, candidates=len(self.bank.keys))
+            return loss
+
+    def diverge_rows(self, query: Tensor, stronger: Tensor, key: Tensor) -> Scored:
+        """The same for some anchors."""
+        target, prediction = (
+            torch.cat([(anchor * key).sum(dim=1, keepdim=True), anchor @ self.bank.keys.T], dim=1)
+            / self.config.divergence_temperature
+            for anchor in (query, stronger)
+        )
+        return F.cross_entropy(prediction, target.softmax(dim=1)), {}

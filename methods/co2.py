@@ -4,6 +4,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from sslzoo.method import METHODS
+from sslzoo.pieces import Scored
 
 from .moco import MoCo
 
@@ -32,7 +33,7 @@ class CO2(MoCo):
         student_candidates: Tensor,
         teacher_positive: Tensor,
         teacher_candidates: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> Scored:
         """Mean loss of the anchors, the consistency term included, and the logs."""
         loss, logs = super().score(student_positive, student_candidates, teacher_positive, teacher_candidates)
         log_p = (student_candidates / self.config.consistency_temperature).log_softmax(dim=1)

@@ -11,6 +11,7 @@ from sslzoo.heads import Encoder
 from sslzoo.losses import Loss
 from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision
 from sslzoo.norm import has_batch_norm
+from sslzoo.pieces import Scored
 from sslzoo.targets import Target
 from sslzoo.teacher import MomentumConfig, Teacher
 
@@ -65,13 +66,17 @@ class MoCo(PairMethod):
         """Queries (A, out) against their keys (A, out) and the bank, in float32."""
         with full_precision(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
-            loss, logs = self.score(
-                student_positive=(query * key).sum(dim=1),
-                student_candidates=query @ self.bank.keys.T,
-                teacher_positive=(key * key).sum(dim=1),
-                teacher_candidates=key @ self.bank.keys.T,
-            )
+            loss, logs = self.in_pieces(self.score_against_bank, query, key, candidates=len(self.bank.keys))
         return MethodOutput(loss, logs, query.detach(), key)
+
+    def score_against_bank(self, query: Tensor, key: Tensor) -> Scored:
+        """Mean loss of some queries (A, out), and the target's logs."""
+        return self.score(
+            student_positive=(query * key).sum(dim=1),
+            student_candidates=query @ self.bank.keys.T,
+            teacher_positive=(key * key).sum(dim=1),
+            teacher_candidates=key @ self.bank.keys.T,
+        )
 
     def after_batch(self, output: MethodOutput) -> None:
         """The keys enter the bank, view by view, so that their order is the same on one process and on many."""

@@ -1,6 +1,6 @@
 """The interface that every method implements, and the part that is common to methods with pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple, Self
 
 import torch
@@ -12,6 +12,7 @@ import sslzoo.config
 from sslzoo.distributed import gather, gather_with_gradient, rank
 from sslzoo.heads import Encoder, HeadConfig
 from sslzoo.losses import LOSSES, Loss
+from sslzoo.pieces import Scored, mean_in_pieces
 from sslzoo.registry import Registry
 from sslzoo.targets import Target
 
@@ -170,7 +171,7 @@ class PairMethod(Method):
         student_candidates: Tensor,
         teacher_positive: Tensor,
         teacher_candidates: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> Scored:
         """Mean loss of B anchors, and the target's logs.
 
         Args:
@@ -186,7 +187,7 @@ class PairMethod(Method):
 
     def score_in_batch(
         self, query: Tensor, key: Tensor, *, teacher: Tensor | None = None, bank: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> Scored:
         """Queries (B, D) against their keys (B, D), the other keys of the global batch as candidates, in float32.
 
         Gradient goes through the queries and, where they carry one, through the keys.
@@ -198,15 +199,26 @@ class PairMethod(Method):
         with full_precision(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
             teacher = key.detach() if teacher is None else F.normalize(teacher.float())
-            bank = key.new_zeros(0, key.shape[1]) if bank is None else bank
+            older = key.new_zeros(0, key.shape[1]) if bank is None else bank
             keys, known = gather_with_gradient(key), gather(teacher)
+
+            def score(query: Tensor, key: Tensor, teacher: Tensor, own: Tensor) -> Scored:
+                return self.score(
+                    student_positive=(query * key).sum(dim=1),
+                    student_candidates=torch.cat([without(query @ keys.T, own), query @ older.T], dim=1),
+                    teacher_positive=torch.ones_like(query[:, 0]),
+                    teacher_candidates=torch.cat([without(teacher @ known.T, own), teacher @ older.T], dim=1),
+                )
+
             own = own_rows(len(query), query.device)
-            return self.score(
-                student_positive=(query * key).sum(dim=1),
-                student_candidates=torch.cat([without(query @ keys.T, own), query @ bank.T], dim=1),
-                teacher_positive=torch.ones_like(query[:, 0]),
-                teacher_candidates=torch.cat([without(teacher @ known.T, own), teacher @ bank.T], dim=1),
-            )
+            return self.in_pieces(score, query, key, teacher, own, candidates=len(keys) + len(older), shared=[keys])
+
+    def in_pieces(
+        self, score: Callable[..., Scored], *anchors: Tensor, candidates: int, shared: Sequence[Tensor] = ()
+    ) -> Scored:
+        """`mean_in_pieces`, with the parameters of target and loss among what its gradient goes through."""
+        learned = [*self.target.parameters(), *self.loss.parameters()]
+        return mean_in_pieces(score, anchors, candidates=candidates, shared=[*shared, *learned])
 
 
 class InBatchMethod(PairMethod):

@@ -1,0 +1,97 @@
+"""Losses in pieces are the losses of the whole, and hold less."""
+
+import weakref
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sslzoo import pieces
+from sslzoo.check.tiny import Tiny, run
+from sslzoo.method import METHODS, PairMethod
+from sslzoo.pieces import Scored, mean_in_pieces
+
+
+class Memory(TorchDispatchMode):
+    """Counts the bytes of tensors that operations made and that are still there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self.alive: dict[int, int] = {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = function(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(value, Tensor):
+                storage = value.untyped_storage()
+                if storage.data_ptr() not in self.alive:
+                    self.alive[storage.data_ptr()] = storage.nbytes()
+                    weakref.finalize(storage, self.alive.pop, storage.data_ptr(), None)
+        self.most = max(self.most, sum(self.alive.values()))
+        return result
+
+
+def gradients(model: nn.Module) -> list[Tensor | None]:
+    return [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS if issubclass(method, PairMethod)])
+def test_every_method_has_the_same_loss_and_gradient_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = Tiny.of("--method", name)
+    found = []
+    for most in (pieces.MOST_SIMILARITIES, 70):
+        monkeypatch.setattr(pieces, "MOST_SIMILARITIES", most)
+        method = tiny.method()
+        output = run(method, tiny.sample())
+        output.loss.backward()
+        found.append((output, gradients(method)))
+    (whole, through), (pieced, apart) = found
+    torch.testing.assert_close(pieced.loss, whole.loss, rtol=1e-5, atol=1e-6)
+    assert pieced.logs.keys() == whole.logs.keys()
+    for key, value in whole.logs.items():
+        torch.testing.assert_close(pieced.logs[key], value, rtol=1e-4, atol=1e-5)
+    largest = max(g.abs().max() for g in through if g is not None)
+    for ours, theirs in zip(apart, through, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            assert (ours - theirs).abs().max() < 1e-5 * largest
+
+
+@pytest.mark.parametrize(("rows", "count"), list(product([1, 3, 7], [7, 10])))
+def test_pieces_of_any_size_equal_the_whole_in_float64(rows: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for what all anchors share: the candidates, and a learned temperature."""
+    generator = torch.Generator().manual_seed(0)
+    anchors, candidates = (
+        torch.randn(n, 4, generator=generator, dtype=torch.float64).requires_grad_() for n in (count, 5)
+    )
+    temperature = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    inputs = [anchors, candidates, temperature]
+
+    def score(rows: Tensor) -> Scored:
+        losses = (rows @ candidates.T / temperature).logsumexp(dim=1)
+        return losses.mean(), {"mean": rows.detach().mean()}
+
+    whole, logs = score(anchors)
+    expected = torch.autograd.grad(3 * whole, inputs)
+    monkeypatch.setattr(pieces, "MOST_SIMILARITIES", rows * 5)
+    loss, pieced = mean_in_pieces(score, [anchors], candidates=5, shared=[candidates, temperature])
+    torch.testing.assert_close(loss.double(), whole.double())
+    torch.testing.assert_close(pieced["mean"], logs["mean"])
+    for ours, theirs in zip(torch.autograd.grad(3 * loss, inputs), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_queue_of_65536_needs_less_than_the_logits_and_one_more_table() -> None:
+    """What a step of MoCo with ASCL's target keeps and makes on the way, counted tensor by tensor."""
+    batch, queue = 256, 65_536
+    method = Tiny.of("--method", "ascl", "--method.queue-size", str(queue)).method()
+    table = 4 * batch * queue
+    query = torch.randn(batch, method.bank.keys.shape[1], requires_grad=True)
+    key = torch.randn(batch, method.bank.keys.shape[1])
+
+    with Memory() as memory:
+        method.contrast(query, key).loss.backward()
+    assert 0 < memory.most < 2 * table
