@@ -94,4 +94,4 @@ class DeepClusterV2(MultiCrop):
         assert output.sample_ids is not None
         ids = gather(output.sample_ids)
         self.memory[ids] = gather(output.keys)
-        self.seen[ids] = True
+        self.seen.index_fill_(0, ids, True)

@@ -11,8 +11,10 @@ from torch import Tensor
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9  # 2^32 / golden ratio: keeps a key of 0 from being a fixed point
 
+Bits = int | Tensor
 
-def _mix(bits: Tensor) -> Tensor:
+
+def _mix(bits: Bits) -> Bits:
     bits = bits ^ (bits >> 16)
     bits = (bits * 0x85EBCA6B) & _MASK
     bits = bits ^ (bits >> 13)
@@ -25,14 +27,13 @@ def random_bits(*keys: int | Tensor) -> Tensor:
 
     Keys are integers or int64 tensors, taken modulo 2**64 (both halves enter the hash).
     """
-    device = next((key.device for key in reversed(keys) if isinstance(key, Tensor)), torch.device("cpu"))
-    state = torch.zeros((), dtype=torch.int64, device=device)
+    state: Bits = 0  # a number as long as the keys are, so that no device has to be told
     for key in keys:
-        value = key.to(torch.int64) if isinstance(key, Tensor) else torch.tensor(key, dtype=torch.int64, device=device)
+        value = key.to(torch.int64) if isinstance(key, Tensor) else key
         for half in (value & _MASK, (value >> 32) & _MASK):
             state = _mix((state + _GOLDEN + half) & _MASK)
             state = _mix((state * 0x01000193 ^ half) & _MASK)
-    return state
+    return state if isinstance(state, Tensor) else torch.tensor(state)
 
 
 def uniform(*keys: int | Tensor) -> Tensor:

@@ -51,6 +51,6 @@ class Teacher(nn.Module):
         theirs = [*student.parameters(), *student.buffers()]
         moving = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in moving], [b for _, b in moving], weight)
-        for a, b in zip(ours, theirs, strict=True):
-            if not a.is_floating_point():
-                a.copy_(b)
+        counted = [(a, b) for a, b in zip(ours, theirs, strict=True) if not a.is_floating_point()]
+        if counted:
+            torch._foreach_copy_([a for a, _ in counted], [b for _, b in counted])

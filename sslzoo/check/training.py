@@ -2,21 +2,15 @@
 
 from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
-
-from rich.console import Console
 
 from sslzoo.check.battery import Fault
 from sslzoo.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
-from sslzoo.train.checkpoint import Checkpoints
-from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finite import NotFinite
-from sslzoo.train.folder import RunFolder
-from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.setup import count_steps, create_learner, start_accelerator
+from sslzoo.train.step import Stepper
 
 
 def does_not_collapse(flags: Sequence[str], steps: int) -> None:
@@ -31,14 +25,9 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
     epochs = max(ceil(steps / per_epoch), ceil(experiment.schedule.warmup_epochs) + 1)
     experiment = compose([*flags, "--dataset", "digits", "--epochs", str(epochs)])
     accelerator = start_accelerator(experiment)
-    model, optimizer, schedule, per_epoch = create_learner(experiment, data, accelerator)
-    display = TrainingDisplay(Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=per_epoch)
-    nowhere = RunFolder(Path())  # nothing is saved or logged
-    checkpoints = Checkpoints(accelerator, nowhere.checkpoints, IntervalMeans(), keep=1)
-    training = Training(
-        experiment, data.train, model, optimizer, schedule, accelerator, nowhere, checkpoints, display, watch=None
-    )
-    model.train()
+    learner = create_learner(experiment, data, accelerator)
+    training = Stepper(experiment, data.train, learner, accelerator, IntervalMeans())
+    learner.model.train()
     try:
         for epoch in range(ceil(steps / per_epoch)):
             training.method.before_epoch(epoch)

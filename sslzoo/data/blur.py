@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sslzoo.data.device import change
 from sslzoo.data.resample import separable
 
 
@@ -15,9 +16,12 @@ def gaussian(pictures: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tens
         sigma: (B,) standard deviations in pixels.
         taps: odd length of the kernel, at most 2 S - 1.
     """
-    these = chosen.nonzero()[:, 0]
-    matrices = blur_matrices(sigma[these], taps, pictures.shape[-1])
-    return pictures.index_copy(0, these, separable(pictures[these], matrices, matrices))
+
+    def blur(sharp: Tensor, sigma: Tensor) -> Tensor:
+        matrices = blur_matrices(sigma, taps, pictures.shape[-1])
+        return separable(sharp, matrices, matrices)
+
+    return change(pictures.clone(), chosen, blur, sigma)
 
 
 def blur_matrices(sigma: Tensor, taps: int, size: int) -> Tensor:

@@ -7,8 +7,12 @@ leave a picture as it is. A factor is a tensor (B,).
 import torch
 from torch import Tensor
 
+from sslzoo.data.device import change, constant
+
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """Numbers of the jitter's operations."""
+
+_TRAPEZOIDS = ((3.0, 2.0, 4.0), (1.0, -1.0, -1.0), (-1.0, 2.0, 2.0))
 
 
 def jitter(pictures: Tensor, chosen: Tensor, order: Tensor, factors: Tensor) -> Tensor:
@@ -28,8 +32,7 @@ def jitter(pictures: Tensor, chosen: Tensor, order: Tensor, factors: Tensor) -> 
         base = _each(operation == SATURATION) * luma
         base += _each(operation == CONTRAST) * luma.mean(dim=(1, 2, 3), keepdim=True)
         pictures = _blend(pictures, base, torch.where(chosen & (operation != HUE), factor, 1.0))
-        turned = (chosen & (operation == HUE)).nonzero()[:, 0]
-        pictures[turned] = hue(pictures[turned], factor[turned])
+        pictures = change(pictures, chosen & (operation == HUE), hue, factor)
     return pictures
 
 
@@ -50,7 +53,7 @@ def hue(pictures: Tensor, turn: Tensor) -> Tensor:
     sixths = torch.lerp(sixths, green - blue, (value == red).float())
     turned = (sixths / chroma.clamp(min=1e-12) + 6 * _each(turn)) % 6
     # how far each channel is above the smallest one, as a share of the chroma: trapezoids of the hue
-    center, slope, height = pictures.new_tensor([[3, 2, 4], [1, -1, -1], [-1, 2, 2]]).view(3, 3, 1, 1).unbind(0)
+    center, slope, height = constant(_TRAPEZOIDS, pictures.device).view(3, 3, 1, 1).unbind(0)
     share = (turned - center).abs_().mul_(slope).add_(height).clamp_(0, 1)
     return share.sub_(1).mul_(chroma).add_(value)
 

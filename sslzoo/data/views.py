@@ -12,6 +12,7 @@ from sslzoo.counter import uniform
 from sslzoo.data import blur, colour, resample
 from sslzoo.data.batch import Batch
 from sslzoo.data.boxes import random_box
+from sslzoo.data.device import constant
 from sslzoo.data.rotate import rotate
 
 TRIES = 10
@@ -120,10 +121,10 @@ def draw(recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: in
     """
     u = uniform(seed, epoch, ids[:, None], view, torch.arange(17 + 2 * TRIES, device=ids.device))
     chances, factors, order, sigma, angle, place, tries = torch.split(u, [5, 4, 4, 1, 1, 2, 2 * TRIES], dim=1)
-    probabilities = [recipe.flip, recipe.jitter, recipe.grey, recipe.blur, recipe.solarize]
-    happens = (chances < u.new_tensor(probabilities)).unbind(1)
+    probabilities = (recipe.flip, recipe.jitter, recipe.grey, recipe.blur, recipe.solarize)
+    happens = (chances < constant(probabilities, u.device)).unbind(1)
     ranges = [(max(0.0, 1 - s), 1 + s) for s in (recipe.brightness, recipe.contrast, recipe.saturation)]
-    low, high = u.new_tensor([*ranges, (-recipe.hue, recipe.hue)]).unbind(1)
+    low, high = constant((*ranges, (-recipe.hue, recipe.hue)), u.device).unbind(1)
     return ViewParameters(
         box=random_box(sizes, tries.reshape(-1, TRIES, 2), place, recipe.crop_scale, recipe.crop_ratio),
         flip=happens[0],
@@ -209,4 +210,4 @@ def apply(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, sizes:
 def normalise(views: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(views - mean) / std, one number a channel or one for all."""
     shape = (-1, 1, 1)
-    return (views - views.new_tensor(mean).view(shape)).div_(views.new_tensor(std).view(shape))
+    return (views - constant(mean, views.device).view(shape)).div_(constant(std, views.device).view(shape))

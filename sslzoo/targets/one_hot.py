@@ -15,5 +15,5 @@ class OneHot(Target):
     def forward(self, positive: Tensor, candidates: Tensor) -> TargetOutput:
         """Weights (B, 1 + M): 1 in column 0, 0 elsewhere."""
         weights = candidates.new_zeros(len(candidates), 1 + candidates.shape[1])
-        weights[:, 0] = 1
+        weights[:, 0].fill_(1)
         return TargetOutput(weights, {})

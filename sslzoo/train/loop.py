@@ -1,31 +1,19 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from accelerate import Accelerator
-from timm.scheduler.scheduler import Scheduler
-from torch.optim import Optimizer
-
-from sslzoo.data.batch import Batch
-from sslzoo.data.loader import epoch_batches
-from sslzoo.data.pictures import Pictures
-from sslzoo.data.stream import StreamedPictures
-from sslzoo.data.views import make_view
-from sslzoo.distributed import average_norm_statistics
 from sslzoo.errors import UserError
 from sslzoo.evaluate.representation import collapse_warning
-from sslzoo.experiment import Experiment
-from sslzoo.method import InBatchMethod, Method, MethodOutput
+from sslzoo.method import MethodOutput
 from sslzoo.progress import warn
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
-from sslzoo.train.finite import FiniteCheck, NotFinite, require_finite_state, require_scale
+from sslzoo.train.finite import NotFinite, require_finite_state, require_scale
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.gradient_cache import accumulate_with_all_negatives
-from sslzoo.train.monitor import IntervalMeans, health
+from sslzoo.train.monitor import health
+from sslzoo.train.step import Stepper
 from sslzoo.train.stop import Interrupted, StopRequest
 
 RETRY_SECONDS = 60
@@ -35,32 +23,20 @@ YOUNG = 50
 """Steps before which no warning of collapse is given: the first embeddings, and a bank of random keys, say nothing."""
 
 
-@dataclass
-class Training:
+@dataclass(kw_only=True)
+class Training(Stepper):
     """A method in training; `run` trains from `step` to the end, saving and watching on the way."""
 
-    experiment: Experiment
-    pictures: Pictures | StreamedPictures
-    model: torch.nn.Module
-    """The method, prepared by the accelerator."""
-    optimizer: Optimizer
-    schedule: Scheduler | None
-    accelerator: Accelerator
     folder: RunFolder
     checkpoints: Checkpoints
     display: TrainingDisplay
     watch: Callable[[], float] | None
     """The kNN accuracy of the backbone as it is; called by all processes."""
-    step: int = 0
-    """Optimiser steps done."""
     warned: bool = False
     unsaved: str | None = None
     """Why the last checkpoint could not be written, where it was not."""
     unwritten: str | None = None
     """Why metrics could not be written, where the last line was not."""
-
-    def __post_init__(self) -> None:
-        self.finite = FiniteCheck(self.method)
 
     def run(self, stop: StopRequest) -> None:
         """Train.
@@ -76,129 +52,32 @@ class Training:
 
     def train(self, stop: StopRequest) -> None:
         """The epochs."""
-        per_epoch = self.display.steps_per_epoch
         with self.display:
-            self.model.train()
-            if self.step % per_epoch == 0:
-                self.watch_knn(self.step // per_epoch, stop)
-            for epoch in range(self.step // per_epoch, self.experiment.epochs):
-                if self.step % per_epoch == 0:
+            self.learner.model.train()
+            if self.step % self.per_epoch == 0:
+                self.watch_knn(self.step // self.per_epoch, stop)
+            for epoch in range(self.step // self.per_epoch, self.experiment.epochs):
+                if self.step % self.per_epoch == 0:
                     self.method.before_epoch(epoch)
-                batches = self.batches(epoch, skip=self.step - epoch * per_epoch)
-                while self.step < (epoch + 1) * per_epoch:
+                batches = self.batches(epoch, skip=self.step - epoch * self.per_epoch)
+                while self.step < (epoch + 1) * self.per_epoch:
                     output = self.optimise(batches, epoch)
-                    if self.step % self.experiment.log_every == 0 or self.step == self.display.total:
+                    if self.step % self.experiment.log_every == 0 or self.step == self.total:
                         self.log(output)
                     self.save_or_stop(stop)
                 self.watch_knn(epoch + 1, stop)
             self.save_last(stop)
-
-    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        """This process's batches of an epoch, from optimiser step `skip` of it on."""
-        return epoch_batches(
-            self.pictures,
-            seed=self.experiment.seed,
-            epoch=epoch,
-            batch_size=self.experiment.batch_size // self.experiment.accumulate // self.accelerator.num_processes,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-            start=skip * self.experiment.accumulate,
-            workers=self.experiment.dataset.workers,
-        )
-
-    def optimise(self, batches: Iterator[Batch], epoch: int) -> MethodOutput:
-        """One optimiser step."""
-        if self.schedule is not None:
-            self.schedule.step_update(self.step)
-        pieces = (next(batches).to(self.accelerator.device) for _ in range(self.experiment.accumulate))
-        if self.experiment.gradient_cache:
-            output = self.backward_together(list(pieces), epoch)
-        else:
-            for batch in pieces:
-                output = self.backward(batch, epoch)
-        self.step += 1
-        average_norm_statistics(self.method)
-        self.method.after_step(self.step / self.display.total)
-        return output
-
-    def backward(self, batch: Batch, epoch: int) -> MethodOutput:
-        """Forward and backward of a batch, and the optimiser's step after the last one of those accumulated."""
-        labels = {"labels": batch.labels} if self.method.supervised else {}
-        with self.accelerator.accumulate(self.model):
-            output: MethodOutput = self.model(self.views(batch, epoch), batch.ids, **labels)
-            self.accelerator.backward(output.loss)
-            self.require_finite(output)
-            self.method.after_batch(output)
-            self.step_optimizer()
-        self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
-        return output
-
-    def backward_together(self, batches: list[Batch], epoch: int) -> MethodOutput:
-        """The same for accumulated batches that share their negatives."""
-        assert isinstance(self.method, InBatchMethod)
-
-        def finish(output: MethodOutput) -> None:
-            self.require_finite(output)
-            self.step_optimizer()
-
-        output = accumulate_with_all_negatives(
-            self.accelerator,
-            self.model,
-            self.method,
-            batches,
-            views=lambda batch: self.views(batch, epoch),
-            finish=finish,
-        )
-        self.method.after_batch(output)
-        self.means.add(output, pictures=sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes)
-        return output
-
-    def step_optimizer(self) -> None:
-        """A step of the optimiser, where all batches of it have been accumulated."""
-        if self.accelerator.sync_gradients:
-            self.method.before_step(self.step / self.display.total)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-    def views(self, batch: Batch, epoch: int) -> list[torch.Tensor]:
-        """The method's inputs, one (B, C, size, size) tensor a view."""
-        experiment, on_cuda = self.experiment, self.accelerator.device.type == "cuda"
-        views = [
-            make_view(
-                experiment.recipe(name),
-                batch,
-                seed=experiment.seed,
-                epoch=epoch,
-                view=index,
-                mean=experiment.dataset.mean,
-                std=experiment.dataset.std,
-                compiled=experiment.compile_views,
-            )
-            for index, name in enumerate(experiment.method.views)
-        ]
-        return [view.contiguous(memory_format=torch.channels_last) for view in views] if on_cuda else views
-
-    @property
-    def method(self) -> Method:
-        """The method itself, without what wraps it for several processes."""
-        method: Method = self.accelerator.unwrap_model(self.model)
-        return method
-
-    @property
-    def means(self) -> IntervalMeans:
-        """Of the interval under way."""
-        return self.checkpoints.means
 
     def log(self, output: MethodOutput) -> None:
         """Metrics of the steps since the last time, to file, tracker and display."""
         values = self.means.read(self.accelerator)
         if self.accelerator.scaler is not None:
             require_scale(self.accelerator.scaler, self.step)
-        values |= {"lr": self.optimizer.param_groups[0]["lr"]} | health(output.embeddings)
+        values |= {"lr": self.learner.optimizer.param_groups[0]["lr"]} | health(output.embeddings)
         self.record(values)
         self.display.step(self.step, values)
         warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape)
-        settled = self.step > max(YOUNG, self.display.total // 10)
+        settled = self.step > max(YOUNG, self.total // 10)
         if warning and settled and not self.warned:
             self.warn(warning)
         self.warned = settled and warning is not None
@@ -222,16 +101,12 @@ class Training:
     def record(self, values: dict[str, float]) -> None:
         """Metrics of this step, to file and trackers."""
         if self.accelerator.is_main_process:
-            epoch = self.step / self.display.steps_per_epoch
+            epoch = self.step / self.per_epoch
             reason = self.folder.log({"step": self.step, "epoch": epoch, **values})
             if reason is not None and self.unwritten is None:
                 self.warn(f"metrics.jsonl cannot be written ({reason}); its lines are kept and tried again")
             self.unwritten = reason
         self.accelerator.log(values, step=self.step)
-
-    def require_finite(self, output: MethodOutput) -> None:
-        """Look at a pass before anything that lasts takes what came out of it; a scaler looks at gradients itself."""
-        self.finite.look(self.step + 1, output, gradients=self.accelerator.scaler is None)
 
     def advice(self) -> str:
         """What to do about numbers that are not finite."""
@@ -278,7 +153,7 @@ class Training:
 
     def stopped(self) -> str:
         """What to say of a run that stops after a checkpoint, or after having tried to write one."""
-        where = f"stopped at step {self.step} of {self.display.total}"
+        where = f"stopped at step {self.step} of {self.total}"
         if self.unsaved is not None:
             return f"{where}, NOT saved ({self.unsaved}); {self.last_checkpoint()}"
         return f"{where}, saved; --resume {self.folder.path} goes on"

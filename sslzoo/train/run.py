@@ -51,10 +51,8 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     accelerator = start_accelerator(experiment)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
-    model, optimizer, schedule, steps_per_epoch = create_learner(
-        experiment, data, accelerator, tell=partial(fact, console, "weights")
-    )
-    method: Method = accelerator.unwrap_model(model)
+    learner = create_learner(experiment, data, accelerator, tell=partial(fact, console, "weights"))
+    method: Method = accelerator.unwrap_model(learner.model)
     judge = Judge(experiment, data, accelerator)
     folder = open_folder(experiment, resume, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
@@ -67,15 +65,14 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     training = Training(
         experiment,
         data.train,
-        model,
-        optimizer,
-        schedule,
+        learner,
         accelerator,
-        folder,
-        checkpoints,
-        TrainingDisplay(console, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch, start=step),
+        checkpoints.means,
+        step,
+        folder=folder,
+        checkpoints=checkpoints,
+        display=TrainingDisplay(console, epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch, start=step),
         watch=(lambda: judge.watch(method.student.backbone)) if judge.watched is not None else None,
-        step=step,
     )
     with StopRequest(experiment.save_minutes, accelerator.device) as stop:
         training.run(stop)

@@ -44,24 +44,25 @@ def prepare(experiment: Experiment, folder: Path) -> Training:
     """What begins a run in the folder, or goes on with it."""
     accelerator = start_accelerator(experiment)
     data = load_data(experiment.dataset)
-    model, optimizer, schedule, steps = create_learner(experiment, data, accelerator)
+    learner = create_learner(experiment, data, accelerator)
     run = RunFolder(folder)
     checkpoints = Checkpoints(accelerator, run.checkpoints, IntervalMeans(), keep=2)
     step = checkpoints.load_latest(tell=pytest.fail)
     run.forget_after(step)
-    display = TrainingDisplay(Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=steps, start=step)
+    display = TrainingDisplay(
+        Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch, start=step
+    )
     return Training(
         experiment,
         data.train,
-        model,
-        optimizer,
-        schedule,
+        learner,
         accelerator,
-        run,
-        checkpoints,
-        display,
+        checkpoints.means,
+        step,
+        folder=run,
+        checkpoints=checkpoints,
+        display=display,
         watch=None,
-        step=step,
     )
 
 
@@ -101,7 +102,7 @@ def test_a_stopped_run_goes_on_exactly(flags: str, tmp_path: Path, monkeypatch: 
     assert len(metrics(whole)) == 4
     states = [training.method.state_dict() for training in (whole, cut)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    moments = [training.optimizer.state_dict()["state"] for training in (whole, cut)]
+    moments = [training.learner.optimizer.state_dict()["state"] for training in (whole, cut)]
     assert moments[0].keys() == moments[1].keys()
     for number, moment in moments[0].items():
         assert all(torch.equal(value, moments[1][number][name]) for name, value in moment.items())

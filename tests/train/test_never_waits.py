@@ -1,0 +1,97 @@
+"""Inside a step nothing makes the host wait for a GPU: no number is read, nothing is counted, no constant is sent.
+
+There need be no GPU: every operation is looked at. Views are made on torch's meta device, which has no numbers to read,
+and takes the way of a GPU; a method's pass runs on a CPU, which has one way for all.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sslzoo.check.tiny import Tiny, run
+from sslzoo.compose import compose
+from sslzoo.data.batch import Batch
+from sslzoo.data.views import make_view
+from sslzoo.method import METHODS
+
+READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "bincount"}
+SENDS = {"lift_fresh"}
+"""What `torch.tensor` and `new_tensor` end in."""
+
+
+class Watch(TorchDispatchMode):
+    """Notes the operations for which the host would wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function._schema.name.removeprefix("aten::")
+        indices = [index for arg in args if isinstance(arg, list | tuple) for index in arg if isinstance(index, Tensor)]
+        counts = name.startswith("index") and any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+        if counts or name in READS | SENDS:
+            self.waits.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("work", "wait"),
+    [
+        (lambda x: x.sum().item(), "_local_scalar_dense"),
+        (lambda x: bool(x.sum() > 0), "_local_scalar_dense"),
+        (lambda x: x[x > 0], "index"),
+        (lambda x: x.new_tensor([1.0]), "lift_fresh"),
+        (lambda x: (x > 0).nonzero(), "nonzero"),
+    ],
+)
+def test_the_watch_sees(work: Callable[[Tensor], object], wait: str) -> None:
+    with Watch() as watch:
+        work(torch.ones(4, 3))
+    assert wait in watch.waits
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "imagenet-1k"])
+@pytest.mark.parametrize("name", METHODS.names())
+def test_views(name: str, dataset: str) -> None:
+    experiment = compose(["--method", name, "--dataset", dataset])
+    size, device = experiment.img_size + 4, torch.device("meta")
+    numbers = torch.empty(8, dtype=torch.int64, device=device)
+    sizes = torch.empty(8, 2, dtype=torch.int64, device=device)
+    batch = Batch(torch.empty(8, 3, size, size, dtype=torch.uint8, device=device), sizes, numbers, numbers)
+
+    def views() -> list[Tensor]:
+        mean, std = experiment.dataset.mean, experiment.dataset.std
+        recipes = [experiment.recipe(view) for view in experiment.method.views]
+        return [
+            make_view(recipe, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
+            for view, recipe in enumerate(recipes)
+        ]
+
+    views()  # the first step sends constants
+    with Watch() as watch:
+        made = views()
+    assert [view.shape[2] for view in made] == experiment.view_sizes
+    assert watch.waits == []
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("name", METHODS.names())
+def test_forward_and_backward_pass_bank_and_teacher(name: str, pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pieces:
+        monkeypatch.setattr("sslzoo.pieces.MOST_SIMILARITIES", 100)
+    method, sample = (tiny := Tiny.of("--method", name)).method(), tiny.sample()
+    method.before_epoch(0)
+    method.after_batch(run(method, tiny.sample(seed=1)))
+    method.before_epoch(1)
+    with Watch() as watch:
+        output = run(method, sample)
+        output.loss.backward()
+        method.after_batch(output)
+        method.before_step(0.5)
+        method.after_step(0.5)
+    assert watch.waits == []
