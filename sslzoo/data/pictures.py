@@ -1,6 +1,7 @@
 """Pictures by number: what training and evaluation see of a data set."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -155,7 +156,8 @@ def decode_or_tell(
     except Exception as error:  # decoders fail in many ways on damaged files
         path = cell.get("path") if cell else None
         file = f" ({path})" if path else ""
-        reason = " ".join(str(error).replace(f" {path!r}", "").split()) or type(error).__name__
+        told = re.sub(r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", ""))  # a row has no file
+        reason = " ".join(told.split()) or type(error).__name__
         return f"{where}{file}: not a picture that can be decoded: {reason}"
 
 

@@ -138,6 +138,9 @@ def test_a_stream_of_rows_without_files(tmp_path, draw):
     list(epoch_batches(data.train, seed=0, epoch=0, batch_size=4))
     assert len(data.skipped.names) == 2
     assert all("a row of SHA-256 " in name for name in data.skipped.names)
+    assert all(
+        name.endswith("not a picture that can be decoded: cannot identify image file") for name in data.skipped.names
+    )
     with pytest.raises(UserError, match=r"nor can any other of its batch$"):
         list(
             epoch_batches(
