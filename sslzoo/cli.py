@@ -145,6 +145,13 @@ def new(words: list[str]) -> int:
     return run(words)
 
 
+def plan(words: list[str]) -> int:
+    """Say what a run would take: time, memory, the slowest part, and what would help."""
+    from sslzoo.plan.command import plan as run
+
+    return run(words)
+
+
 PLUGIN = "files or modules that register parts of your own"
 
 
@@ -154,6 +161,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare,
     "list": list_parts,
     "describe": describe,
+    "plan": plan,
     "check": check,
     "new": new,
 }

@@ -352,6 +352,7 @@ def _description() -> str:
             "Other commands; each has a --help:",
             "  evaluate RUN       score a trained encoder by other protocols, or weights of other projects",
             "  compare            run methods over seeds, and write the page that compares them",
+            "  plan               what a run would take, where its time goes, and what would help",
             "  list               methods, targets, losses, data sets and protocols, a line each",
             "  describe NAME      a part's settings, their defaults, and its paper",
             "  new KIND NAME      write a part of your own to start from, and its test",

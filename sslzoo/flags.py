@@ -17,7 +17,9 @@ Settings = TypeVar("Settings", bound=Config)
 NAMED = ("method", "target", "loss", "backbone", "dataset", "optimizer")
 """Parts that a flag of their own name chooses: `--method byol`, beside `--method.momentum 0.996`."""
 
-READ_FIRST = (*NAMED, "config", "plugin", "resume", "print-config", "protocol", "checkpoint", "pretrained")
+READ_FIRST = (
+    *NAMED, "config", "plugin", "resume", "print-config", "protocol", "checkpoint", "pretrained", "seconds", "no-tries",
+)  # fmt: skip
 """Flags that are read before the others."""
 
 RULES = ConstructorRegistry()

@@ -12,6 +12,7 @@ from sslzoo.compare.request import parse_request
 from sslzoo.compose import compose
 from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.plan.command import parse as parse_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,6 +52,8 @@ def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         if words[0] == "evaluate":
             if len(words) > 1:
                 compose_jobs(words[1:])
+        elif words[0] == "plan":
+            parse_plan(words[1:])
         elif words[0] == "compare":
             plan(parse_request(words[1:]))
         elif words[0] in COMMANDS:

@@ -1,0 +1,1 @@
+"""`run.py plan`: what a run would take, and where its time would go."""

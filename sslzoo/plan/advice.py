@@ -1,0 +1,69 @@
+"""What would make a run faster: tried where it can be, and told where it can not."""
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+
+from sslzoo.data.load import Data
+from sslzoo.distributed import world_size
+from sslzoo.experiment import Experiment
+from sslzoo.plan.measure import AUGMENT, COMMUNICATION, DATA, Measured
+
+WORTH_IT = 0.1
+"""Share of a step below which a part is not worth a word."""
+
+GROUPS = (DATA, AUGMENT, "compute", COMMUNICATION)
+
+
+class Try(NamedTuple):
+    """A change that may help."""
+
+    flags: str
+    """As the user would give them."""
+    changes: dict[str, object]
+    """The settings that they change."""
+    note: str
+    """What else it changes."""
+
+
+def groups(measured: Measured) -> dict[str, float]:
+    """Shares of a step of data, augment, compute and communication."""
+    whole = sum(measured.parts.values())
+    shares = dict.fromkeys(GROUPS, 0.0)
+    for name, seconds in measured.parts.items():
+        shares[name if name in shares else "compute"] += seconds / whole
+    return shares
+
+
+def tries(experiment: Experiment, device: torch.device, shares: dict[str, float]) -> Iterator[Try]:
+    """Changes that are worth measuring on this machine."""
+    on_cpu = device.type == "cpu"
+    if experiment.precision == "fp32":
+        yield Try("--precision bf16", {"precision": "bf16"}, "encoders calculate with 8 bits of mantissa")
+    if on_cpu and not experiment.compile_views and shares[AUGMENT] > WORTH_IT and find_spec("numba"):
+        yield Try("--compile-views", {"compile_views": True}, "views equal to rounding")
+    if not on_cpu and not experiment.compile:
+        yield Try("--compile", {"compile": True}, "equal to rounding")
+
+
+def hints(experiment: Experiment, data: Data, device: torch.device, shares: dict[str, float]) -> Iterator[str]:
+    """What to do that is not tried here."""
+    dataset = experiment.dataset
+    if shares[DATA] > WORTH_IT:
+        if not getattr(data.train, "decoded", False):
+            yield (
+                f"pictures are decoded as they are read: more than --dataset.workers {dataset.workers}, a smaller "
+                "--dataset.short-side, or --dataset.cache memory-map where there is disk for it"
+            )
+        else:
+            yield "decoded pictures are waited for: a faster disk for --dataset.cache-dir, or more memory"
+    if device.type == "cpu" and shares[AUGMENT] > WORTH_IT and not experiment.compile_views and not find_spec("numba"):
+        yield "pip install numba, and --compile-views"
+    if shares[COMMUNICATION] > WORTH_IT:
+        yield "fewer, larger steps: --accumulate with a larger --batch-size"
+    cores = len(os.sched_getaffinity(0))
+    if device.type == "cpu" and world_size() * torch.get_num_threads() < cores:
+        yield f"{torch.get_num_threads()} threads of {cores} cores are used: --threads 0 takes all"

@@ -1,0 +1,123 @@
+"""`run.py plan`."""
+
+from argparse import Namespace
+from datetime import timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from sslzoo.arguments import ArgumentParser
+from sslzoo.compose import compose
+from sslzoo.data.load import Data, load_data
+from sslzoo.errors import UserError
+from sslzoo.experiment import Experiment
+from sslzoo.launch import claim_cores, in_words
+from sslzoo.plan.advice import groups, hints, tries
+from sslzoo.plan.estimate import estimate
+from sslzoo.plan.measure import Measured, measure
+from sslzoo.progress import fact, stage
+from sslzoo.train.finite import NotFinite
+from sslzoo.train.setup import start_accelerator
+
+HELP = """
+Takes some steps of a run, saves nothing, and says what the whole run would take, where a step's time goes, and what
+would help. All flags of a training run, and:
+
+  --seconds N   how long to measure, about (20)
+  --no-tries    leave out what would help
+"""
+
+
+def parse(words: list[str]) -> tuple[Namespace, Experiment]:
+    """What is asked for, and the settings of the run.
+
+    Raises:
+        UserError: a flag or a value is not right.
+        SystemExit: after `--help`.
+    """
+    own = ArgumentParser(prog="run.py plan", add_help=False)
+    own.add_argument("--seconds", type=float, default=20)
+    own.add_argument("--no-tries", action="store_true")
+    asked, flags = own.parse_known_args(words)
+    if "--help" in flags or "-h" in flags:
+        print(HELP)
+    if not asked.seconds > 0:
+        raise UserError(f"--seconds {asked.seconds:g}: takes a number above 0")
+    return asked, compose(flags, prog="run.py plan")
+
+
+def plan(words: list[str]) -> int:
+    """Say what a run would take, from some steps of it: time, memory, the slowest part, and what would help."""
+    asked, experiment = parse(words)
+    claim_cores(experiment.threads)
+    accelerator = start_accelerator(experiment)
+    console = Console(quiet=not accelerator.is_main_process)
+    data = load_data(experiment.dataset)
+    fact(console, "device", in_words(accelerator, experiment.precision))
+    measured = take(console, "some steps", experiment, data, asked.seconds)
+    report(console, experiment, data, measured)
+    shares = groups(measured)
+    if not asked.no_tries:
+        for change in tries(experiment, accelerator.device, shares):
+            changed = experiment.model_copy(update=change.changes)
+            other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
+            times, whole = measured.seconds / other.seconds, estimate(changed, data, other).whole
+            verb = "would help" if times > 1.05 else "no help"
+            fact(console, verb, f"{change.flags}: {times:.2f} times as fast, {spoken(whole)} ({change.note})")
+    for hint in hints(experiment, data, accelerator.device, shares):
+        fact(console, "would help", hint)
+    return 0
+
+
+def take(console: Console, what: str, experiment: Experiment, data: Data, seconds: float) -> Measured:
+    """Measure, and say so meanwhile.
+
+    Raises:
+        UserError: a setting is not right, or numbers are no longer finite.
+    """
+    with stage(console, f"measuring {what}"):
+        try:
+            return measure(experiment, data, seconds)
+        except NotFinite as error:
+            raise UserError(f"{error} in a run of these settings") from error
+
+
+def report(console: Console, experiment: Experiment, data: Data, measured: Measured) -> None:
+    """Speed, memory, parts and the whole run."""
+    low, high = (measured.pictures / extreme(measured.steps) for extreme in (max, min))
+    spread = f"median of {len(measured.steps)} steps, {low:,.0f} to {high:,.0f}"
+    fact(console, "speed", f"{measured.images_per_second:,.0f} images/s ({spread}); {measured.seconds:.3g} s a step")
+    device = "" if measured.device_bytes is None else f"{gib(measured.device_bytes)} on the device, "
+    fact(console, "memory", f"{device}{gib(measured.host_bytes)} of the host, for each process at most")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("part of a step")
+    for column in ("ms", "share"):
+        table.add_column(column, justify="right")
+    whole = sum(measured.parts.values())
+    for name, seconds in sorted(measured.parts.items(), key=lambda part: -part[1]):
+        table.add_row(name, f"{1e3 * seconds:,.1f}", f"{100 * seconds / whole:.0f} %")
+    console.print(table)
+    if measured.received:
+        parts = ", ".join(f"{name} {count / 2**20:,.2f} MiB" for name, count in measured.received.items())
+        fact(console, "network", f"each process receives in a step: {parts}")
+    shares = groups(measured)
+    largest = max(shares, key=lambda name: shares[name])
+    fact(console, "bottleneck", f"{largest}, {100 * shares[largest]:.0f} % of a step")
+    run = estimate(experiment, data, measured)
+    steps = experiment.epochs * measured.steps_per_epoch
+    fact(
+        console,
+        "run",
+        f"{experiment.epochs} epochs, {steps:,} steps: {spoken(run.training)} of training, {spoken(run.watching)} of "
+        f"kNN on the way, {spoken(run.scoring)} of features at the end; about {spoken(run.whole)} in all",
+    )
+
+
+def spoken(seconds: float) -> str:
+    """A time as hours, minutes and seconds; as hours alone where it is long."""
+    return f"{seconds / 3600:,.1f} h" if seconds > 36_000 else str(timedelta(seconds=round(seconds)))
+
+
+def gib(count: int) -> str:
+    """Bytes as GiB."""
+    return f"{count / 2**30:.2f} GiB"

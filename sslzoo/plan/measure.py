@@ -1,0 +1,195 @@
+"""Some steps of a run, timed: as they are, and part by part."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from sslzoo.data.batch import Batch
+from sslzoo.data.load import Data
+from sslzoo.distributed import world_size
+from sslzoo.experiment import Experiment
+from sslzoo.launch import made_by_main
+from sslzoo.method import PairMethod
+from sslzoo.plan.clock import Clock, wait
+from sslzoo.teacher import Teacher
+from sslzoo.train.monitor import IntervalMeans
+from sslzoo.train.run import peak_resident_bytes
+from sslzoo.train.scoring import Judge
+from sslzoo.train.setup import create_learner, start_accelerator
+from sslzoo.train.step import Stepper
+
+WARM = 2
+"""Steps that are not counted: they compile, fill caches and start workers."""
+LEAST, MOST = 3, 200
+"""Steps that are counted, however long or short they are."""
+PARTED = 10
+"""Steps that are timed part by part, at most."""
+COLLECTIVES = ("all_gather", "all_reduce")
+"""Functions of torch.distributed that sslzoo's processes tell each other things by."""
+
+DATA, AUGMENT, FORWARD, KEYS, LOSS = "data", "augment", "forward", "key forward", "loss"
+BACKWARD, CHECK, BANK, OPTIMISER, TEACHER = "backward", "check of numbers", "bank", "optimiser", "teacher"
+COMMUNICATION, REST = "communication", "rest"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What some steps took."""
+
+    steps: list[float]
+    """Seconds of each step, in a row and undisturbed."""
+    parts: dict[str, float]
+    """Seconds of a step, part by part, the mean of other steps; their sum is more than a step undisturbed."""
+    steps_per_epoch: int
+    pictures: int
+    """Of a step, over all processes."""
+    host_bytes: int
+    """The most that this process has held so far."""
+    device_bytes: int | None
+    """The most that it has held on the device; None on a CPU."""
+    received: dict[str, int]
+    """Bytes that a process receives from the others in a step, by what they are."""
+    encoded_per_second: float | None
+    """Pictures that all processes encode for evaluation; None where there are none."""
+
+    @property
+    def seconds(self) -> float:
+        """Of a step, the median."""
+        return statistics.median(self.steps)
+
+    @property
+    def images_per_second(self) -> float:
+        """Training pictures a second, over all processes."""
+        return self.pictures / self.seconds
+
+
+class Course:
+    """The steps of a run, one after the other, without a folder: nothing is saved."""
+
+    def __init__(self, experiment: Experiment, data: Data) -> None:
+        self.experiment, self.data = experiment, data
+        AcceleratorState._reset_state()  # one process measures several precisions, one after the other
+        self.accelerator: Accelerator = start_accelerator(experiment)
+        learner = create_learner(experiment, data, self.accelerator)
+        self.stepper = Stepper(experiment, data.train, learner, self.accelerator, IntervalMeans())
+        self._batches: Iterator[Batch] = iter(())
+        self._clock: Clock | None = None
+        learner.model.train()
+
+    def step(self) -> float:
+        """Take a step; seconds."""
+        wait(self.accelerator.device)
+        began = time.perf_counter()
+        epoch, place = divmod(self.stepper.step, self.stepper.per_epoch)
+        if place == 0:
+            self.stepper.method.before_epoch(epoch)
+            self._batches = self.stepper.batches(epoch, skip=0)
+        batches = self._batches if self._clock is None else self._clock.each(self._batches, DATA)
+        self.stepper.optimise(batches, epoch)
+        wait(self.accelerator.device)
+        return time.perf_counter() - began
+
+    def steps(self, seconds: float) -> list[float]:
+        """Seconds of each step, for about so long; the first ones are left out."""
+        *_, warm = (self.step() for _ in range(WARM))
+        count = made_by_main(self.accelerator, lambda: min(MOST, max(LEAST, round(seconds / warm))))
+        return [self.step() for _ in range(count)]
+
+    def parts(self, count: int) -> dict[str, float]:
+        """Mean seconds of a step by part, over some steps."""
+        clock, stepper, method = Clock(self.accelerator.device), self.stepper, self.stepper.method
+        clock.watch(stepper, "views", AUGMENT)
+        clock.watch(self.accelerator, "backward", BACKWARD)
+        clock.watch(stepper, "require_finite", CHECK)
+        clock.watch(stepper, "step_optimizer", OPTIMISER)
+        clock.watch(method, "after_batch", BANK)
+        clock.watch(method, "after_step", TEACHER)
+        if not self.experiment.compile:  # a compiled pass is one piece, and is among the rest
+            clock.watch(method, "forward", FORWARD)
+            if isinstance(teacher := getattr(method, "teacher", None), Teacher):
+                clock.watch(teacher, "forward", KEYS)
+            if isinstance(method, PairMethod):
+                clock.watch(method, "in_pieces", LOSS)
+        for collective in COLLECTIVES:
+            clock.watch(dist, collective, COMMUNICATION)
+        self._clock = clock
+        try:
+            whole = sum(self.step() for _ in range(count))
+        finally:
+            self._clock = None
+            clock.stop()
+        clock.seconds[REST] = whole - sum(clock.seconds.values())
+        return {name: seconds / count for name, seconds in clock.seconds.items()}
+
+    def received(self) -> dict[str, int]:
+        """Bytes that a process receives from the others in a step, by what they are; empty on one process.
+
+        An all-gather of b bytes brings (W - 1) b to each of W processes; an all-reduce of b bytes passes
+        2 (W - 1) / W b around a ring. Torch averages gradients on its own: one all-reduce of all that is trained.
+        """
+        world = world_size()
+        if world == 1:
+            return {}
+        count: dict[str, int] = {"gradients": 0}
+        ring = 2 * (world - 1) / world
+        count["gradients"] = round(ring * sum(size(p) for p in self.stepper.method.parameters() if p.requires_grad))
+
+        def counted(name: str, call: Callable[..., object], share: float, argument: int) -> Callable[..., object]:
+            def collective(*args: Any, **kwargs: Any) -> object:
+                count[name] = count.get(name, 0) + round(share * size(args[argument]))
+                return call(*args, **kwargs)
+
+            return collective
+
+        gathers = counted("keys and pictures", dist.all_gather, world - 1, 1)
+        reduces = counted("statistics", dist.all_reduce, ring, 0)
+        with patch.multiple(dist, all_gather=gathers, all_reduce=reduces):
+            self.step()
+        return count
+
+    def encoded_per_second(self) -> float | None:
+        """Pictures a second that all processes encode for evaluation; None without pictures to try it on."""
+        pictures = self.data.labelled or self.data.test
+        if pictures is None:
+            return None
+        judge = Judge(self.experiment, replace(self.data, labelled=None, test=None), self.accelerator)
+        some = pictures.subset(np.arange(min(len(pictures), self.experiment.batch_size * world_size())))
+        began = time.perf_counter()
+        judge.features(self.stepper.method.student.backbone, some)
+        return len(some) / (time.perf_counter() - began)
+
+
+def size(tensor: Tensor) -> int:
+    """Bytes of a tensor."""
+    return tensor.numel() * tensor.element_size()
+
+
+def measure(experiment: Experiment, data: Data, seconds: float) -> Measured:
+    """Take some steps of a run, for about so long, and a few more part by part.
+
+    Raises:
+        UserError: as a run does before it starts.
+        NotFinite: numbers are no longer finite.
+    """
+    course = Course(experiment, data)
+    steps = course.steps(seconds)
+    return Measured(
+        steps=steps,
+        parts=course.parts(min(len(steps), PARTED)),
+        steps_per_epoch=course.stepper.per_epoch,
+        pictures=experiment.batch_size,
+        host_bytes=peak_resident_bytes(),
+        device_bytes=torch.cuda.max_memory_allocated() if course.accelerator.device.type == "cuda" else None,
+        received=course.received(),
+        encoded_per_second=course.encoded_per_second(),
+    )
