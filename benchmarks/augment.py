@@ -1,4 +1,4 @@
-"""Pairs of views a second on one core, beside what people use today.
+"""Pairs of views a second, beside what people use today.
 
     python benchmarks/augment.py
     python benchmarks/augment.py --pictures 512 --size 32
@@ -8,25 +8,27 @@ jitter, grey and blur as well. Peers, in the form that their users have them:
 
 - per picture: torchvision's transforms on PIL pictures, as most papers' code does it;
 - per picture, tensors: torchvision's transforms v2 on uint8 tensors;
-- kornia: its transforms on a batch, where it is installed (`pip install '.[bench]'`).
+- lightly's transform of MoCo v2 on PIL pictures, with the weak view of the first;
+- kornia: its transforms on a batch.
 
-All work on the same decoded pictures with one thread. Each is repeated in turn; the ratio is to the first.
+All work on the same decoded pictures. The floor is what no views can do without: each picture gathered and normalised,
+once a view. Each is repeated in turn; the ratio is to the first.
 """
 
 import argparse
+import os
 import random
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
+
+os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it would ask a server
 
 import numpy as np
 import torch
 import torchvision
 from PIL import Image, ImageFilter
 from rich.console import Console
-from rich.table import Table
+from rounds import Comparison, show
 from torch import Tensor
 from torchvision import transforms as v1
 from torchvision.transforms import v2
@@ -86,6 +88,15 @@ def contenders(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: 
         pipelines = v2.Compose([*crop, *colours, *end]), v2.Compose([*crop, *end])
         return torch.stack([make(picture) for picture in batch for make in pipelines])
 
+    def by_lightly() -> Tensor:
+        from lightly.transforms import MoCoV2Transform
+
+        strong_view = MoCoV2Transform(input_size=size, normalize={"mean": list(mean), "std": list(std)}).transforms[0]
+        crop = [v1.RandomResizedCrop(size, strong.crop_scale), v1.RandomHorizontalFlip()]
+        weak_view = v1.Compose([*crop, v1.ToTensor(), v1.Normalize(mean, std)])
+        views = [make(Image.fromarray(picture)) for picture in pictures for make in (strong_view, weak_view)]
+        return torch.stack(views)
+
     def by_kornia() -> Tensor:
         from kornia import augmentation as kornia
 
@@ -106,15 +117,26 @@ def contenders(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: 
             for view, recipe in enumerate((strong, weak))
         ]
 
-    found: dict[str, Callable[[], object]] = {
+    def floor() -> list[Tensor]:
+        order = torch.arange(n).flip(0)
+        return [normalise(batch[order].float() / 255, mean, std) for _ in range(2)]
+
+    return {
         "torchvision, per picture": by_pil,
         "torchvision v2, per picture, tensors": by_tensors,
+        "lightly, per picture": by_lightly,
+        "kornia, per batch": by_kornia,
+        "sslzoo, torch": partial(by_sslzoo, False),
+        "sslzoo, compiled": partial(by_sslzoo, True),
+        "floor: gather and normalise": floor,
     }
-    if find_spec("kornia"):
-        found["kornia, per batch"] = by_kornia
-    found["sslzoo, torch"] = partial(by_sslzoo, False)
-    found["sslzoo, compiled"] = partial(by_sslzoo, True)
-    return found
+
+
+def comparison(count: int, size: int) -> Comparison:
+    """The contenders on random pictures."""
+    pictures = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    title = f"pairs of a strong and a weak view, {count} pictures of {size} pixels"
+    return Comparison(title, "pairs a second", count, contenders(pictures, size))
 
 
 def main() -> None:
@@ -122,32 +144,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=256)
     parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
-    torch.set_num_threads(1)
-    generator = np.random.default_rng(0)
-    shape = (asked.pictures, asked.size, asked.size, 3)
-    timed = contenders(generator.integers(0, 256, shape, dtype=np.uint8), asked.size)
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for make in timed.values():
-        make()  # compiles, and fills caches
-    for _ in range(REPEATS):
-        for name, make in timed.items():
-            began = time.perf_counter()
-            make()
-            seconds[name].append(time.perf_counter() - began)
-    table = Table(box=None, title=f"{asked.pictures} pictures of {asked.size} pixels, {REPEATS} repeats, one thread")
-    for column in ("", "pairs a second, median", "slowest to fastest", "ratio"):
-        table.add_column(column, justify="left" if not column else "right")
-    first = statistics.median(next(iter(seconds.values())))
-    for name, values in seconds.items():
-        rates = sorted(asked.pictures / value for value in values)
-        median = statistics.median(values)
-        table.add_row(
-            name, f"{asked.pictures / median:,.0f}", f"{rates[0]:,.0f} - {rates[-1]:,.0f}", f"{first / median:.1f}"
-        )
+    torch.set_num_threads(asked.threads)
     console = Console()
-    console.print(table)
-    console.print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {device_name()}")
+    show(console, comparison(asked.pictures, asked.size), REPEATS)
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    console.print(f"{versions}, {device_name()}, {asked.threads} threads, {REPEATS} repeats")
 
 
 if __name__ == "__main__":

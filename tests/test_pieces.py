@@ -1,37 +1,16 @@
 """Losses in pieces are the losses of the whole, and hold less."""
 
-import weakref
 from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslzoo import pieces
 from sslzoo.check.tiny import Tiny, run
 from sslzoo.method import METHODS, PairMethod
 from sslzoo.pieces import Scored, mean_in_pieces
-
-
-class Memory(TorchDispatchMode):
-    """Counts the bytes of tensors that operations made and that are still there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.most = 0
-        self.alive: dict[int, int] = {}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = function(*args, **(kwargs or {}))
-        for value in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(value, Tensor):
-                storage = value.untyped_storage()
-                if storage.data_ptr() not in self.alive:
-                    self.alive[storage.data_ptr()] = storage.nbytes()
-                    weakref.finalize(storage, self.alive.pop, storage.data_ptr(), None)
-        self.most = max(self.most, sum(self.alive.values()))
-        return result
+from sslzoo.plan.memory import TensorMemory
 
 
 def gradients(model: nn.Module) -> list[Tensor | None]:
@@ -92,6 +71,6 @@ def test_a_queue_of_65536_needs_less_than_the_logits_and_one_more_table() -> Non
     query = torch.randn(batch, method.bank.keys.shape[1], requires_grad=True)
     key = torch.randn(batch, method.bank.keys.shape[1])
 
-    with Memory() as memory:
+    with TensorMemory() as memory:
         method.contrast(query, key).loss.backward()
     assert 0 < memory.most < 2 * table

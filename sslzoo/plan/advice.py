@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from shutil import which
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,9 @@ from sslzoo.plan.measure import AUGMENT, COMMUNICATION, DATA, Measured
 
 WORTH_IT = 0.1
 """Share of a step below which a part is not worth a word."""
+
+LONG = 600
+"""Seconds of a training that is worth compiling for."""
 
 GROUPS = (DATA, AUGMENT, "compute", COMMUNICATION)
 
@@ -38,14 +42,18 @@ def groups(measured: Measured) -> dict[str, float]:
     return shares
 
 
-def tries(experiment: Experiment, device: torch.device, shares: dict[str, float]) -> Iterator[Try]:
-    """Changes that are worth measuring on this machine."""
+def tries(experiment: Experiment, device: torch.device, shares: dict[str, float], training: float) -> Iterator[Try]:
+    """Changes that are worth measuring on this machine.
+
+    Args:
+        training: seconds of the whole run as it is; to compile takes a minute or more.
+    """
     on_cpu = device.type == "cpu"
     if experiment.precision == "fp32":
         yield Try("--precision bf16", {"precision": "bf16"}, "encoders calculate with 8 bits of mantissa")
     if on_cpu and not experiment.compile_views and shares[AUGMENT] > WORTH_IT and find_spec("numba"):
         yield Try("--compile-views", {"compile_views": True}, "views equal to rounding")
-    if not on_cpu and not experiment.compile:
+    if not experiment.compile and training > LONG and (not on_cpu or which("g++") or which("clang")):
         yield Try("--compile", {"compile": True}, "equal to rounding")
 
 

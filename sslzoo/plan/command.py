@@ -58,7 +58,7 @@ def plan(words: list[str]) -> int:
     report(console, experiment, data, measured)
     shares = groups(measured)
     if not asked.no_tries:
-        for change in tries(experiment, accelerator.device, shares):
+        for change in tries(experiment, accelerator.device, shares, estimate(experiment, data, measured).training):
             changed = experiment.model_copy(update=change.changes)
             other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
             times, whole = measured.seconds / other.seconds, estimate(changed, data, other).whole

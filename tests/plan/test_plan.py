@@ -100,10 +100,11 @@ def test_what_would_help_goes_by_where_the_time_goes() -> None:
     experiment = compose(["--method", "moco"])
     shares = groups(measured(data=1, augment=2, forward=3, backward=3, communication=1))
     assert shares == pytest.approx({"data": 0.1, "augment": 0.2, "compute": 0.6, "communication": 0.1})
-    assert [change.flags for change in tries(experiment, CPU, shares)] == ["--precision bf16", "--compile-views"]
-    assert [change.flags for change in tries(experiment, GPU, shares)] == ["--precision bf16", "--compile"]
+    assert [change.flags for change in tries(experiment, CPU, shares, 60)] == ["--precision bf16", "--compile-views"]
+    assert [change.flags for change in tries(experiment, GPU, shares, 60)] == ["--precision bf16"]
+    assert [change.flags for change in tries(experiment, GPU, shares, 6000)] == ["--precision bf16", "--compile"]
     done = compose(["--method", "moco", "--precision", "bf16", "--compile-views"])
-    assert not [*tries(done, CPU, shares)]
+    assert not [*tries(done, CPU, shares, 60)]
     slow = groups(measured(data=5, forward=5, communication=5))
     kept, read = (SimpleNamespace(train=SimpleNamespace(decoded=decoded)) for decoded in (True, False))
     assert any("disk" in hint for hint in hints(experiment, kept, GPU, slow))

@@ -1,0 +1,175 @@
+"""Evaluation beside lightly's and scikit-learn's: nearest neighbours, a linear sweep, features.
+
+    python benchmarks/evaluation.py
+    python benchmarks/evaluation.py --pictures 50000 --queries 10000
+
+Nearest neighbours and probes are of random features of 512 numbers; features are a ResNet-18's, with its stem for small
+pictures and random weights, of random pictures of 32 pixels.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+
+os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it would ask a server
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from rich.console import Console
+from rounds import Comparison, show
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision import transforms
+
+import sslzoo.backbones  # noqa: F401  (registers resnet18_cifar)
+from sslzoo.backbones import BackboneConfig, create_backbone
+from sslzoo.data.batch import Batch
+from sslzoo.data.loader import ordered_batches
+from sslzoo.data.pictures import Indices, Pictures
+from sslzoo.data.views import ViewRecipe, make_view
+from sslzoo.environment import device_name
+from sslzoo.evaluate.features import encode
+from sslzoo.evaluate.knn import knn_predict
+from sslzoo.evaluate.linear import fit_linear
+from sslzoo.evaluate.settings import LinearGrid
+
+REPEATS, WIDTH, CLASSES, K = 5, 512, 10, 200
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def neighbours(pictures: int, queries: int, device: torch.device) -> Comparison:
+    """Weighted kNN, k 200."""
+    from lightly.utils.benchmarking.knn import knn_predict as lightly
+
+    generator = torch.Generator().manual_seed(0)
+    bank, query = (F.normalize(torch.randn(n, WIDTH, generator=generator)).to(device) for n in (pictures, queries))
+    labels = torch.arange(pictures, device=device) % CLASSES
+    classifier = KNeighborsClassifier(K, weights=lambda d: np.exp((1 - d) / 0.1), algorithm="brute", metric="cosine")
+    classifier.fit(bank.cpu().numpy(), labels.cpu().numpy())
+
+    def by_lightly() -> Tensor:
+        parts = torch.split(query, 256)  # as its benchmark has them: a batch at a time
+        return torch.cat([lightly(part, bank.T, labels, CLASSES, K, 0.1)[:, 0] for part in parts])
+
+    def ours() -> Tensor:
+        return knn_predict(bank, labels, query, classes=CLASSES, k=K, temperature=0.1)
+
+    assert (ours() == by_lightly()).float().mean() > 0.999
+    return Comparison(
+        f"kNN, {queries:,} queries among {pictures:,} features of {WIDTH}, k {K}",
+        "queries a second",
+        queries,
+        {
+            "scikit-learn, KNeighborsClassifier": lambda: classifier.predict(query.cpu().numpy()),
+            "lightly, knn_predict in batches of 256": by_lightly,
+            "sslzoo, knn_predict": ours,
+        },
+    )
+
+
+def sweep(pictures: int, device: torch.device) -> Comparison:
+    """A linear probe for each of several settings, on kept features."""
+    features = torch.randn(pictures, WIDTH, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.arange(pictures, device=device) % CLASSES
+    grid = LinearGrid(epochs=2)
+
+    def one_by_one() -> None:
+        for setting in grid.settings():
+            head = nn.Linear(WIDTH, CLASSES).to(device)
+            optimizer = torch.optim.SGD(
+                head.parameters(),
+                lr=setting["lr"],
+                momentum=grid.momentum,
+                nesterov=True,
+                weight_decay=setting["weight_decay"],
+            )
+            for _ in range(grid.epochs):
+                for rows in torch.split(torch.randperm(pictures, device=device), grid.batch_size):
+                    optimizer.zero_grad()
+                    F.cross_entropy(head(features[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+
+    return Comparison(
+        f"linear probes of {len(grid.settings())} settings, {grid.epochs} epochs of {pictures:,} kept features",
+        "",
+        1,
+        {
+            "torch, one nn.Linear after the other": one_by_one,
+            "sslzoo, all as one matrix": lambda: fit_linear(features, labels, classes=CLASSES, grid=grid, seed=0),
+        },
+    )
+
+
+class Noise(Pictures):
+    """Random pictures of 32 pixels, decoded."""
+
+    decoded = True
+
+    def __init__(self, count: int) -> None:
+        self.pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+        self.ids, self.labels, self.classes, self.channels = np.arange(count), None, [], 3
+        self.fingerprint = "noise"
+
+    def gather(self, indices: Indices) -> Batch:
+        """These pictures."""
+        return self._batch(torch.from_numpy(self.pixels[indices]), torch.full((len(indices), 2), 32), indices)
+
+
+def features(pictures: int, device: torch.device) -> Comparison:
+    """A frozen encoder on decoded pictures."""
+    noise = Noise(pictures)
+    encoder = create_backbone(BackboneConfig(name="resnet18_cifar"), in_chans=3, img_size=32, view_sizes=[32])
+    encoder.to(device).eval()
+    recipe = ViewRecipe(size=32, crop="center")
+    accelerator = Accelerator(cpu=device.type == "cpu")
+
+    def view(batch: Batch) -> Tensor:
+        return make_view(recipe, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
+
+    def ours(precision: torch.dtype | None = None) -> None:
+        with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
+            for _ in encode(encoder, noise, view, accelerator, batch_size=128, workers=0):
+                pass
+
+    def one_by_one() -> None:
+        prepare = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+        with torch.no_grad():
+            for stored in ordered_batches(noise, 128):
+                images = [Image.fromarray(each) for each in stored.pixels.permute(0, 2, 3, 1).numpy()]
+                encoder(torch.stack([prepare(image) for image in images]).to(device)).cpu()
+
+    contenders: dict[str, Callable[[], object]] = {
+        "torchvision's transforms, picture by picture": one_by_one,
+        "sslzoo, encode": ours,
+        "sslzoo, encode, bf16": lambda: ours(torch.bfloat16),
+    }
+    title = f"features of a ResNet-18, {pictures:,} pictures of 32 pixels, batch 128"
+    return Comparison(title, "images a second", pictures, contenders)
+
+
+def report(console: Console, pictures: int, queries: int) -> None:
+    """Print all tables."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    show(console, neighbours(pictures, queries, device), REPEATS)
+    show(console, sweep(pictures, device), REPEATS)
+    show(console, features(queries // 4, device), REPEATS)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--queries", type=int, default=2_000)
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    console = Console()
+    report(console, asked.pictures, asked.queries)
+    console.print(f"torch {torch.__version__}, {device_name()}, {asked.threads} threads, {REPEATS} repeats")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Which operations a training step spends its time on, by torch's profiler.
+
+    python benchmarks/profile_step.py --method ascl --dataset cifar10 --dataset.path data/cifar10 --batch-size 64
+    python benchmarks/profile_step.py --method ascl --then="--precision bf16 --compile-views" --trace step.json
+
+Takes the flags of `run.py`. `--then` profiles a second time with further flags, before and after beside each other;
+`--trace` writes the last profile for chrome://tracing or ui.perfetto.dev.
+"""
+
+import shlex
+import sys
+from argparse import Namespace
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.profiler import ProfilerActivity, profile
+
+from sslzoo.arguments import ArgumentParser
+from sslzoo.compose import compose
+from sslzoo.data.load import load_data
+from sslzoo.environment import device_name
+from sslzoo.errors import UserError
+from sslzoo.launch import claim_cores
+from sslzoo.plan.measure import Course
+
+STEPS, SHOWN = 3, 12
+
+KINDS = {
+    "convolution": ("convolution", "cudnn", "mkldnn", "xnnpack"),
+    "batch norm": ("batch_norm",),
+    "matrix product": ("mm", "bmm", "addmm", "matmul", "einsum"),
+    "copy": ("copy_", "_to_copy", "cat", "gather", "index", "repeat", "contiguous", "clone"),
+}
+"""Parts of the names of operations, by kind; the rest is element by element, or too small to tell."""
+
+
+class Profile(NamedTuple):
+    """A step, operation by operation."""
+
+    flags: str
+    operations: dict[str, tuple[float, float]]
+    """Milliseconds in itself, and calls, of each operation in a step."""
+
+    @property
+    def milliseconds(self) -> float:
+        """Of a step."""
+        return sum(time for time, _ in self.operations.values())
+
+    @property
+    def calls(self) -> float:
+        """Operations of a step."""
+        return sum(calls for _, calls in self.operations.values())
+
+    def kinds(self) -> dict[str, float]:
+        """Milliseconds of a step by kind, the longest first."""
+        taken: dict[str, float] = {}
+        for name, (time, _) in self.operations.items():
+            kind = next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "other")
+            taken[kind] = taken.get(kind, 0) + time
+        return dict(sorted(taken.items(), key=lambda kind: -kind[1]))
+
+
+def profiled(flags: list[str], trace: str | None) -> Profile:
+    """Profile some steps of a run."""
+    experiment = compose(flags, prog="benchmarks/profile_step.py")
+    claim_cores(experiment.threads)
+    course = Course(experiment, load_data(experiment.dataset))
+    course.steps(0)
+    on_gpu = course.accelerator.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
+        for _ in range(STEPS):
+            course.step()
+    if trace:
+        profiler.export_chrome_trace(trace)
+    operations = {}
+    for event in profiler.key_averages():
+        time = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        if time and not event.key.startswith(("ProfilerStep", "autograd::")):
+            operations[event.key.removeprefix("aten::")] = (time / 1e3 / STEPS, event.count / STEPS)
+    return Profile(" ".join(flags), operations)
+
+
+def show(console: Console, profiles: list[Profile]) -> None:
+    """Print the longest operations, and what they add up to."""
+    for each in profiles:
+        table = Table(box=None, pad_edge=False)
+        for column in ("operation", "ms a step", "share", "calls"):
+            table.add_column(column, justify="left" if column == "operation" else "right")
+        longest = sorted(each.operations.items(), key=lambda operation: -operation[1][0])
+        for name, (time, count) in longest[:SHOWN]:
+            table.add_row(name[:60], f"{time:,.1f}", f"{100 * time / each.milliseconds:.1f} %", f"{count:,.0f}")
+        console.print(f"profile of {each.flags}", highlight=False, soft_wrap=True)
+        console.print(table)
+        kinds = ", ".join(f"{kind} {100 * time / each.milliseconds:.0f} %" for kind, time in each.kinds().items())
+        console.print(f"by kind: {kinds}", highlight=False, soft_wrap=True)
+        largest = next(iter(each.kinds()))
+        calls = f"{each.calls:,.0f} operations a step"
+        console.print(f"largest part: {largest}; {each.milliseconds:,.0f} ms and {calls}\n", highlight=False)
+    if len(profiles) == 2:
+        before, after = profiles
+        told = [f"{each.milliseconds:,.0f} ms and {each.calls:,.0f} operations a step" for each in profiles]
+        times = before.milliseconds / after.milliseconds
+        console.print(f"before {told[0]}, after {told[1]}: {times:.2f} times as fast", highlight=False, soft_wrap=True)
+    console.print(f"torch {torch.__version__}, {device_name()}, {torch.get_num_threads()} threads, {STEPS} steps each")
+
+
+def arguments(words: list[str]) -> tuple[Namespace, list[str]]:
+    """What is asked for besides the flags of a run."""
+    own = ArgumentParser(add_help=False)
+    own.add_argument("--then")
+    own.add_argument("--trace")
+    return own.parse_known_args(words)
+
+
+def main(words: list[str]) -> None:
+    """Profile once or twice."""
+    if {"-h", "--help"} & {*words}:
+        print(__doc__)
+        return
+    asked, flags = arguments(words)
+    every = [flags] if asked.then is None else [flags, [*flags, *shlex.split(asked.then)]]
+    show(Console(), [profiled(each, asked.trace) for each in every])
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")

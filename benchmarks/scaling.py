@@ -1,0 +1,138 @@
+"""Throughput on one process and on several of this machine, and the bytes that they tell each other.
+
+    python benchmarks/scaling.py --method ascl --dataset cifar10 --dataset.path data/cifar10 --batch-size 128
+    python benchmarks/scaling.py --method simclr --processes 1 2 4
+
+Takes the flags of `run.py`; each process has one thread and the batch is of all of them together (`--weak` gives each
+process that batch). Below the table, an estimate for 8 and 64 GPUs from the bytes, with its arithmetic.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sslzoo.arguments import ArgumentParser
+from sslzoo.compose import compose
+from sslzoo.data.load import load_data
+from sslzoo.environment import device_name
+from sslzoo.errors import UserError
+from sslzoo.launch import claim_cores
+from sslzoo.plan.measure import Measured, measure
+
+SECONDS = 20
+LINKS = {"NVLink, 8 GPUs of a machine": (8, 300e9), "InfiniBand of 400 Gbit/s for each GPU, 64 GPUs": (64, 40e9)}
+"""GPUs, and bytes a second that a GPU receives at about nine tenths of what its maker states."""
+OVERLAPPED = "gradients"
+"""What torch sends while the backward pass goes on."""
+
+
+def work(flags: list[str], result: Path) -> None:
+    """One process of several: measure, and let the main one write down what came out."""
+    experiment = compose(flags, prog="benchmarks/scaling.py")
+    claim_cores(experiment.threads)
+    measured = measure(experiment, load_data(experiment.dataset), SECONDS)
+    if os.environ.get("RANK", "0") == "0":
+        result.write_text(json.dumps(asdict(measured)))
+
+
+def launch(processes: int, flags: list[str]) -> Measured:
+    """Measure on so many processes.
+
+    Raises:
+        UserError: they did not end well; what they said stands above.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "measured.json"
+        runner = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        words = [sys.executable, *runner, __file__, "--result", str(result), *flags]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, env=environment, check=False)
+        if done.returncode:
+            raise UserError(f"{processes} processes: ended with status {done.returncode}")
+        return Measured(**json.loads(result.read_text()))
+
+
+def show(console: Console, results: dict[int, Measured]) -> None:
+    """The table, and the estimate from the bytes of the most processes."""
+    table = Table(box=None, pad_edge=False)
+    columns = ("processes", "images/s", "ratio", "of ideal", "communication, ms", "gradients", "gathered", "reduced")
+    for column in columns:
+        table.add_column(column, justify="right")
+    (first, base), *_ = results.items()
+    for processes, measured in results.items():
+        ratio = measured.images_per_second / base.images_per_second
+        received = measured.received
+        cells = [f"{processes}", f"{measured.images_per_second:,.1f}", f"{ratio:.2f}"]
+        cells.append(f"{100 * ratio * first / processes:.0f} %")
+        cells.append(f"{1e3 * measured.parts.get('communication', 0):,.1f}")
+        parts = ("gradients", "keys and pictures", "statistics")
+        cells += [f"{received.get(part, 0) / 2**20:,.2f} MiB" for part in parts]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def estimate(console: Console, measured: Measured, processes: int, seconds: float) -> None:
+    """Communication of a step on many GPUs, from the bytes counted here.
+
+    A process's own share of pictures stays the same. An all-gather then brings (W - 1) shares instead of one less than
+    the processes here; a ring passes 2 (W - 1) / W of a tensor.
+    """
+    for link, (world, speed) in LINKS.items():
+        ring = (2 * (world - 1) / world) / (2 * (processes - 1) / processes)
+        gather = (world - 1) / (processes - 1)
+        received = {
+            "gradients": measured.received["gradients"] * ring,
+            "keys and pictures": measured.received.get("keys and pictures", 0) * gather,
+            "statistics": measured.received.get("statistics", 0) * ring,
+        }
+        times = {name: count / speed for name, count in received.items()}
+        exposed = sum(time for name, time in times.items() if name != OVERLAPPED)
+        told = ", ".join(f"{name} {received[name] / 2**20:,.1f} MiB {1e3 * times[name]:,.3f} ms" for name in received)
+        share = exposed / (exposed + seconds)
+        console.print(
+            f"{link}, {speed / 1e9:,.0f} GB/s: {told}. Not hidden behind the backward pass: {1e3 * exposed:,.3f} ms. "
+            f"With {1e3 * seconds:,.0f} ms of arithmetic: {100 * (1 - share):.1f} % of ideal, latencies not counted",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def main(words: list[str]) -> None:
+    """Measure on each number of processes, and print."""
+    if {"-h", "--help"} & {*words}:
+        print(__doc__)
+        return
+    own = ArgumentParser(add_help=False)
+    own.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    own.add_argument("--weak", action="store_true")
+    own.add_argument("--gpu-step-ms", type=float, default=10.0)
+    own.add_argument("--result", type=Path)
+    asked, flags = own.parse_known_args(words)
+    if asked.result:
+        work(flags, asked.result)
+        return
+    experiment = compose(flags, prog="benchmarks/scaling.py")
+    results = {}
+    for processes in asked.processes:
+        batch = experiment.batch_size * (processes if asked.weak else 1)
+        results[processes] = launch(processes, [*flags, "--threads", "1", "--batch-size", str(batch)])
+    console = Console(width=140)
+    show(console, results)
+    most = max(results)
+    if most > 1:
+        estimate(console, results[most], most, asked.gpu_step_ms / 1e3)
+    console.print(f"({device_name()}, one thread a process, {SECONDS} s each)")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,219 @@
+"""A training step beside lightly's parts, part by part, and beside the arithmetic that it cannot do without.
+
+    python benchmarks/step.py
+    python benchmarks/step.py --batch 256 --backbone resnet18 --img-size 32
+
+All train ResNet-18 with its stem for small pictures, split batch norm, a projector of 2048, a queue of 4096 and SGD, on
+pictures that are ready as tensors. lightly's step is put together from its backbone, head, loss, shuffling and momentum
+update, as its tutorial for CIFAR-10 does.
+
+The floor is the number of floating-point operations of convolutions and matrix products, as torch counts them, over
+what one large matrix product reaches on this machine in the same arithmetic.
+"""
+
+import argparse
+import copy
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it would ask a server
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from rounds import Comparison, show
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sslzoo.compose import compose
+from sslzoo.data.load import load_data
+from sslzoo.environment import device_name
+from sslzoo.experiment import Experiment
+from sslzoo.launch import Precision
+from sslzoo.plan.clock import wait
+from sslzoo.plan.measure import Course
+from sslzoo.teacher import Teacher
+from sslzoo.train.setup import create_method
+
+REPEATS = 5
+
+
+def experiment(batch: int, threads: int, *flags: str) -> Experiment:
+    """The recipe for CIFAR-10, on scikit-learn's digits, which are always there and are enlarged."""
+    digits = ("--dataset.source", "digits", "--dataset.image", "image", "--dataset.label", "label")
+    size = ("--batch-size", str(batch), "--threads", str(threads))
+    return compose(["--dataset", "cifar10", *digits, *size, *flags])
+
+
+class LightlyMoCo(nn.Module):
+    """MoCo of lightly's parts."""
+
+    def __init__(self) -> None:
+        from lightly.loss import NTXentLoss
+        from lightly.models import ResNetGenerator
+        from lightly.models.modules import MoCoProjectionHead
+
+        super().__init__()
+        self.backbone = nn.Sequential(*list(ResNetGenerator("resnet-18", num_splits=8).children())[:-1])
+        self.backbone.append(nn.AdaptiveAvgPool2d(1))
+        self.head = MoCoProjectionHead(512, 2048, 128)
+        self.key_backbone, self.key_head = copy.deepcopy(self.backbone), copy.deepcopy(self.head)
+        self.key_backbone.requires_grad_(False)
+        self.key_head.requires_grad_(False)
+        self.criterion = NTXentLoss(temperature=0.1, memory_bank_size=(4096, 128))
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        """Its loss."""
+        from lightly.models.utils import batch_shuffle, batch_unshuffle
+
+        queries = self.head(self.backbone(query).flatten(1))
+        with torch.no_grad():
+            shuffled, order = batch_shuffle(key)
+            keys = batch_unshuffle(self.key_head(self.key_backbone(shuffled).flatten(1)), order)
+        loss: Tensor = self.criterion(queries, keys)
+        return loss
+
+    def follow(self) -> None:
+        """Momentum update of both."""
+        from lightly.models.utils import update_momentum
+
+        update_momentum(self.backbone, self.key_backbone, m=0.99)
+        update_momentum(self.head, self.key_head, m=0.99)
+
+
+def steps(batch: int, device: torch.device) -> dict[str, Callable[[], object]]:
+    """Whole steps, on the same pictures."""
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(batch, 3, 32, 32, generator=generator).to(device) for _ in range(2))
+    if device.type == "cuda":
+        query, key = (view.contiguous(memory_format=torch.channels_last) for view in (query, key))
+    ids = torch.arange(batch, device=device)
+
+    def lightly_step() -> Callable[[], None]:
+        model = LightlyMoCo().to(device).train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
+
+        def step() -> None:
+            model.follow()
+            loss = model(query, key)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    def own_step(name: str, precision: Precision = "fp32") -> Callable[[], None]:
+        method = create_method(experiment(batch, 1, "--method", name)).to(device).train()
+        if device.type == "cuda":
+            method.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(method.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
+
+        def step() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                output = method([query, key], ids)
+            output.loss.backward()
+            method.after_batch(output)
+            optimizer.step()
+            optimizer.zero_grad()
+            method.after_step(0.5)
+
+        return step
+
+    return {
+        "lightly's parts, MoCo": lightly_step(),
+        "sslzoo, MoCo": own_step("moco"),
+        "sslzoo, ASCL": own_step("ascl"),
+        "sslzoo, ASCL, bf16": own_step("ascl", "bf16"),
+    }
+
+
+def followers(device: torch.device) -> dict[str, Callable[[], object]]:
+    """Momentum updates of a ResNet-18, buffers included in sslzoo's."""
+    from lightly.models.utils import update_momentum
+
+    student = create_method(experiment(16, 1, "--method", "moco")).to(device).get_submodule("student")
+    theirs, ours = copy.deepcopy(student), Teacher(student, 0.99)
+    return {
+        "lightly, update_momentum": lambda: update_momentum(student, theirs, m=0.99),
+        "sslzoo, Teacher (with buffers)": lambda: ours.update(student, 0.5),
+    }
+
+
+def peak(device: torch.device, kind: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product: the most of a few."""
+    n = 8192 if device.type == "cuda" else 2048
+    a = torch.randn(n, n, device=device, dtype=kind)
+    rates = []
+    for _ in range(6):
+        wait(device)
+        began = time.perf_counter()
+        a @ a
+        wait(device)
+        rates.append(2 * n**3 / (time.perf_counter() - began))
+    return max(rates)
+
+
+def floors(work: dict[str, Callable[[], object]], took: dict[str, float], device: torch.device) -> Table:
+    """How far steps are from the arithmetic that they cannot do without."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "GFLOP", "GFLOP/s at most", "floor, ms", "step, ms", "step / floor"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
+    for name in ("sslzoo, ASCL", "sslzoo, ASCL, bf16"):
+        with FlopCounterMode(display=False) as counter:
+            work[name]()
+        rate = peak(device, torch.bfloat16 if "bf16" in name else torch.float32)
+        count = counter.get_total_flops()
+        floor = count / rate
+        cells = [count / 1e9, rate / 1e9, 1e3 * floor, 1e3 * took[name]]
+        table.add_row(name, *(f"{cell:,.0f}" for cell in cells), f"{took[name] / floor:.2f}")
+    return table
+
+
+def parts(batch: int, threads: int) -> Table:
+    """A step of ASCL part by part."""
+    chosen = experiment(batch, threads, "--method", "ascl")
+    course = Course(chosen, load_data(chosen.dataset))
+    course.steps(0)
+    rounds = [course.parts(1) for _ in range(REPEATS)]
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "ms, median", "least to most", "share"):
+        table.add_column(column, justify="right" if column else "left")
+    medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+    for name, seconds in sorted(medians.items(), key=lambda part: -part[1]):
+        values = [1e3 * each[name] for each in rounds]
+        share = 100 * seconds / sum(medians.values())
+        table.add_row(name, f"{1e3 * seconds:,.1f}", f"{min(values):,.1f} - {max(values):,.1f}", f"{share:.1f} %")
+    return table
+
+
+def report(console: Console, batch: int, threads: int) -> None:
+    """Print all tables."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    work = steps(batch, device)
+    title = f"a training step, ResNet-18, pictures of 32 pixels, batch {batch}"
+    rows = show(console, Comparison(title, "images a second", batch, work), REPEATS)
+    console.print("the same steps and their floor")
+    console.print(floors(work, {row.name: row.median for row in rows}, device))
+    console.print()
+    show(console, Comparison("momentum update of ResNet-18 and projector", "", 1, followers(device)), 5 * REPEATS)
+    console.print("a step of sslzoo, ASCL, part by part, views and optimiser included")
+    console.print(parts(batch, threads))
+    console.print()
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    console = Console()
+    report(console, asked.batch, asked.threads)
+    console.print(f"torch {torch.__version__}, {device_name()}, {asked.threads} threads, {REPEATS} repeats")
+
+
+if __name__ == "__main__":
+    main()
