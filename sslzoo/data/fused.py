@@ -13,7 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslzoo.data.views import ViewParameters, ViewRecipe
+from sslzoo.data.batch import ViewParameters
+from sslzoo.data.views import ViewRecipe
 
 Floats = NDArray[np.float32]
 

@@ -68,7 +68,7 @@ def epoch_batches(
             start=start,
             threads=workers,
         )
-        return map(_pinned, streamed)
+        return map(Batch.pinned, streamed)
     order = permutation(len(pictures), seed, epoch).numpy()
     shares = order[: batches * batch_size * world].reshape(batches, world, batch_size)[:, rank]
     return _gathered(pictures, list(shares[start:]), workers)
@@ -102,7 +102,7 @@ class _Gather:
 
 def _gathered(pictures: Pictures, pieces: list[Indices], workers: int) -> Iterator[Batch]:
     if pictures.decoded or workers == 0:
-        return threaded_map(lambda indices: _pinned(pictures.gather(indices)), pieces)
+        return threaded_map(lambda indices: pictures.gather(indices).pinned(), pieces)
     return _gathered_by_processes(pictures, pieces, workers)
 
 
@@ -118,7 +118,3 @@ def _gathered_by_processes(pictures: Pictures, pieces: list[Indices], workers: i
         if isinstance(batch, UserError):
             raise batch
         yield batch
-
-
-def _pinned(batch: Batch) -> Batch:
-    return Batch(*(part.pin_memory() for part in batch)) if torch.cuda.is_available() else batch

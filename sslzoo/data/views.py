@@ -1,7 +1,7 @@
 """View recipes: what is done to a picture, and the random parameters of each picture's view."""
 
 import math
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
@@ -10,7 +10,7 @@ from torch import Tensor
 from sslzoo.config import Config
 from sslzoo.counter import uniform
 from sslzoo.data import blur, colour, resample
-from sslzoo.data.batch import Batch
+from sslzoo.data.batch import Batch, ViewParameters
 from sslzoo.data.boxes import random_box
 from sslzoo.data.device import constant
 from sslzoo.data.rotate import rotate
@@ -84,31 +84,6 @@ class ViewRecipe(Config):
         return wanted if self.size is None else min(wanted, 2 * self.size - 1)
 
 
-class ViewParameters(NamedTuple):
-    """What was drawn for the views of B pictures."""
-
-    box: Tensor
-    """(B, 4) int64: top, left, height, width of a random crop, in pixels of the picture."""
-    flip: Tensor
-    """(B,) bool."""
-    jitter: Tensor
-    """(B,) bool."""
-    order: Tensor
-    """(B, 4) int64: the jitter's operations, 0 brightness, 1 contrast, 2 saturation, 3 hue, first to last."""
-    factors: Tensor
-    """(B, 4) float32: factor of brightness, contrast and saturation, and the turn of the hue."""
-    grey: Tensor
-    """(B,) bool."""
-    blur: Tensor
-    """(B,) bool."""
-    sigma: Tensor
-    """(B,) float32, pixels of the view."""
-    solarize: Tensor
-    """(B,) bool."""
-    angle: Tensor
-    """(B,) float32, degrees counter-clockwise."""
-
-
 def draw(recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: int, view: int) -> ViewParameters:
     """Random parameters for the views of B pictures, distributed as torchvision's transforms draw them.
 
@@ -153,13 +128,18 @@ def make_view(
 ) -> Tensor:
     """Draw and apply: a batch's view, (B, C, size, size) float32, normalised by `mean` and `std` of [0, 1] values.
 
+    Where a batch has draws, they are taken, and none are made.
+
     Args:
         compiled: by `sslzoo.data.fused`, on a CPU, unless the recipe rotates.
 
     Raises:
         ValueError: the recipe's size is not filled in.
     """
-    parameters = draw(recipe, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
+    if batch.draws:
+        parameters = batch.draws[view]
+    else:
+        parameters = draw(recipe, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
     if compiled and not recipe.rotate:
         from sslzoo.data import fused  # Numba is an extra
 

@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from sslzoo.data.batch import Batch
-from sslzoo.data.views import ViewParameters, ViewRecipe, apply, draw, make_view
+from sslzoo.data.batch import Batch, ViewParameters
+from sslzoo.data.views import ViewRecipe, apply, draw, make_view
 from sslzoo.errors import UserError
 
 EVERYTHING = {
@@ -107,6 +107,23 @@ def test_a_picture_has_the_same_view_in_any_company(ids: list[int], seed: int, e
     padded = torch.nn.functional.pad(pixels[-1:], (0, 7, 0, 3))
     alone = make_view(recipe, Batch(padded, sizes[-1:], batch.ids[-1:], batch.labels[-1:]), **keys)
     torch.testing.assert_close(alone[0], together[-1], atol=1e-5, rtol=1e-5)
+
+
+def test_draws_made_ahead_are_those_that_are_made_on_the_way() -> None:
+    recipes = [ViewRecipe(size=6, crop="random", **EVERYTHING), ViewRecipe(size=6, crop="random", flip=0.5)]
+    pixels, sizes = pictures(8, largest=9)
+    batch = Batch(pixels, sizes, torch.arange(8), torch.zeros(8))
+    keys = {"seed": 3, "epoch": 5}
+    ahead = batch._replace(
+        draws=tuple(draw(recipe, sizes, batch.ids, view=view, **keys) for view, recipe in enumerate(recipes))
+    )
+    moved = ahead.to(torch.device("cpu")).pinned()
+    for view, recipe in enumerate(recipes):
+        made = [make_view(recipe, each, view=view, mean=(0.5,), std=(0.2,), **keys) for each in (batch, ahead, moved)]
+        assert torch.equal(made[0], made[1])
+        assert torch.equal(made[0], made[2])
+    wrong = ahead._replace(draws=ahead.draws[::-1])
+    assert not torch.equal(make_view(recipes[0], wrong, view=0, mean=(0.5,), std=(0.2,), **keys), made[0])
 
 
 def test_views_epochs_and_seeds_differ() -> None:

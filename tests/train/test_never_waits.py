@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sslzoo.check.tiny import Tiny, run
 from sslzoo.compose import compose
 from sslzoo.data.batch import Batch
-from sslzoo.data.views import make_view
+from sslzoo.data.views import draw, make_view
 from sslzoo.method import METHODS
 
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "bincount"}
@@ -55,18 +55,22 @@ def test_the_watch_sees(work: Callable[[Tensor], object], wait: str) -> None:
     assert wait in watch.waits
 
 
-@pytest.mark.parametrize("dataset", ["cifar10", "imagenet-1k"])
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("name", METHODS.names())
-def test_views(name: str, dataset: str) -> None:
-    experiment = compose(["--method", name, "--dataset", dataset])
+def test_views(name: str, ahead: bool) -> None:
+    experiment = compose(["--method", name, "--dataset", "imagenet-1k" if ahead else "cifar10"])
     size, device = experiment.img_size + 4, torch.device("meta")
     numbers = torch.empty(8, dtype=torch.int64, device=device)
     sizes = torch.empty(8, 2, dtype=torch.int64, device=device)
     batch = Batch(torch.empty(8, 3, size, size, dtype=torch.uint8, device=device), sizes, numbers, numbers)
+    recipes = [experiment.recipe(view) for view in experiment.method.views]
+    if ahead:
+        keys = {"seed": 0, "epoch": 0}
+        draws = [draw(recipe, sizes, numbers, view=view, **keys) for view, recipe in enumerate(recipes)]
+        batch = batch._replace(draws=tuple(draws))
 
     def views() -> list[Tensor]:
         mean, std = experiment.dataset.mean, experiment.dataset.std
-        recipes = [experiment.recipe(view) for view in experiment.method.views]
         return [
             make_view(recipe, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
             for view, recipe in enumerate(recipes)
