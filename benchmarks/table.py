@@ -1,17 +1,18 @@
-"""All comparisons in one run: views, a training step, the loss, evaluation, each beside named peers.
+"""All comparisons in one run: views, decoding, a training step, the loss, evaluation, each beside named peers.
 
     pip install '.[bench]'
     python benchmarks/table.py
     python benchmarks/table.py --threads 2 --batch 128
 
 Every ratio is of things that ran in turn in this run. It takes some ten minutes on one core; the parts are commands of
-their own: augment.py, step.py, loss.py, evaluation.py.
+their own: augment.py, decode.py, step.py, loss.py, evaluation.py.
 """
 
 import argparse
 from importlib.metadata import version
 
 import augment
+import decode
 import evaluation
 import loss
 import step
@@ -35,6 +36,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for size, pictures in ((32, 256), (224, 16)):
         show(console, augment.comparison(pictures, size), augment.REPEATS)
+    decode.report(console)
     step.report(console, asked.batch, asked.threads)
     for queue in (4096, 65536):
         show(console, loss.comparison(256, queue, device), loss.REPEATS)

@@ -1,18 +1,27 @@
 """An encoded picture as pixels: any colour mode, upright, at most so large."""
 
+import io
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
+import torch
 from datasets import Image
 from numpy.typing import NDArray
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 _IMAGE = Image()
 
 
 def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArray[np.uint8]:
     """Decode a picture: upright by its EXIF orientation, 8 bits, grey or RGB, shrunk with antialiasing.
+
+    Of a JPEG that is to be shrunk to a quarter or less only the lower frequencies are decoded, to twice the size at
+    least.
 
     Args:
         value: an undecoded cell of a `datasets` column: a mapping of `bytes` and `path`.
@@ -29,13 +38,26 @@ def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArr
         raise ValueError("the cell is empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # damaged EXIF, which does no harm
-        picture = to_mode(_IMAGE.decode_example(value), "L" if channels == 1 else "RGB")
+        picture = open_scaled(value, short_side) or _IMAGE.decode_example(value)
+        picture = to_mode(picture, "L" if channels == 1 else "RGB")
+    pixels = torch.from_numpy(np.array(picture))
+    pixels = pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
     if short_side is not None and min(picture.size) > short_side:
         scale = short_side / min(picture.size)
         width, height = (max(short_side, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), PIL.Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture)
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        pixels = resize(pixels, [height, width], InterpolationMode.BICUBIC, antialias=True)  # faster than Pillow's
+    return np.ascontiguousarray(pixels.numpy())
+
+
+def open_scaled(value: Any, short_side: int | None) -> PIL.Image.Image | None:
+    """A large JPEG of this machine at 1/2, 1/4 or 1/8 of its size, upright; None where that is not to be had."""
+    content, path = value.get("bytes"), value.get("path")
+    if short_side is None or (content is None and not (path and Path(path).is_file())):
+        return None
+    picture = PIL.Image.open(path if content is None else io.BytesIO(content))
+    if picture.format != "JPEG" or picture.draft(picture.mode, (2 * short_side, 2 * short_side)) is None:
+        return None
+    return PIL.ImageOps.exif_transpose(picture)
 
 
 def to_mode(picture: PIL.Image.Image, mode: str) -> PIL.Image.Image:

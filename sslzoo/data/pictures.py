@@ -121,7 +121,8 @@ class EncodedPictures(Pictures):
         skipped: Skipped,
     ) -> None:
         rows = b"all" if len(ids) == len(table) else ids.tobytes()
-        settings = f"{FORMAT} {table._fingerprint} {column} {channels} {short_side}"
+        shrunk = None if short_side is None else f"{short_side} by torch, JPEG in two steps"
+        settings = f"{FORMAT} {table._fingerprint} {column} {channels} {shrunk}"
         self.fingerprint = digest(settings, rows)
         self.ids, self.labels, self.classes, self.channels = ids, labels, classes, channels
         self.short_side, self.name, self.skipped = short_side, name, skipped

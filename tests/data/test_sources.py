@@ -12,6 +12,7 @@ from PIL import Image
 
 from sslzoo.config import config_names, configs_folder, find_layer, read_layer
 from sslzoo.data.config import DatasetConfig
+from sslzoo.data.decode import open_scaled
 from sslzoo.data.load import load_data
 from sslzoo.data.sources import DATASETS, Source
 from sslzoo.errors import UserError
@@ -165,6 +166,27 @@ def test_short_side_shrinks_large_pictures_only(tmp_path, draw):
     assert batch.sizes.tolist() == [[20, 30], [67, 20], [8, 50], [20, 20]]
     assert batch.pixels.shape == (4, 3, 67, 50)
     assert batch.pixels[2, :, 8:].max() == 0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_large_jpeg_is_not_decoded_whole(tmp_path, draw, turned):
+    photograph = Image.fromarray(draw(6, 8)).resize((1600, 1200), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    photograph.save(tmp_path / "0.jpg", quality=95, exif=exif)
+    cell = {"bytes": None, "path": str(tmp_path / "0.jpg")}
+    sizes = {100: (400, 300), 150: (400, 300), 151: (800, 600), 300: (800, 600)}
+    for short_side, size in sizes.items():
+        assert open_scaled(cell, short_side).size == (size[::-1] if turned else size)
+    assert open_scaled(cell, None) is None
+    assert open_scaled(cell | {"path": "zip://0.jpg::https://example.org/a.zip"}, 100) is None
+    whole = Image.open(tmp_path / "0.jpg").resize((133, 100), Image.Resampling.BICUBIC)
+    expected = np.asarray(whole.rotate(-90, expand=True) if turned else whole)
+    (made,) = pixels_of(load_data(config(tmp_path, test=None, short_side=100)).train)
+    assert made.shape == expected.shape
+    assert np.abs(made.astype(int) - expected).max() <= 6
+    assert np.abs(made.astype(int) - expected).mean() < 1
 
 
 def test_undecodable_picture_is_named(tmp_path, draw):
