@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.distributed import gather, gather_with_gradient
+from sslzoo.distributed import gather_with_gradient
 from sslzoo.heads import HeadConfig
 from sslzoo.method import METHODS, InBatchMethod, MethodOutput, full_precision, own_rows, without
 
@@ -30,21 +30,22 @@ class SimCLR(InBatchMethod):
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """Loss of this process's pictures, from embeddings (B, 2, out)."""
         with full_precision(embeddings.device):
-            embeddings = F.normalize(embeddings.float(), dim=2)
-            known = gather(embeddings).flatten(0, 1)
-            relations = torch.cat([embeddings[:, key].detach() @ known.T for _, key in self.config.pairs])
-            return self.match(embeddings, relations)
+            return self.match(F.normalize(embeddings.float(), dim=2))
 
-    def match(self, embeddings: Tensor, relations: Tensor) -> MethodOutput:
+    def match(self, embeddings: Tensor, relations: Tensor | None = None) -> MethodOutput:
         """Anchors against the other views of the global batch, N pictures, in float32.
 
         Args:
             embeddings: (B, 2, out) unit vectors.
-            relations: (A, 2 N) the teacher's similarities of the A anchors, by view, to all views, by picture.
+            relations: (A, 2 N) the teacher's similarities of the A anchors, by view, to all views, by picture; those of
+                the keys' embeddings where there are no others.
         """
         query = torch.cat([embeddings[:, query] for query, _ in self.config.pairs])
         key = torch.cat([embeddings[:, key] for _, key in self.config.pairs])
         everyone = gather_with_gradient(embeddings).flatten(0, 1)
+        if relations is None:
+            known = everyone.detach().T
+            relations = torch.cat([embeddings[:, key].detach() @ known for _, key in self.config.pairs])
         own = 2 * own_rows(len(embeddings), query.device).repeat(len(self.config.pairs))
         loss, logs = self.score(
             student_positive=(query * key).sum(dim=1),

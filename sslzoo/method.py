@@ -198,9 +198,13 @@ class PairMethod(Method):
         """
         with full_precision(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
-            teacher = key.detach() if teacher is None else F.normalize(teacher.float())
+            keys = gather_with_gradient(key)
+            if teacher is None:
+                teacher, known = key.detach(), keys.detach()
+            else:
+                teacher = F.normalize(teacher.float())
+                known = gather(teacher)
             older = key.new_zeros(0, key.shape[1]) if bank is None else bank
-            keys, known = gather_with_gradient(key), gather(teacher)
 
             def score(query: Tensor, key: Tensor, teacher: Tensor, own: Tensor) -> Scored:
                 return self.score(

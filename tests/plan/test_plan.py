@@ -133,14 +133,18 @@ def test_the_command(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_two_processes_and_what_they_tell_each_other(tmp_path: Path) -> None:
-    """A process has 64 pictures of 8 x 8 greys, and their keys."""
-    done = run(tmp_path, "--method", "moco", *SMALL, "--no-tries", launcher=TWO)
+@pytest.mark.parametrize("method", ["moco", "simclr"])
+def test_two_processes_and_what_they_tell_each_other(method: str, tmp_path: Path) -> None:
+    """A process has 64 pictures of 8 x 8 greys."""
+    done = run(tmp_path, "--method", method, *SMALL, "--no-tries", launcher=TWO)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("bottleneck") == 1
-    width = compose(["--method", "moco"]).method.projector.out
-    gathered = 4 * 64 * (8 * 8 + 2 * width)  # pictures to shuffle, keys to put back, keys for the bank
-    assert f"keys and pictures {gathered / 2**20:.2f} MiB" in done.stdout
+    width = compose(["--method", method]).method.projector.out
+    floats = {
+        "moco": 64 * (8 * 8 + 2 * width),  # pictures to shuffle, keys to put back, keys for the bank
+        "simclr": 64 * 2 * width,  # embeddings of both views
+    }
+    assert f"keys and pictures {4 * floats[method] / 2**20:.2f} MiB" in done.stdout
     assert "times as fast" not in done.stdout
 
 

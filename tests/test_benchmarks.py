@@ -1,0 +1,92 @@
+"""Benchmarks: their sums, and that the experiment's commands are taken."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from rich.console import Console
+
+from sslzoo.compare.command import plan
+from sslzoo.compare.request import parse_request
+from sslzoo.compose import compose
+from sslzoo.plan.measure import Measured
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a benchmark under a name of its own."""
+
+    def module(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        made = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, made)  # dataclasses look for their module
+        spec.loader.exec_module(made)
+        return made
+
+    return module
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_the_experiments_commands_are_taken(large: bool, load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    stages = load("experiment").stages(tmp_path / "data", tmp_path / "out", "3", large)
+    assert [stage.name for stage in stages] == ["authors", "cifar10", "imagenette"]
+    alone, *paired = stages
+    experiment = compose([word for word in alone.words if word not in ("--resume", "auto")])
+    assert experiment.method.name == "moco"
+    assert (experiment.evaluation.knn_k, experiment.evaluation.knn_temperature) == ((200,), (0.1,))
+    if large:
+        assert (experiment.epochs, experiment.batch_size, experiment.optimizer.lr) == (200, 512, 0.06)
+        assert (experiment.precision, experiment.backbone.name) == ("bf16", "resnet18")
+    for stage, size in zip(paired, (32, 128), strict=True):
+        cells, baseline = plan(parse_request(stage.words[1:]))
+        assert baseline == "moco"
+        assert len(cells) == 4 * 3
+        assert {cell.experiment.epochs for cell in cells} == {200 if large else 3}
+        assert {cell.experiment.img_size for cell in cells} == {size if large else 32}
+
+
+def test_contenders_are_timed_in_turn_and_their_ratio_is_to_the_first(load: Callable[[str], ModuleType]) -> None:
+    rounds, calls = load("rounds"), []
+    contenders = {name: (lambda name=name: calls.append(name)) for name in ("first", "second")}
+    comparison = rounds.Comparison("work", "calls a second", 1, contenders)
+    rows = rounds.run(comparison, repeats=3)
+    assert calls == ["first", "second"] * 4  # the first round is not counted
+    assert [(row.name, len(row.seconds)) for row in rows] == [("first", 3), ("second", 3)]
+    assert rounds.spelled(comparison, 0.01) == "100"
+    assert rounds.spelled(rounds.Comparison("", "", 1, {}), 0.25) == "250.0"
+
+
+def test_scaling_estimates_by_hand(load: Callable[[str], ModuleType]) -> None:
+    mib = 2**20
+    received = {"gradients": 40 * mib, "keys and pictures": mib, "statistics": 0}
+    measured = Measured([1.0], {}, 1, 1, 0, None, received, None)
+    console = Console(width=400, record=True, quiet=False, file=None)
+    with console.capture() as capture:
+        load("scaling").estimate(console, measured, 2, 0.01)
+    nvlink, infiniband = capture.get().splitlines()
+    gathered = 7 * mib / 300e9
+    assert "gradients 70.0 MiB" in nvlink  # 2 x 7/8 of 40
+    assert f"keys and pictures 7.0 MiB {1e3 * gathered:.3f} ms" in nvlink
+    assert f"{100 * 0.01 / (0.01 + gathered):.1f} % of ideal" in nvlink
+    assert "keys and pictures 63.0 MiB" in infiniband
+
+
+def test_operations_are_told_by_kind(load: Callable[[str], ModuleType]) -> None:
+    operations = {
+        "mkldnn_convolution": (5.0, 2.0),
+        "addmm": (1.0, 1.0),
+        "add_": (2.0, 9.0),
+        "native_batch_norm": (1.0, 1.0),
+    }
+    profile = load("profile_step").Profile("", operations)
+    assert list(profile.kinds().items()) == [
+        ("convolution", 5.0), ("other", 2.0), ("matrix product", 1.0), ("batch norm", 1.0),
+    ]  # fmt: skip
+    assert (profile.milliseconds, profile.calls) == (9.0, 13.0)
