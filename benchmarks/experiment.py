@@ -34,7 +34,7 @@ from sslzoo.environment import commit, device_name
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = "moco,ascl:hard,ascl:adaptive-hard,ascl"
-LARGE = ["--precision", "bf16", "--compile"]
+LARGE = ["--precision", "bf16", "--compile", "--knn-every", "50"]
 SMALL = [
     "--dataset.limit", "1000", "--dataset.test-limit", "500", "--epochs", "3", "--batch-size", "64", "--img-size", "32",
     "--backbone", "resnet10t", "--backbone.stem", "small-pool", "--backbone.kwargs", "{channels: [16, 32, 32, 32]}",

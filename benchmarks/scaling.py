@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
 
@@ -40,6 +41,8 @@ def work(flags: list[str], result: Path) -> None:
     measured = measure(experiment, load_data(experiment.dataset), SECONDS)
     if os.environ.get("RANK", "0") == "0":
         result.write_text(json.dumps(asdict(measured)))
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def launch(processes: int, flags: list[str]) -> Measured:

@@ -11,7 +11,7 @@ from sslzoo.compose import compose
 from sslzoo.data.load import Data, load_data
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
-from sslzoo.launch import claim_cores, in_words
+from sslzoo.launch import claim_cores, in_words, made_by_main
 from sslzoo.plan.advice import groups, hints, tries
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured, measure
@@ -56,16 +56,17 @@ def plan(words: list[str]) -> int:
     fact(console, "device", in_words(accelerator, experiment.precision))
     measured = take(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)
-    shares = groups(measured)
-    if not asked.no_tries:
-        for change in tries(experiment, accelerator.device, shares, estimate(experiment, data, measured).training):
-            changed = experiment.model_copy(update=change.changes)
-            other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
-            times, whole = measured.seconds / other.seconds, estimate(changed, data, other).whole
-            verb = "would help" if times > 1.05 else "no help"
-            fact(console, verb, f"{change.flags}: {times:.2f} times as fast, {spoken(whole)} ({change.note})")
+    shares, training = groups(measured), estimate(experiment, data, measured).training
+    wanted = made_by_main(accelerator, lambda: [*tries(experiment, accelerator.device, shares, training)])
+    for change in [] if asked.no_tries else wanted:
+        changed = experiment.model_copy(update=change.changes)
+        other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
+        times, whole = measured.seconds / other.seconds, estimate(changed, data, other).whole
+        verb = "would help" if times > 1.05 else "no help"
+        fact(console, verb, f"{change.flags}: {times:.2f} times as fast, {spoken(whole)} ({change.note})")
     for hint in hints(experiment, data, accelerator.device, shares):
         fact(console, "would help", hint)
+    accelerator.end_training()
     return 0
 
 

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -81,6 +81,7 @@ class Course:
         AcceleratorState._reset_state()  # one process measures several precisions, one after the other
         self.accelerator: Accelerator = start_accelerator(experiment)
         learner = create_learner(experiment, data, self.accelerator)
+        self.judge = Judge(experiment, data, self.accelerator)
         self.stepper = Stepper(experiment, data.train, learner, self.accelerator, IntervalMeans())
         self._batches: Iterator[Batch] = iter(())
         self._clock: Clock | None = None
@@ -162,10 +163,9 @@ class Course:
         pictures = self.data.labelled or self.data.test
         if pictures is None:
             return None
-        judge = Judge(self.experiment, replace(self.data, labelled=None, test=None), self.accelerator)
         some = pictures.subset(np.arange(min(len(pictures), self.experiment.batch_size * world_size())))
         began = time.perf_counter()
-        judge.features(self.stepper.method.student.backbone, some)
+        self.judge.features(self.stepper.method.student.backbone, some)
         return len(some) / (time.perf_counter() - began)
 
 
