@@ -193,7 +193,7 @@ def report(console: Console, batch: int, threads: int) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     work = steps(batch, device)
     title = f"a training step, ResNet-18, pictures of 32 pixels, batch {batch}"
-    rows = show(console, Comparison(title, "images a second", batch, work), REPEATS)
+    rows = show(console, Comparison(title, "images a second", batch, work, memory=True), REPEATS)
     console.print("the same steps and their floor")
     console.print(floors(work, {row.name: row.median for row in rows}, device))
     console.print()

@@ -59,14 +59,16 @@ class _SumOverPieces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Tensor], rows: int, split: int, *inputs: Tensor) -> Tensor:
         anchors, shared = inputs[:split], inputs[split:]
-        moving = [i for i, part in enumerate(inputs) if part.requires_grad]
+        moving = [i for i, part in enumerate(inputs) if ctx.needs_input_grad[3 + i]]
         gradients: dict[int, Tensor] = {}
         total = torch.zeros((), device=inputs[0].device)
         for start in range(0, len(anchors[0]), rows):
-            piece = [part[start : start + rows].detach().requires_grad_(part.requires_grad) for part in anchors]
-            with torch.enable_grad():
+            piece = [part[start : start + rows].detach().requires_grad_(i in moving) for i, part in enumerate(anchors)]
+            with torch.set_grad_enabled(bool(moving)):
                 value = function(*piece)
             total += value.detach()
+            if not moving:
+                continue
             wanted = [[*piece, *shared][i] for i in moving]
             for i, gradient in zip(moving, torch.autograd.grad(value, wanted, allow_unused=True), strict=True):
                 if gradient is not None:

@@ -63,6 +63,21 @@ def test_pieces_of_any_size_equal_the_whole_in_float64(rows: int, count: int, mo
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_without_a_gradient_there_is_the_loss_alone(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    anchors = torch.arange(6.0).view(3, 2)
+    weight = torch.tensor(2.0, requires_grad=not recorded)
+    monkeypatch.setattr(pieces, "MOST_SIMILARITIES", 1)
+
+    def score(rows: Tensor) -> Scored:
+        return (weight * rows).mean(), {}
+
+    with torch.set_grad_enabled(recorded):
+        loss, _ = mean_in_pieces(score, [anchors], candidates=1, shared=[weight])
+    assert loss.item() == 5
+    assert not loss.requires_grad
+
+
 def test_a_queue_of_65536_needs_less_than_the_logits_and_one_more_table() -> None:
     """What a step of MoCo with ASCL's target keeps and makes on the way, counted tensor by tensor."""
     batch, queue = 256, 65_536

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from sslzoo.distributed import world_size
 from sslzoo.experiment import Experiment
 from sslzoo.launch import made_by_main
 from sslzoo.method import PairMethod
-from sslzoo.plan.clock import Clock, wait
+from sslzoo.plan.clock import Clock, replaced, wait
 from sslzoo.teacher import Teacher
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.run import peak_resident_bytes
@@ -154,7 +153,7 @@ class Course:
 
         gathers = counted("keys and pictures", dist.all_gather, world - 1, 1)
         reduces = counted("statistics", dist.all_reduce, ring, 0)
-        with patch.multiple(dist, all_gather=gathers, all_reduce=reduces):
+        with replaced(dist, all_gather=gathers, all_reduce=reduces):
             self.step()
         return count
 
