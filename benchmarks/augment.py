@@ -15,7 +15,6 @@ All work on the same decoded pictures. The floor is what no views can do without
 once a view. Each is repeated in turn; the ratio is to the first.
 """
 
-import argparse
 import os
 import random
 from collections.abc import Callable
@@ -28,7 +27,7 @@ import torch
 import torchvision
 from PIL import Image, ImageFilter
 from rich.console import Console
-from rounds import Comparison, show
+from rounds import Comparison, arguments, conditions, show
 from torch import Tensor
 from torchvision import transforms as v1
 from torchvision.transforms import v2
@@ -36,7 +35,6 @@ from torchvision.transforms import v2
 from sslzoo.compose import compose
 from sslzoo.data.batch import Batch
 from sslzoo.data.views import make_view, normalise
-from sslzoo.environment import device_name
 
 REPEATS = 7
 
@@ -141,16 +139,10 @@ def comparison(count: int, size: int) -> Comparison:
 
 def main() -> None:
     """Time all, in turn, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=256)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    asked = arguments(__doc__, pictures=256, size=32)
     console = Console()
     show(console, comparison(asked.pictures, asked.size), REPEATS)
-    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    console.print(f"{versions}, {device_name()}, {asked.threads} threads, {REPEATS} repeats")
+    console.print(f"torchvision {torchvision.__version__}, {conditions(REPEATS)}")
 
 
 if __name__ == "__main__":

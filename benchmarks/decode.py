@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
-from rounds import Comparison, show
+from rounds import Comparison, arguments, conditions, show
 from torchvision.io import decode_jpeg
 from torchvision.transforms.v2 import functional
 
 from sslzoo.data.decode import decode
-from sslzoo.environment import device_name
 
 REPEATS, SHORT_SIDE = 7, 256
 
@@ -66,10 +65,10 @@ def report(console: Console) -> None:
 
 def main() -> None:
     """Print the tables."""
-    torch.set_num_threads(1)
+    arguments(__doc__)
     console = Console()
     report(console)
-    console.print(f"torch {torch.__version__}, {device_name()}, 1 thread, {REPEATS} repeats")
+    console.print(conditions(REPEATS))
 
 
 if __name__ == "__main__":

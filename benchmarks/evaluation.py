@@ -7,7 +7,6 @@ Nearest neighbours and probes are of random features of 512 numbers; features ar
 pictures and random weights, of random pictures of 32 pixels.
 """
 
-import argparse
 import os
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from rich.console import Console
-from rounds import Comparison, show
+from rounds import DEVICE, Comparison, arguments, conditions, show
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +29,6 @@ from sslzoo.data.batch import Batch
 from sslzoo.data.loader import ordered_batches
 from sslzoo.data.pictures import Indices, Pictures
 from sslzoo.data.views import ViewRecipe, make_view
-from sslzoo.environment import device_name
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.knn import knn_predict
 from sslzoo.evaluate.linear import fit_linear
@@ -40,13 +38,13 @@ REPEATS, WIDTH, CLASSES, K = 5, 512, 10, 200
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def neighbours(pictures: int, queries: int, device: torch.device) -> Comparison:
+def neighbours(pictures: int, queries: int) -> Comparison:
     """Weighted kNN, k 200."""
     from lightly.utils.benchmarking.knn import knn_predict as lightly
 
     generator = torch.Generator().manual_seed(0)
-    bank, query = (F.normalize(torch.randn(n, WIDTH, generator=generator)).to(device) for n in (pictures, queries))
-    labels = torch.arange(pictures, device=device) % CLASSES
+    bank, query = (F.normalize(torch.randn(n, WIDTH, generator=generator)).to(DEVICE) for n in (pictures, queries))
+    labels = torch.arange(pictures, device=DEVICE) % CLASSES
     classifier = KNeighborsClassifier(K, weights=lambda d: np.exp((1 - d) / 0.1), algorithm="brute", metric="cosine")
     classifier.fit(bank.cpu().numpy(), labels.cpu().numpy())
 
@@ -70,15 +68,15 @@ def neighbours(pictures: int, queries: int, device: torch.device) -> Comparison:
     )
 
 
-def sweep(pictures: int, device: torch.device) -> Comparison:
+def sweep(pictures: int) -> Comparison:
     """A linear probe for each of several settings, on kept features."""
-    features = torch.randn(pictures, WIDTH, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.arange(pictures, device=device) % CLASSES
+    features = torch.randn(pictures, WIDTH, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    labels = torch.arange(pictures, device=DEVICE) % CLASSES
     grid = LinearGrid(epochs=2)
 
     def one_by_one() -> None:
         for setting in grid.settings():
-            head = nn.Linear(WIDTH, CLASSES).to(device)
+            head = nn.Linear(WIDTH, CLASSES).to(DEVICE)
             optimizer = torch.optim.SGD(
                 head.parameters(),
                 lr=setting["lr"],
@@ -87,7 +85,7 @@ def sweep(pictures: int, device: torch.device) -> Comparison:
                 weight_decay=setting["weight_decay"],
             )
             for _ in range(grid.epochs):
-                for rows in torch.split(torch.randperm(pictures, device=device), grid.batch_size):
+                for rows in torch.split(torch.randperm(pictures, device=DEVICE), grid.batch_size):
                     optimizer.zero_grad()
                     F.cross_entropy(head(features[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
@@ -118,19 +116,19 @@ class Noise(Pictures):
         return self._batch(torch.from_numpy(self.pixels[indices]), torch.full((len(indices), 2), 32), indices)
 
 
-def features(pictures: int, device: torch.device) -> Comparison:
+def features(pictures: int) -> Comparison:
     """A frozen encoder on decoded pictures."""
     noise = Noise(pictures)
     encoder = create_backbone(BackboneConfig(name="resnet18_cifar"), in_chans=3, img_size=32, view_sizes=[32])
-    encoder.to(device).eval()
+    encoder.to(DEVICE).eval()
     recipe = ViewRecipe(size=32, crop="center")
-    accelerator = Accelerator(cpu=device.type == "cpu")
+    accelerator = Accelerator(cpu=DEVICE.type == "cpu")
 
     def view(batch: Batch) -> Tensor:
         return make_view(recipe, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
 
     def ours(precision: torch.dtype | None = None) -> None:
-        with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
+        with torch.autocast(DEVICE.type, precision or torch.bfloat16, enabled=precision is not None):
             for _ in encode(encoder, noise, view, accelerator, batch_size=128, workers=0):
                 pass
 
@@ -139,7 +137,7 @@ def features(pictures: int, device: torch.device) -> Comparison:
         with torch.no_grad():
             for stored in ordered_batches(noise, 128):
                 images = [Image.fromarray(each) for each in stored.pixels.permute(0, 2, 3, 1).numpy()]
-                encoder(torch.stack([prepare(image) for image in images]).to(device)).cpu()
+                encoder(torch.stack([prepare(image) for image in images]).to(DEVICE)).cpu()
 
     contenders: dict[str, Callable[[], object]] = {
         "torchvision's transforms, picture by picture": one_by_one,
@@ -152,23 +150,17 @@ def features(pictures: int, device: torch.device) -> Comparison:
 
 def report(console: Console, pictures: int, queries: int) -> None:
     """Print all tables."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    show(console, neighbours(pictures, queries, device), REPEATS)
-    show(console, sweep(pictures, device), REPEATS)
-    show(console, features(queries // 4, device), REPEATS)
+    show(console, neighbours(pictures, queries), REPEATS)
+    show(console, sweep(pictures), REPEATS)
+    show(console, features(queries // 4), REPEATS)
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=20_000)
-    parser.add_argument("--queries", type=int, default=2_000)
-    parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    asked = arguments(__doc__, pictures=20_000, queries=2_000)
     console = Console()
     report(console, asked.pictures, asked.queries)
-    console.print(f"torch {torch.__version__}, {device_name()}, {asked.threads} threads, {REPEATS} repeats")
+    console.print(conditions(REPEATS))
 
 
 if __name__ == "__main__":

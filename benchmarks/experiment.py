@@ -72,10 +72,6 @@ def stages(data: Path, out: Path, seeds: str, large: bool) -> list[Stage]:
         *cifar,
         *KNN_200,
         *size,
-        "--run-folder",
-        str(authors),
-        "--resume",
-        "auto",
     ]
     return [
         Stage("authors", [*alone, "--run-folder", str(authors), "--resume", "auto"], authors),

@@ -7,7 +7,6 @@ lightly has the loss of MoCo alone; soft targets written as papers' code has the
 for comparison.
 """
 
-import argparse
 import os
 from collections.abc import Callable
 from typing import Any
@@ -16,27 +15,26 @@ os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it would ask a ser
 
 import torch
 from rich.console import Console
-from rounds import Comparison, show
+from rounds import DEVICE, Comparison, arguments, conditions, show
 from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.check.tiny import Tiny
-from sslzoo.environment import device_name
 
 REPEATS, DIM = 7, 128
 
 
-def comparison(batch: int, queue: int, device: torch.device) -> Comparison:
+def comparison(batch: int, queue: int) -> Comparison:
     """MoCo's loss and ASCL's, of queries and keys of 128 numbers."""
     from lightly.loss import NTXentLoss
 
     generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(batch, DIM, generator=generator).to(device) for _ in range(2))
+    query, key = (torch.randn(batch, DIM, generator=generator).to(DEVICE) for _ in range(2))
     query.requires_grad_()
-    lightly = NTXentLoss(temperature=0.1, memory_bank_size=(queue, DIM)).to(device)
+    lightly = NTXentLoss(temperature=0.1, memory_bank_size=(queue, DIM)).to(DEVICE)
     flags = ("--method.queue-size", str(queue), "--method.projector.out", str(DIM), "--loss.temperature", "0.1")
-    moco: Any = Tiny.of("--method", "moco", *flags).method().to(device)
-    ascl: Any = Tiny.of("--method", "ascl", *flags, "--target.neighbors", "1").method().to(device)
+    moco: Any = Tiny.of("--method", "moco", *flags).method().to(DEVICE)
+    ascl: Any = Tiny.of("--method", "ascl", *flags, "--target.neighbors", "1").method().to(DEVICE)
     bank = ascl.bank.keys
 
     def tables() -> Tensor:
@@ -72,17 +70,11 @@ def comparison(batch: int, queue: int, device: torch.device) -> Comparison:
 
 def main() -> None:
     """Print a table for each size of the queue."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--queues", type=int, nargs="+", default=[4096, 65536])
-    parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    asked = arguments(__doc__, batch=256, queues=(4096, 65536))
     console = Console()
     for queue in asked.queues:
-        show(console, comparison(asked.batch, queue, device), REPEATS)
-    console.print(f"torch {torch.__version__}, {device_name()}, {asked.threads} threads, {REPEATS} repeats")
+        show(console, comparison(asked.batch, queue), REPEATS)
+    console.print(conditions(REPEATS))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from rounds import DEVICE
 
 from sslzoo.data.load import load_data
 from sslzoo.environment import device_name
@@ -28,6 +29,7 @@ from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.linear import LinearProbe
 from sslzoo.evaluate.run import create_encoder, labelled_pictures, labels_of, subject_of, transform_of
 from sslzoo.launch import claim_cores, create_accelerator
+from sslzoo.plan.clock import wait
 
 REPEATS = 3
 TIMED_EPOCHS = 2
@@ -36,16 +38,11 @@ EPOCHS = 100
 
 def seconds(work: Callable[[], object]) -> float:
     """How long the work takes."""
-    _wait()
+    wait(DEVICE)
     began = time.perf_counter()
     work()
-    _wait()
+    wait(DEVICE)
     return time.perf_counter() - began
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def main(words: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Contenders timed in turn, as tables."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -9,8 +10,27 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from sslzoo.environment import device_name
 from sslzoo.plan.clock import wait
 from sslzoo.plan.memory import TensorMemory
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where contenders run."""
+
+
+def arguments(description: str | None, **defaults: int | tuple[int, ...]) -> argparse.Namespace:
+    """Arguments that are a whole number or several, and `threads`, which torch is told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in {**defaults, "threads": 1}.items():
+        parser.add_argument(f"--{name}", type=int, default=default, nargs="+" if isinstance(default, tuple) else None)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    return asked
+
+
+def conditions(repeats: int) -> str:
+    """What figures depend on, for the last line."""
+    return f"torch {torch.__version__}, {device_name()}, threads: {torch.get_num_threads()}, {repeats} repeats"
 
 
 @dataclass(frozen=True)
@@ -47,7 +67,6 @@ class Row:
 
 def run(comparison: Comparison, repeats: int) -> list[Row]:
     """Time all contenders in turn, so that each round compares what ran at one time; one call of each goes before."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     held: dict[str, int | None] = {}
     for name, work in comparison.contenders.items():
         held[name] = None
@@ -60,10 +79,10 @@ def run(comparison: Comparison, repeats: int) -> list[Row]:
     seconds: dict[str, list[float]] = {name: [] for name in comparison.contenders}
     for _ in range(repeats):
         for name, work in comparison.contenders.items():
-            wait(device)
+            wait(DEVICE)
             began = time.perf_counter()
             work()
-            wait(device)
+            wait(DEVICE)
             seconds[name].append(time.perf_counter() - began)
     return [Row(name, taken, held[name]) for name, taken in seconds.items()]
 

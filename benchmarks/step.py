@@ -11,10 +11,10 @@ The floor is the number of floating-point operations of convolutions and matrix 
 what one large matrix product reaches on this machine in the same arithmetic.
 """
 
-import argparse
 import copy
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -23,13 +23,13 @@ os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it would ask a ser
 import torch
 from rich.console import Console
 from rich.table import Table
-from rounds import Comparison, show
+from rounds import DEVICE, Comparison, arguments, conditions, show
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sslzoo.compose import compose
 from sslzoo.data.load import load_data
-from sslzoo.environment import device_name
+from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
 from sslzoo.launch import Precision
 from sslzoo.plan.clock import wait
@@ -83,16 +83,16 @@ class LightlyMoCo(nn.Module):
         update_momentum(self.head, self.key_head, m=0.99)
 
 
-def steps(batch: int, device: torch.device) -> dict[str, Callable[[], object]]:
+def steps(batch: int) -> dict[str, Callable[[], object]]:
     """Whole steps, on the same pictures."""
     generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(batch, 3, 32, 32, generator=generator).to(device) for _ in range(2))
-    if device.type == "cuda":
+    query, key = (torch.randn(batch, 3, 32, 32, generator=generator).to(DEVICE) for _ in range(2))
+    if DEVICE.type == "cuda":
         query, key = (view.contiguous(memory_format=torch.channels_last) for view in (query, key))
-    ids = torch.arange(batch, device=device)
+    ids = torch.arange(batch, device=DEVICE)
 
     def lightly_step() -> Callable[[], None]:
-        model = LightlyMoCo().to(device).train()
+        model = LightlyMoCo().to(DEVICE).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
 
         def step() -> None:
@@ -105,13 +105,13 @@ def steps(batch: int, device: torch.device) -> dict[str, Callable[[], object]]:
         return step
 
     def own_step(name: str, precision: Precision = "fp32") -> Callable[[], None]:
-        method = create_method(experiment(batch, 1, "--method", name)).to(device).train()
-        if device.type == "cuda":
+        method = create_method(experiment(batch, 1, "--method", name)).to(DEVICE).train()
+        if DEVICE.type == "cuda":
             method.to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(method.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
 
         def step() -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bf16"):
                 output = method([query, key], ids)
             output.loss.backward()
             method.after_batch(output)
@@ -129,11 +129,11 @@ def steps(batch: int, device: torch.device) -> dict[str, Callable[[], object]]:
     }
 
 
-def followers(device: torch.device) -> dict[str, Callable[[], object]]:
+def followers() -> dict[str, Callable[[], object]]:
     """Momentum updates of a ResNet-18, buffers included in sslzoo's."""
     from lightly.models.utils import update_momentum
 
-    student = create_method(experiment(16, 1, "--method", "moco")).to(device).get_submodule("student")
+    student = create_method(experiment(16, 1, "--method", "moco")).to(DEVICE).get_submodule("student")
     theirs, ours = copy.deepcopy(student), Teacher(student, 0.99)
     return {
         "lightly, update_momentum": lambda: update_momentum(student, theirs, m=0.99),
@@ -141,21 +141,21 @@ def followers(device: torch.device) -> dict[str, Callable[[], object]]:
     }
 
 
-def peak(device: torch.device, kind: torch.dtype) -> float:
+def peak(kind: torch.dtype) -> float:
     """Floating-point operations a second of a large matrix product: the most of a few."""
-    n = 8192 if device.type == "cuda" else 2048
-    a = torch.randn(n, n, device=device, dtype=kind)
+    n = 8192 if DEVICE.type == "cuda" else 2048
+    a = torch.randn(n, n, device=DEVICE, dtype=kind)
     rates = []
     for _ in range(6):
-        wait(device)
+        wait(DEVICE)
         began = time.perf_counter()
         a @ a
-        wait(device)
+        wait(DEVICE)
         rates.append(2 * n**3 / (time.perf_counter() - began))
     return max(rates)
 
 
-def floors(work: dict[str, Callable[[], object]], took: dict[str, float], device: torch.device) -> Table:
+def floors(work: dict[str, Callable[[], object]], took: dict[str, float]) -> Table:
     """How far steps are from the arithmetic that they cannot do without."""
     table = Table(box=None, pad_edge=False)
     for column in ("", "GFLOP", "GFLOP/s at most", "floor, ms", "step, ms", "step / floor"):
@@ -163,7 +163,7 @@ def floors(work: dict[str, Callable[[], object]], took: dict[str, float], device
     for name in ("sslzoo, ASCL", "sslzoo, ASCL, bf16"):
         with FlopCounterMode(display=False) as counter:
             work[name]()
-        rate = peak(device, torch.bfloat16 if "bf16" in name else torch.float32)
+        rate = peak(torch.bfloat16 if "bf16" in name else torch.float32)
         count = counter.get_total_flops()
         floor = count / rate
         cells = [count / 1e9, rate / 1e9, 1e3 * floor, 1e3 * took[name]]
@@ -190,14 +190,13 @@ def parts(batch: int, threads: int) -> Table:
 
 def report(console: Console, batch: int, threads: int) -> None:
     """Print all tables."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    work = steps(batch, device)
+    work = steps(batch)
     title = f"a training step, ResNet-18, pictures of 32 pixels, batch {batch}"
     rows = show(console, Comparison(title, "images a second", batch, work, memory=True), REPEATS)
     console.print("the same steps and their floor")
-    console.print(floors(work, {row.name: row.median for row in rows}, device))
+    console.print(floors(work, {row.name: row.median for row in rows}))
     console.print()
-    show(console, Comparison("momentum update of ResNet-18 and projector", "", 1, followers(device)), 5 * REPEATS)
+    show(console, Comparison("momentum update of ResNet-18 and projector", "", 1, followers()), 5 * REPEATS)
     console.print("a step of sslzoo, ASCL, part by part, views and optimiser included")
     console.print(parts(batch, threads))
     console.print()
@@ -205,15 +204,14 @@ def report(console: Console, batch: int, threads: int) -> None:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    asked = arguments(__doc__, batch=64)
     console = Console()
     report(console, asked.batch, asked.threads)
-    console.print(f"torch {torch.__version__}, {device_name()}, {asked.threads} threads, {REPEATS} repeats")
+    console.print(conditions(REPEATS))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -8,7 +8,6 @@ Every ratio is of things that ran in turn in this run. It takes some ten minutes
 their own: augment.py, decode.py, step.py, loss.py, evaluation.py.
 """
 
-import argparse
 from importlib.metadata import version
 
 import augment
@@ -16,9 +15,8 @@ import decode
 import evaluation
 import loss
 import step
-import torch
 from rich.console import Console
-from rounds import show
+from rounds import arguments, show
 
 from sslzoo.environment import commit, device_name
 
@@ -27,19 +25,14 @@ PACKAGES = ("torch", "torchvision", "timm", "lightly", "kornia", "numba", "sciki
 
 def main() -> None:
     """Print all tables, and what they depend on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64, help="pictures of the training step")
-    parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    asked = arguments(__doc__, batch=64)
     console = Console(width=120)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for size, pictures in ((32, 256), (224, 16)):
         show(console, augment.comparison(pictures, size), augment.REPEATS)
     decode.report(console)
     step.report(console, asked.batch, asked.threads)
     for queue in (4096, 65536):
-        show(console, loss.comparison(256, queue, device), loss.REPEATS)
+        show(console, loss.comparison(256, queue), loss.REPEATS)
     evaluation.report(console, 20_000, 2_000)
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     console.print(f"{versions}; {device_name()}, {asked.threads} threads; commit {commit()}", soft_wrap=True)

@@ -37,6 +37,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 def test_the_experiments_commands_are_taken(large: bool, load: Callable[[str], ModuleType], tmp_path: Path) -> None:
     stages = load("experiment").stages(tmp_path / "data", tmp_path / "out", "3", large)
     assert [stage.name for stage in stages] == ["authors", "cifar10", "imagenette"]
+    assert all(stage.words.count(word) <= 1 for stage in stages for word in stage.words if word.startswith("--"))
     alone, *paired = stages
     experiment = compose([word for word in alone.words if word not in ("--resume", "auto")])
     assert experiment.method.name == "moco"

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -18,16 +18,17 @@ def wait(device: torch.device) -> None:
 
 
 @contextmanager
-def replaced(owner: Any, **functions: Callable[..., Any]) -> Iterator[None]:
-    """Functions of a module or an object are others for a while."""
-    before = {name: getattr(owner, name) for name in functions}
-    for name, function in functions.items():
-        setattr(owner, name, function)
+def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """A function of a module or an object is another for a while."""
+    before, own = getattr(owner, name), name in vars(owner)
+    setattr(owner, name, function)
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(owner, name, function)
+        if own:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)
 
 
 class Clock:
@@ -41,7 +42,7 @@ class Clock:
         self._device = device
         self._open: list[float] = []
         """Seconds already counted within each part that is open."""
-        self._undo: list[Callable[[], None]] = []
+        self._watched = ExitStack()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -66,9 +67,7 @@ class Clock:
             with self.part(name):
                 return call(*args, **kwargs)
 
-        own = function in vars(owner)
-        setattr(owner, function, timed)
-        self._undo.append(lambda: setattr(owner, function, call) if own else delattr(owner, function))
+        self._watched.enter_context(replaced(owner, function, timed))
 
     def each(self, items: Iterator[Item], name: str) -> Iterator[Item]:
         """The items; getting them is this part's."""
@@ -82,5 +81,4 @@ class Clock:
 
     def stop(self) -> None:
         """What is watched is as it was."""
-        while self._undo:
-            self._undo.pop()()
+        self._watched.close()

@@ -140,9 +140,9 @@ class Course:
         world = world_size()
         if world == 1:
             return {}
-        count: dict[str, int] = {"gradients": 0}
         ring = 2 * (world - 1) / world
-        count["gradients"] = round(ring * sum(size(p) for p in self.stepper.method.parameters() if p.requires_grad))
+        trained = sum(size(parameter) for parameter in self.stepper.method.parameters() if parameter.requires_grad)
+        count = {"gradients": round(ring * trained)}
 
         def counted(name: str, call: Callable[..., object], share: float, argument: int) -> Callable[..., object]:
             def collective(*args: Any, **kwargs: Any) -> object:
@@ -153,7 +153,7 @@ class Course:
 
         gathers = counted("keys and pictures", dist.all_gather, world - 1, 1)
         reduces = counted("statistics", dist.all_reduce, ring, 0)
-        with replaced(dist, all_gather=gathers, all_reduce=reduces):
+        with replaced(dist, "all_gather", gathers), replaced(dist, "all_reduce", reduces):
             self.step()
         return count
 
