@@ -82,8 +82,32 @@ def test_split_batch_norm_normalises_each_group_on_its_own() -> None:
 
 
 def test_split_batch_norm_refuses_a_batch_that_does_not_divide() -> None:
-    with pytest.raises(ValueError, match="6 pictures does not divide into 4"):
+    with pytest.raises(ValueError, match="6 images does not divide into 4 chunks"):
         SplitBatchNorm2d(nn.BatchNorm2d(2), 4)(torch.randn(6, 2, 1, 1))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("splits", [1, 4])
+def test_split_batch_norm_compiled_equals_chunk_by_chunk(splits: int, memory_format: torch.memory_format) -> None:
+    """Output, gradients and running statistics; the memory format of the input stays."""
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(5)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    each, together = SplitBatchNorm2d(plain, splits), SplitBatchNorm2d(plain, splits)
+    compiled = torch.compile(together, backend="eager", fullgraph=True)
+    x = (torch.randn(8, 5, 6, 6) * 2 + 1).to(memory_format=memory_format)
+    upstream = torch.randn_like(x)
+    results = []
+    for norm, call in ((each, each), (together, compiled)):
+        image = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        out = call(image)
+        assert out.is_contiguous(memory_format=memory_format)
+        (out * upstream).sum().backward()
+        results.append([out, image.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+    torch._dynamo.reset()
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
 
 
 def test_split_batch_norm_keeps_the_activation_of_timms_norm() -> None:
