@@ -63,18 +63,18 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
     def _normalize_together(self, x: Tensor) -> Tensor:
         """The same from elementary operations on (splits, B / splits, C, H, W), in float32."""
-        chunks = x.unflatten(0, (self.splits, -1)).float()
+        chunks = x.view(self.splits, -1, *x.shape[1:]).float()
         variance, mean = torch.var_mean(chunks, dim=(1, 3, 4), correction=0, keepdim=True)
-        scale, shift = (variance + self.eps).rsqrt(), 0.0
+        normalized = (chunks - mean) * (variance + self.eps).rsqrt()
         if self.weight is not None:
-            scale, shift = scale * self.weight[:, None, None], self.bias[:, None, None]
+            normalized = normalized * self.weight[:, None, None] + self.bias[:, None, None]
         if self.running_mean is not None and self.running_var is not None:
             count = chunks[0, :, 0].numel()
             with torch.no_grad():
                 self.running_mean.lerp_(mean.mean(dim=0).flatten(), self.momentum or 0.0)
                 unbiased = variance.mean(dim=0).flatten() * (count / max(1, count - 1))
                 self.running_var.lerp_(unbiased, self.momentum or 0.0)
-        return ((chunks - mean) * scale + shift).flatten(0, 1).to(x.dtype)
+        return normalized.flatten(0, 1).to(x.dtype)
 
     def _repeat(self, per_channel: Tensor | None) -> list[Tensor | None]:
         if per_channel is None:

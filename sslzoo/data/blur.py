@@ -25,11 +25,20 @@ def gaussian(pictures: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tens
 
 
 def blur_matrices(sigma: Tensor, taps: int, size: int) -> Tensor:
-    """Blur along one axis with reflection at the borders, as matrices (B, size, size)."""
-    offsets = torch.arange(taps, device=sigma.device) - taps // 2
-    kernel = (-0.5 * (offsets / sigma[:, None]) ** 2).exp()
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
-    reached = (torch.arange(size, device=sigma.device)[:, None] + offsets).abs()  # reflected at 0
-    reached = (size - 1) - (size - 1 - reached).abs()  # and at the other end
+    """Blur along one axis with reflection at the borders, as matrices (B, size, size).
+
+    Pixel j reaches pixel i directly, and by its mirror images at -j and at 2 (size - 1) - j.
+    """
+    place = torch.arange(size, device=sigma.device)
+    row, column = place[:, None], place[None, :]
+    mirrored = (
+        (row - column, torch.ones_like(column, dtype=torch.bool)),
+        (row + column, column > 0),
+        (2 * (size - 1) - row - column, column < size - 1),
+    )
+    falloff = -0.5 / sigma[:, None, None].square()
     matrices = sigma.new_zeros(len(sigma), size, size)
-    return matrices.scatter_add_(2, reached.expand(len(sigma), -1, -1), kernel[:, None].expand(-1, size, -1))
+    for distance, exists in mirrored:
+        reached = exists & (distance.abs() <= taps // 2)
+        matrices = matrices + torch.where(reached, (falloff * distance.square()).exp(), 0.0)
+    return matrices / matrices.sum(dim=2, keepdim=True)

@@ -4,7 +4,6 @@ The same operations with the same parameters as `views.apply` and `views.normali
 differ by the rounding of float32. Rotation is left to the reference.
 """
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslzoo.data.batch import ViewParameters
+from sslzoo.data.resample import geometry
 from sslzoo.data.views import ViewRecipe
 
 Floats = NDArray[np.float32]
@@ -41,7 +41,7 @@ def make(
     assert recipe.size is not None
     n, channels = pixels.shape[:2]
     views = torch.empty(n, channels, recipe.size, recipe.size)
-    start, length, scale, offset = geometry(recipe, parameters, sizes)
+    start, length, scale, offset = geometry(recipe.crop, recipe.size, recipe.crop_pct, parameters.box, sizes)
     arrays = [
         tensor.contiguous().numpy()  # of one layout, so that one kernel is compiled
         for tensor in (
@@ -64,22 +64,6 @@ def make(
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda part: make_each(*part, *settings), zip(*parts, strict=True)))
     return views
-
-
-def geometry(recipe: ViewRecipe, parameters: ViewParameters, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What is cut out and how it is resized, each (B, 2) for rows and columns.
-
-    Returns:
-        start and length of the box, in pixels, int64; pixels of the box for each of the resized box, float32; and the
-        first pixel of the resized box that is wanted, float32.
-    """
-    size = recipe.size
-    assert size is not None
-    if recipe.crop == "center":
-        resized = sizes * math.floor(size / recipe.crop_pct) // sizes.amin(dim=1, keepdim=True)
-        return torch.zeros_like(sizes), sizes, sizes / resized, ((resized - size) / 2).round()
-    start, length = parameters.box.split(2, dim=1) if recipe.crop == "random" else (torch.zeros_like(sizes), sizes)
-    return start, length, length.float() / size, torch.zeros(len(sizes), 2)
 
 
 @compiled

@@ -48,6 +48,28 @@ def center_crop(pixels: Tensor, sizes: Tensor, flip: Tensor, size: int, interpol
     return _resample(pixels, rows, columns)
 
 
+def geometry(
+    crop: str, size: int, crop_pct: float, box: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the compiled kernels cut out and how they resize it, each (B, 2) for rows and columns.
+
+    Args:
+        crop: `random` cuts out `box`, `squash` the whole image, `center` the middle of the resized image.
+        box: (B, 4) int64: top, left, height, width.
+        sizes: (B, 2) int64: height and width.
+
+    Returns:
+        start and length of the box, in pixels, int64; pixels of the box for each of the resized box, float32; and the
+        first pixel of the resized box that is wanted, float32.
+    """
+    whole = torch.zeros_like(sizes)
+    if crop == "center":
+        resized = sizes * math.floor(size / crop_pct) // sizes.amin(dim=1, keepdim=True)
+        return whole, sizes, sizes / resized, ((resized - size) / 2).round()
+    start, length = (box[:, :2], box[:, 2:]) if crop == "random" else (whole, sizes)
+    return start, length, length.float() / size, whole.float()
+
+
 def weights(start: Tensor, length: Tensor, scale: Tensor, outputs: Tensor, extent: int, interpolation: str) -> Tensor:
     """Antialiased interpolation along one axis, as matrices (B, size, extent) whose rows sum to 1.
 

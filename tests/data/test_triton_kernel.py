@@ -1,0 +1,66 @@
+"""The views of the Triton kernel against those of torch, by Triton's interpreter, and what it compiles to."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_views import EVERYTHING, pictures
+
+from sslzoo.data.views import ViewRecipe, apply, draw, normalise
+
+triton_kernel = pytest.importorskip("sslzoo.data.triton_kernel", reason="Triton is not installed")
+
+ATOL = 1e-5
+"""As far as the views of torch may be from torchvision's; levels in [0, 1]."""
+COMPILE = Path(__file__).with_name("compile_triton_kernel.py")
+FEW = 8
+
+
+def both(
+    recipe: ViewRecipe, channels: int, memory_format: torch.memory_format = torch.contiguous_format
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The views of random images of random sizes by torch, and by the kernel."""
+    pixels, sizes = pictures(n=FEW, channels=channels)
+    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
+    mean, std = (0.1, 0.2, 0.3)[:channels], (0.5, 0.25, 1.0)[:channels]
+    plain = normalise(apply(recipe, parameters, pixels, sizes), mean, std)
+    return plain, triton_kernel.make(recipe, parameters, pixels, sizes, mean, std, memory_format)
+
+
+@pytest.mark.parametrize("crop", ["random", "center", "squash"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5), (3, 40)])
+def test_every_operation(crop: str, interpolation: str, channels: int, size: int) -> None:
+    settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
+    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    plain, made = both(recipe, channels)
+    torch.testing.assert_close(made, plain, atol=4 * ATOL, rtol=0)
+
+
+def test_channels_last() -> None:
+    recipe = ViewRecipe(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0, "solarize": 0.0})
+    plain, made = both(recipe, 3, torch.channels_last)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(made, plain, atol=4 * ATOL, rtol=0)
+
+
+def test_solarize_agrees_wherever_a_pixel_is_not_at_the_threshold() -> None:
+    plain, made = both(ViewRecipe(size=24, crop="random", flip=0.5, solarize=1.0), 3)
+    agrees = (plain - made).abs() < 4 * ATOL
+    assert agrees.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_compiles_without_spills(capability: int) -> None:
+    """To machine code for A100 and H100, at 32 and 224 pixels; a process of its own, which does not interpret."""
+    environment = os.environ | {"TRITON_INTERPRET": "0"}
+    done = subprocess.run(
+        [sys.executable, str(COMPILE), str(capability)], env=environment, capture_output=True, text=True, check=True
+    )
+    for usage in json.loads(done.stdout):
+        assert usage["local_bytes"] == 0, usage
+        assert usage["registers"] <= 128, usage
