@@ -43,6 +43,8 @@ class Experiment(Config):
     """Arithmetic of the encoders; similarities, targets and losses stay in float32."""
     compile: bool = False
     """Compile the encoders with torch.compile."""
+    cuda_graph: bool = True
+    """On one GPU, record forward and backward pass as a CUDA graph and replay it, unless batches are accumulated."""
     compile_views: bool = False
     """Make the training views by a kernel that Numba compiles (`pip install numba`), on a CPU; equal to rounding."""
     threads: NonNegativeInt = 0

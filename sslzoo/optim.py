@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 from sslzoo.config import Config, YamlMapping
 from sslzoo.errors import UserError, near_misses
 
+FUSED = ("sgd", "momentum", "adam", "adamw")
+"""Those of which torch has one kernel for all parameters of a device."""
+
 
 class OptimizerConfig(Config):
     """The optimiser, by its name in timm."""
@@ -58,8 +61,8 @@ class ScheduleConfig(Config):
     """Further arguments of timm's `create_scheduler_v2`, such as `{decay_milestones: [120, 160]}`."""
 
 
-def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int) -> Optimizer:
-    """The optimiser of a model's trainable parameters.
+def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int, *, on_gpu: bool = False) -> Optimizer:
+    """The optimizer of a model's trainable parameters, on a GPU as one kernel where there is one.
 
     Raises:
         UserError: the optimiser does not take these settings, or needs a package that is not there.
@@ -72,7 +75,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int)
             weight_decay=config.weight_decay,
             momentum=config.momentum,
             filter_bias_and_bn=not config.decay_all,
-            **config.kwargs,
+            **({"fused": True} if on_gpu and config.name in FUSED else {}) | config.kwargs,
         )
     except Exception as error:  # optimisers differ in what they refuse, and how
         raise UserError(f"optimizer.name = {config.name!r}: timm says: {' '.join(str(error).split())}") from error

@@ -69,6 +69,9 @@ class CachedPictures(Pictures):
             pixels, sizes = pad([self._picture(index) for index in indices])
         return self._batch(pixels, sizes, indices)
 
+    def stacked(self) -> NDArray[np.uint8] | None:
+        return self._pixels if self._pixels.ndim == 4 else None
+
     def _picture(self, index: np.int64) -> NDArray[np.uint8]:
         height, width = self._sizes[index]
         end = self._ends[index]

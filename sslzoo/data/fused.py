@@ -28,6 +28,7 @@ def make(
     sizes: Tensor,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """Normalised views of a batch on the CPU, shared among as many threads as torch has.
 
@@ -59,11 +60,11 @@ def make(
     threads = min(torch.get_num_threads(), n)
     if threads == 1:
         make_each(*arrays, *settings)
-        return views
+        return views.contiguous(memory_format=memory_format)
     parts = [np.array_split(array, threads) for array in arrays]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda part: make_each(*part, *settings), zip(*parts, strict=True)))
-    return views
+    return views.contiguous(memory_format=memory_format)
 
 
 @compiled

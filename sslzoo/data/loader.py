@@ -69,9 +69,15 @@ def epoch_batches(
             threads=workers,
         )
         return map(Batch.pinned, streamed)
-    order = permutation(len(pictures), seed, epoch).numpy()
-    shares = order[: batches * batch_size * world].reshape(batches, world, batch_size)[:, rank]
+    shares = epoch_shares(len(pictures), seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world=world)
     return _gathered(pictures, list(shares[start:]), workers)
+
+
+def epoch_shares(n: int, *, seed: int, epoch: int, batch_size: int, rank: int = 0, world: int = 1) -> Indices:
+    """(batches, batch_size) positions of the images that one process trains on in an epoch; see `epoch_batches`."""
+    batches = batches_per_epoch(n, batch_size, world)
+    order = permutation(n, seed, epoch).numpy()
+    return order[: batches * batch_size * world].reshape(batches, world, batch_size)[:, rank]
 
 
 def ordered_batches(pictures: Pictures, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:

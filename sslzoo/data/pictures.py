@@ -60,6 +60,10 @@ class Pictures(ABC):
             UserError: a picture does not decode.
         """
 
+    def stacked(self) -> NDArray[np.uint8] | None:
+        """All pixels (n, channels, height, width) where they are decoded and of one size."""
+        return None
+
     def subset(self, indices: Indices) -> "Pictures":
         """The pictures at these positions; they keep their ids."""
         return Subset(self, indices)
@@ -88,6 +92,10 @@ class Subset(Pictures):
 
     def gather(self, indices: Indices) -> Batch:
         return self._pictures.gather(self._indices[indices])
+
+    def stacked(self) -> NDArray[np.uint8] | None:
+        whole = self._pictures.stacked()
+        return None if whole is None else whole[self._indices]
 
 
 class EncodedPictures(Pictures):

@@ -1,6 +1,7 @@
 """View recipes: what is done to a picture, and the random parameters of each picture's view."""
 
 import math
+from importlib import import_module
 from typing import Literal, Self
 
 import torch
@@ -15,6 +16,8 @@ from sslzoo.data.boxes import random_box
 from sslzoo.data.device import constant
 from sslzoo.data.rotate import rotate
 
+KERNELS = {"cpu": "sslzoo.data.fused", "cuda": "sslzoo.data.triton_kernel"}
+"""Compiled kernel of each type of device; they need Numba and Triton, which are not installed everywhere."""
 TRIES = 10
 """Boxes that a random crop tries before it takes the middle of the picture, as torchvision does."""
 
@@ -128,13 +131,15 @@ def make_view(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     compiled: bool = False,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """Draw and apply: a batch's view, (B, C, size, size) float32, normalised by `mean` and `std` of [0, 1] values.
 
     Where a batch has draws, they are taken, and none are made.
 
     Args:
-        compiled: by `sslzoo.data.fused`, on a CPU, unless the recipe rotates.
+        compiled: by the kernel of `KERNELS` for the device, unless the recipe rotates.
+        memory_format: of the view.
 
     Raises:
         ValueError: the recipe's size is not filled in.
@@ -144,10 +149,11 @@ def make_view(
     else:
         parameters = draw(recipe, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
     if compiled and not recipe.rotate:
-        from sslzoo.data import fused  # Numba is an extra
-
-        return fused.make(recipe, parameters, batch.pixels, batch.sizes, mean, std)
-    return normalise(apply(recipe, parameters, batch.pixels, batch.sizes), mean, std)
+        kernel = import_module(KERNELS[batch.pixels.device.type])
+        made: Tensor = kernel.make(recipe, parameters, batch.pixels, batch.sizes, mean, std, memory_format)
+        return made
+    plain = normalise(apply(recipe, parameters, batch.pixels, batch.sizes), mean, std)
+    return plain.contiguous(memory_format=memory_format)
 
 
 def apply(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, sizes: Tensor) -> Tensor:

@@ -108,9 +108,10 @@ class Course:
     def parts(self, count: int) -> dict[str, float]:
         """Mean seconds of a step by part, over some steps."""
         clock, stepper, method = Clock(self.accelerator.device), self.stepper, self.stepper.method
+        stepper.compute = stepper.forward_and_backward  # a graph is one piece
         clock.watch(stepper, "views", AUGMENT)
         clock.watch(self.accelerator, "backward", BACKWARD)
-        clock.watch(stepper, "require_finite", CHECK)
+        clock.watch(stepper.finite, "flags", CHECK)
         clock.watch(stepper, "step_optimizer", OPTIMISER)
         clock.watch(method, "after_batch", BANK)
         clock.watch(method, "after_step", TEACHER)

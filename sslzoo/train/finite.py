@@ -39,22 +39,29 @@ class FiniteCheck:
         self.model = model
         self._pending: _Flags | None = None
 
-    def look(self, step: int, output: MethodOutput, *, gradients: bool) -> None:
-        """Look at a pass.
+    def flags(self, output: MethodOutput, *, gradients: bool) -> Tensor:
+        """Which of `NAMES` are finite after a pass, bool on the device.
 
         Args:
-            step: number of the optimiser step that the pass belongs to.
             gradients: whether those of the parameters have to be finite; a scaler (fp16) skips steps where they are
                 not.
-
-        Raises:
-            NotFinite: this pass, or the one before it, has a number that is not.
         """
         keys = output.loss if output.keys is None else output.keys
         finite = [part.isfinite().all() for part in (output.loss, output.embeddings, keys)]
         if gradients:
             finite.append(get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]).isfinite())
-        flags = _to_host(step, torch.stack(finite))
+        return torch.stack(finite)
+
+    def look(self, step: int, finite: Tensor) -> None:
+        """Look at the flags of a pass.
+
+        Args:
+            step: number of the optimizer step that the pass belongs to.
+
+        Raises:
+            NotFinite: this pass, or the one before it, has a number that is not.
+        """
+        flags = _to_host(step, finite)
         before, self._pending = self._pending, flags
         if before is not None:
             self._require(before)

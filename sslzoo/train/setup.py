@@ -133,11 +133,12 @@ def create_learner(
         raise UserError(f"--method {method.name}: learns from labels, and {experiment.dataset.name} (train) has none")
     method.begin(data.train.id_bound, experiment.epochs)
     if accelerator.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
         method.to(memory_format=torch.channels_last)
     if experiment.compile:
         method.compile()
-    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size)
+    optimizer = create_optimizer(
+        experiment.optimizer, method, experiment.batch_size, on_gpu=accelerator.device.type == "cuda"
+    )
     schedule = create_schedule(
         experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch
     )

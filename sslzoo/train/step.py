@@ -3,19 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
-from sslzoo.data.batch import Batch
-from sslzoo.data.loader import epoch_batches
+from sslzoo.data.batch import Batch, ViewParameters
+from sslzoo.data.loader import epoch_batches, epoch_shares
 from sslzoo.data.pictures import Pictures
+from sslzoo.data.resident import ResidentImages
 from sslzoo.data.stream import StreamedPictures
 from sslzoo.data.threads import threaded_map
 from sslzoo.data.views import draw, make_view
 from sslzoo.distributed import average_norm_statistics
 from sslzoo.experiment import Experiment
 from sslzoo.method import InBatchMethod, Method, MethodOutput
+from sslzoo.train.capture import CapturedPass, Inputs, Pass, Result
 from sslzoo.train.finite import FiniteCheck
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives
 from sslzoo.train.monitor import IntervalMeans
@@ -37,6 +41,23 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self.finite = FiniteCheck(self.method)
+        self.resident = self._load_resident()
+        self.compute: Pass = self._capture() if self._can_capture() else self.forward_and_backward
+        """Forward and backward pass of a batch."""
+
+    def _load_resident(self) -> ResidentImages | None:
+        if self.accelerator.device.type != "cuda" or isinstance(self.pictures, StreamedPictures):
+            return None
+        return ResidentImages.load(self.pictures, self.accelerator.device)
+
+    def _can_capture(self) -> bool:
+        """Whether a step is one pass of one process, so that gradients may replace those of the step before."""
+        experiment = self.experiment
+        one = self.accelerator.num_processes == 1 and experiment.accumulate == 1
+        return self.accelerator.device.type == "cuda" and experiment.cuda_graph and one
+
+    def _capture(self) -> Pass:
+        return CapturedPass(self.forward_and_backward, [p for p in self.method.parameters() if p.requires_grad])
 
     @property
     def method(self) -> Method:
@@ -55,18 +76,27 @@ class Stepper:
         return self.experiment.epochs * self.per_epoch
 
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        """This process's batches of an epoch, from optimiser step `skip` of it on.
+        """This process's batches of an epoch, from optimizer step `skip` of it on.
 
-        For a GPU the draws are made in the background, on the host: it is spared some hundred small operations a step.
+        On a GPU, images that fit stay on the device, and their augmentation parameters are sampled there. Those of
+        other images are sampled in the background, on the host: the GPU is spared some hundred small operations a step.
         """
+        world, accumulate = self.accelerator.num_processes, self.experiment.accumulate
+        batch_size = self.experiment.batch_size // accumulate // world
+        rank, start, seed = self.accelerator.process_index, skip * accumulate, self.experiment.seed
+        if self.resident is not None:
+            shares = epoch_shares(
+                len(self.pictures), seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world=world
+            )  # fmt: skip
+            return self.resident.batches(shares[start:], partial(self.sample_views, epoch=epoch))
         stored = epoch_batches(
             self.pictures,
-            seed=self.experiment.seed,
+            seed=seed,
             epoch=epoch,
-            batch_size=self.experiment.batch_size // self.experiment.accumulate // self.accelerator.num_processes,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-            start=skip * self.experiment.accumulate,
+            batch_size=batch_size,
+            rank=rank,
+            world=world,
+            start=start,
             workers=self.experiment.dataset.workers,
         )
         if self.accelerator.device.type == "cpu":
@@ -74,14 +104,16 @@ class Stepper:
         return threaded_map(partial(self.with_draws, epoch=epoch), stored)
 
     def with_draws(self, batch: Batch, epoch: int) -> Batch:
-        """The batch, and what is drawn for each of its views."""
-        experiment = self.experiment
-        recipes = [experiment.recipe(name) for name in experiment.method.views]
-        draws = [
-            draw(recipe, batch.sizes, batch.ids, seed=experiment.seed, epoch=epoch, view=view)
+        """The batch, with the parameters of each of its views."""
+        return batch._replace(draws=self.sample_views(batch.sizes, batch.ids, epoch=epoch)).pinned()
+
+    def sample_views(self, sizes: Tensor, ids: Tensor, epoch: int) -> tuple[ViewParameters, ...]:
+        """The augmentation parameters of each of the method's views, for images of these sizes (N, 2) and ids (N,)."""
+        recipes = [self.experiment.recipe(name) for name in self.experiment.method.views]
+        return tuple(
+            draw(recipe, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
             for view, recipe in enumerate(recipes)
-        ]
-        return batch._replace(draws=tuple(draws)).pinned()
+        )
 
     def optimise(self, batches: Iterator[Batch], epoch: int) -> MethodOutput:
         """One optimiser step."""
@@ -100,22 +132,32 @@ class Stepper:
 
     def backward(self, batch: Batch, epoch: int) -> MethodOutput:
         """Forward and backward of a batch, and the optimiser's step after the last one of those accumulated."""
-        labels = {"labels": batch.labels} if self.method.supervised else {}
+        views = self.views(batch, epoch)
         with self.accelerator.accumulate(self.learner.model):
-            output: MethodOutput = self.learner.model(self.views(batch, epoch), batch.ids, **labels)
-            self.accelerator.backward(output.loss)
-            self.require_finite(output)
+            output, finite = self.compute(Inputs(views, batch.ids, batch.labels))
+            self.finite.look(self.step + 1, finite)
             self.method.after_batch(output)
             self.step_optimizer()
         self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
         return output
+
+    def forward_and_backward(self, inputs: Inputs) -> Result:
+        """The method's output without its graph, and whether all that the step would take is finite.
+
+        A scaler (fp16) looks at gradients itself.
+        """
+        labels = {"labels": inputs.labels} if self.method.supervised else {}
+        output: MethodOutput = self.learner.model(inputs.views, inputs.ids, **labels)
+        self.accelerator.backward(output.loss)
+        output = output._replace(loss=output.loss.detach())
+        return Result(output, self.finite.flags(output, gradients=self.accelerator.scaler is None))
 
     def backward_together(self, batches: list[Batch], epoch: int) -> MethodOutput:
         """The same for accumulated batches that share their negatives."""
         assert isinstance(self.method, InBatchMethod)
 
         def finish(output: MethodOutput) -> None:
-            self.require_finite(output)
+            self.finite.look(self.step + 1, self.finite.flags(output, gradients=self.accelerator.scaler is None))
             self.step_optimizer()
 
         output = accumulate_with_all_negatives(
@@ -137,14 +179,10 @@ class Stepper:
         self.learner.optimizer.step()
         self.learner.optimizer.zero_grad()
 
-    def require_finite(self, output: MethodOutput) -> None:
-        """Look at a pass before anything that lasts takes what came out of it; a scaler looks at gradients itself."""
-        self.finite.look(self.step + 1, output, gradients=self.accelerator.scaler is None)
-
-    def views(self, batch: Batch, epoch: int) -> list[torch.Tensor]:
+    def views(self, batch: Batch, epoch: int) -> list[Tensor]:
         """The method's inputs, one (B, C, size, size) tensor a view."""
         experiment, on_cuda = self.experiment, self.accelerator.device.type == "cuda"
-        views = [
+        return [
             make_view(
                 experiment.recipe(name),
                 batch,
@@ -153,8 +191,8 @@ class Stepper:
                 view=index,
                 mean=experiment.dataset.mean,
                 std=experiment.dataset.std,
-                compiled=experiment.compile_views,
+                compiled=experiment.compile_views or (on_cuda and find_spec("triton") is not None),
+                memory_format=torch.channels_last if on_cuda else torch.contiguous_format,
             )
             for index, name in enumerate(experiment.method.views)
         ]
-        return [view.contiguous(memory_format=torch.channels_last) for view in views] if on_cuda else views

@@ -73,18 +73,19 @@ def test_the_tensor_is_named(part: str, name: str, value: float) -> None:
     bad = torch.zeros(() if part == "loss" else (4, 2))
     bad.view(-1)[-1] = value
     check = FiniteCheck(nn.Linear(2, 2))
-    check.look(1, output(), gradients=True)
+    check.look(1, check.flags(output(), gradients=True))
     with pytest.raises(NotFinite, match=f"^step 7: {name} is not finite$"):
-        check.look(7, output(**{part: bad}), gradients=True)
+        check.look(7, check.flags(output(**{part: bad}), gradients=True))
 
 
 def test_gradients_are_left_to_a_scaler() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model(torch.ones(1, 2)).sum().backward()
     model[1].bias.grad[0] = INF
-    FiniteCheck(model).look(3, output(), gradients=False)
+    check = FiniteCheck(model)
+    check.look(3, check.flags(output(), gradients=False))
     with pytest.raises(NotFinite, match=r"^step 3: the gradient of 1\.bias is not finite$"):
-        FiniteCheck(model).look(3, output(), gradients=True)
+        check.look(3, check.flags(output(), gradients=True))
 
 
 def test_state_that_is_not_finite_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

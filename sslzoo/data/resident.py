@@ -1,0 +1,65 @@
+"""Images that stay on the training device, so that a step needs nothing from the host."""
+
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from sslzoo.data.batch import Batch, ViewParameters
+from sslzoo.data.pictures import Indices, Pictures
+
+LARGEST_SHARE = 0.25
+"""Share of the free device memory that a data set may take."""
+DRAWN_AT_ONCE = 1 << 16
+"""Images whose augmentation parameters are sampled in one go: some hundred small kernels, seldom."""
+
+Sampler = Callable[[Tensor, Tensor], tuple[ViewParameters, ...]]
+"""Sizes (N, 2) and ids (N,) to the parameters of each view."""
+
+
+class ResidentImages:
+    """A split's images on one device.
+
+    Args:
+        pixels: (N, C, H, W) uint8.
+        images: the split that they are of.
+    """
+
+    def __init__(self, pixels: Tensor, images: Pictures) -> None:
+        device = pixels.device
+        labels = torch.full((len(pixels),), -1) if images.labels is None else torch.from_numpy(images.labels)
+        self.pixels, self.labels = pixels, labels.to(device)
+        self.ids = torch.from_numpy(images.ids).to(device)
+        self.sizes = torch.tensor(pixels.shape[2:], device=device).expand(len(pixels), 2)
+
+    @classmethod
+    def load(cls, images: Pictures, device: torch.device) -> Self | None:
+        """The images on a device; None where they are not decoded, differ in size, or are too large for it."""
+        stacked = images.stacked()
+        if stacked is None or stacked.nbytes > LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return None
+        return cls(torch.from_numpy(stacked).to(device), images)
+
+    def batches(self, shares: Indices, sample: Sampler) -> Iterator[Batch]:
+        """The batches of an epoch, with their augmentation parameters.
+
+        Args:
+            shares: (steps, B) positions of the images of each batch.
+        """
+        size = shares.shape[1]
+        steps = max(1, DRAWN_AT_ONCE // size)
+        for first in range(0, len(shares), steps):
+            positions = torch.from_numpy(shares[first : first + steps]).to(self.pixels.device)
+            everything = positions.flatten()
+            sizes, ids, labels = self.sizes[everything], self.ids[everything], self.labels[everything]
+            views = sample(sizes, ids)
+            for number, own in enumerate(positions):
+                rows = slice(number * size, (number + 1) * size)
+                yield Batch(
+                    self.pixels[own],
+                    sizes[rows],
+                    ids[rows],
+                    labels[rows],
+                    tuple(ViewParameters(*(values[rows] for values in view)) for view in views),
+                )
