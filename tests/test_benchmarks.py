@@ -1,6 +1,8 @@
-"""Benchmarks: their sums, and that the experiment's commands are taken."""
+"""Benchmarks: their sums, and that the stages for a GPU run."""
 
 import importlib.util
+import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,6 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from sslzoo.compare.command import plan
-from sslzoo.compare.request import parse_request
 from sslzoo.compose import compose
 from sslzoo.plan.measure import Measured
 
@@ -33,24 +33,26 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return module
 
 
-@pytest.mark.parametrize("large", [True, False])
-def test_the_experiments_commands_are_taken(large: bool, load: Callable[[str], ModuleType], tmp_path: Path) -> None:
-    stages = load("experiment").stages(tmp_path / "data", tmp_path / "out", "3", large)
-    assert [stage.name for stage in stages] == ["authors", "cifar10", "imagenette"]
-    assert all(stage.words.count(word) <= 1 for stage in stages for word in stage.words if word.startswith("--"))
-    alone, *paired = stages
-    experiment = compose([word for word in alone.words if word not in ("--resume", "auto")])
-    assert experiment.method.name == "moco"
-    assert (experiment.evaluation.knn_k, experiment.evaluation.knn_temperature) == ((200,), (0.1,))
-    if large:
-        assert (experiment.epochs, experiment.batch_size, experiment.optimizer.lr) == (200, 512, 0.06)
-        assert (experiment.precision, experiment.backbone.name) == ("bf16", "resnet18")
-    for stage, size in zip(paired, (32, 128), strict=True):
-        cells, baseline = plan(parse_request(stage.words[1:]))
-        assert baseline == "moco"
-        assert len(cells) == 4 * 3
-        assert {cell.experiment.epochs for cell in cells} == {200 if large else 3}
-        assert {cell.experiment.img_size for cell in cells} == {size if large else 32}
+def test_the_runs_on_a_gpu_are_those_of_the_papers(load: Callable[[str], ModuleType]) -> None:
+    runs = {name: compose(flags) for name, flags in load("gpu").TRAIN.items()}
+    authors, moco, ascl = runs["moco-authors"], runs["moco"], runs["ascl"]
+    assert (authors.epochs, authors.batch_size, authors.optimizer.lr) == (200, 512, 0.06)
+    assert (authors.evaluation.knn_k, authors.evaluation.knn_temperature) == ((200,), (0.1,))
+    assert {(run.epochs, run.batch_size, run.optimizer.lr, run.backbone.name) for run in (moco, ascl)} == {
+        (200, 256, 0.03, "resnet18")
+    }
+    assert (moco.target.name, ascl.target.name) == ("one-hot", "adaptive-soft")
+
+
+def test_the_gpu_stages_run_scaled_down(tmp_path: Path) -> None:
+    """Of `check` all but the methods, for which no time is given."""
+    words = [sys.executable, BENCHMARKS / "gpu.py", "check", "speed", "--seconds", "0", "--out", tmp_path]
+    subprocess.run(words, check=True, capture_output=True)
+    checked, speed = (json.loads((tmp_path / f"{stage}.json").read_text()) for stage in ("check", "speed"))
+    assert checked["resume bit-identical"] == {"bf16": True, "fp32": True}
+    assert checked["views cifar10 strong"]["largest difference"] == 0
+    assert not [value for value in checked.values() if "FAILED" in str(value)]
+    assert len(speed) > 1
 
 
 def test_contenders_are_timed_in_turn_and_their_ratio_is_to_the_first(load: Callable[[str], ModuleType]) -> None:

@@ -92,6 +92,7 @@ class CapturedPass:
     def _record(self, inputs: Inputs) -> None:
         self._inputs = Inputs([view.clone() for view in inputs.views], inputs.ids.clone(), inputs.labels.clone())
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=self._stream):
+        # threads that load images may pin memory meanwhile
+        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
             self._result = self.compute(self._inputs)
         self._gradients = [parameter.grad for parameter in self.parameters]

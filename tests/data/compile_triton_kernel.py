@@ -32,6 +32,7 @@ def usage(size: int, capability: int) -> dict[str, int]:
     signature = {
         name: TYPES[value.dtype] if isinstance(value, torch.Tensor) else "i32" for name, value in arguments.items()
     }
+    constants |= {name: 1 for name, value in arguments.items() if isinstance(value, int) and value == 1}  # as at launch
     signature |= dict.fromkeys(constants, "constexpr")
     source = triton.compiler.ASTSource(triton_kernel.make_view, signature, constexprs=constants)
     compiled = triton.compile(
