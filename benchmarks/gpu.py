@@ -50,6 +50,15 @@ TRAIN = {
 """MoCo as its authors have it, and the pair that is compared on equal terms."""
 
 
+MODES = {
+    "graph": [],
+    "plain": ["--cuda-graph", "false"],
+    "no split batch norm": ["--method.split-bn", "1", "--method.shuffle", "false"],
+    "compiled": ["--compile"],
+}
+"""Flags of what `speed` compares."""
+
+
 class Report:
     """Lines for a person and values for a file, both written as they come."""
 
@@ -199,14 +208,47 @@ def check_views(report: Report) -> None:
             )
 
 
-def check_methods(report: Report, deadline: float) -> None:
+def check_norm(report: Report) -> None:
+    """Split batch norm by its kernels against chunk by chunk in float64, and the time of both in bf16."""
+    from sslzoo.norm import SplitBatchNorm2d
+
+    torch.manual_seed(0)
+    x = torch.randn(512 if CUDA else 16, 64, 32, 32, device=DEVICE).to(memory_format=torch.channels_last)
+    norm = SplitBatchNorm2d(torch.nn.BatchNorm2d(64), 8).to(DEVICE)
+    norm.act = torch.nn.ReLU()
+
+    def both_ways(x: torch.Tensor, normalize: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+        image = x.clone().requires_grad_()
+        y = normalize(image)
+        y.backward(x)  # type: ignore[no-untyped-call]
+        assert image.grad is not None
+        return [y.detach(), image.grad]
+
+    few = x[:64].bfloat16()
+    made = both_ways(few, norm)
+    norm.double()
+    exact = both_ways(few.double(), lambda image: norm.act(norm._normalize_each(image)))
+    norm.float()
+    errors = [float((one - other).norm() / other.norm()) for one, other in zip(made, exact, strict=True)]
+    half = x.bfloat16()
+    report.add(
+        "split batch norm",
+        {
+            "relative errors of output and gradient, bf16": errors,
+            "ms": 1e3 * seconds_of(lambda: both_ways(half, norm)),
+            "ms chunk by chunk": 1e3 * seconds_of(lambda: both_ways(half, lambda x: norm.act(norm._normalize_each(x)))),
+        },
+    )
+
+
+def check_methods(report: Report, deadline: float, names: list[str]) -> None:
     """Some steps of every method: replayed as a CUDA graph against run as they are, in bf16, and in fp16."""
     from sslzoo.method import METHODS
 
     different = dict[str, float]()
 
     def losses(name: str, *flags: str) -> list[float]:
-        return run_steps(create_stepper(cifar_like("--method", name, "--batch-size", "64", *flags), images=512), 6)
+        return run_steps(create_stepper(cifar_like("--method", name, "--batch-size", "64", *flags), images=4096), 6)
 
     def run(name: str) -> None:
         replayed = losses(name, "--precision", "bf16")
@@ -217,13 +259,11 @@ def check_methods(report: Report, deadline: float) -> None:
             losses(name, "--precision", "fp16")
 
     failed, unchecked = [], []
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    for name in METHODS.names():
+    for name in names or METHODS.names():
         if time.monotonic() > deadline:
             unchecked.append(name)
         elif not report.attempt(f"method {name}", partial(run, name)):
             failed.append(name)
-    torch.use_deterministic_algorithms(False)
     report.add("methods", {"failed": failed, "replayed differs by": different, "no time for": unchecked})
 
 
@@ -269,35 +309,27 @@ def check_profile(report: Report) -> None:
 def check(report: Report, asked: argparse.Namespace) -> None:
     """Stage (a)."""
     deadline = time.monotonic() + asked.seconds
-    for part in (check_views, check_profile, check_resume):
-        report.attempt(part.__name__, partial(part, report))
-    check_methods(report, deadline)
+    parts = {"views": check_views, "norm": check_norm, "profile": check_profile, "resume": check_resume}
+    for name in asked.parts:
+        report.attempt(name, partial(parts[name], report))
+    check_methods(report, deadline, asked.methods)
 
 
 def speed(report: Report, asked: argparse.Namespace) -> None:
     """Stage (b): images a second of whole steps on random images."""
     deadline = time.monotonic() + asked.seconds
-    modes: dict[str, tuple[list[str], bool]] = {
-        "graph": ([], False),
-        "plain": (["--cuda-graph", "false"], False),
-        "graph, cudnn.benchmark": ([], True),
-        "graph, no split batch norm": (["--method.split-bn", "1", "--method.shuffle", "false"], False),
-        "graph, compiled": (["--compile"], False),
-    }
-    cases = [("ascl", batch, mode) for mode in modes for batch in ((512, 256) if CUDA else (32,))]
-    cases += [("moco", batch, "graph") for batch in ((512, 256) if CUDA else (32,))]
-    cases.sort(key=lambda case: "compiled" in case[2])
+    batches = (512, 256) if CUDA else (32,)
+    cases = [(method, batch, mode) for mode in asked.modes for method in ("ascl", "moco") for batch in batches]
     for method, batch, mode in cases:
         name = f"{method}, batch {batch}, {mode}"
-        if time.monotonic() > deadline or (not CUDA and "compiled" in mode):
+        if time.monotonic() > deadline:
             report.add(name, "no time for it")
         else:
-            report.attempt(name, partial(measure_speed, report, name, method, batch, *modes[mode]))
+            report.attempt(name, partial(measure_speed, report, name, method, batch, MODES[mode]))
 
 
-def measure_speed(report: Report, name: str, method: str, batch: int, flags: list[str], benchmark: bool) -> None:
+def measure_speed(report: Report, name: str, method: str, batch: int, flags: list[str]) -> None:
     """Images a second of one mode."""
-    torch.backends.cudnn.benchmark = benchmark
     began = time.monotonic()
     stepper = create_stepper(cifar_like("--method", method, "--batch-size", str(batch), "--precision", "bf16", *flags))
     run_steps(stepper, 8)
@@ -317,7 +349,6 @@ def measure_speed(report: Report, name: str, method: str, batch: int, flags: lis
             "peak GiB": round(torch.cuda.max_memory_allocated() / 2**30, 1) if CUDA else None,
         },
     )
-    torch.backends.cudnn.benchmark = False
     del stepper
     gc.collect()
     if CUDA:
@@ -400,6 +431,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="after which a stage starts nothing more")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--flags", default="", help="further flags of every run of `train`")
+    parser.add_argument("--parts", nargs="*", default=["views", "norm", "profile", "resume"], help="of `check`")
+    parser.add_argument("--methods", nargs="*", default=[], help="that `check` tries; all where none is named")
+    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES), help="of `speed`")
     asked = parser.parse_args()
     if "train" in asked.stages and asked.data is None:
         parser.error("train needs --data")

@@ -3,8 +3,10 @@
 import timm.layers
 import torch
 import torch.distributed as dist
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._triton import has_triton_package
 
 from sslzoo.distributed import sum_with_gradient, world_size
 
@@ -16,8 +18,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     would. Running statistics are the mean over chunks; in evaluation it is plain batch norm. Parameters and buffers
     have the names of the module that it replaces, and the activation of timm's BatchNormAct2d is taken along.
 
-    Each chunk is a slice of the batch, so the memory format stays as it is and no activation is rearranged. What is
-    compiled sees the chunks as one more dimension instead, which fuses into two kernels.
+    Each chunk is a slice of the batch, so the memory format stays as it is and no activation is rearranged. On a GPU,
+    Triton kernels take all chunks at once, and the ReLU along; torch.compile sees the chunks as one more dimension.
 
     Source: the MoCo authors' CIFAR notebook, which imitates eight GPUs on one this way.
     """
@@ -38,15 +40,38 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             ValueError: in training, B is not a multiple of `splits`.
         """
         if not self.training:
-            normalized = super().forward(x)
-        elif len(x) % self.splits:
+            return self._activate(super().forward(x))
+        if len(x) % self.splits:
             raise ValueError(f"a batch of {len(x)} images does not divide into {self.splits} chunks of batch norm")
-        else:
-            normalized = self._normalize_together(x) if torch.compiler.is_compiling() else self._normalize_each(x)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        if torch.compiler.is_compiling():
+            return self._activate(self._normalize_together(x))
+        if x.is_cuda and has_triton_package():
+            return self._normalize_by_kernel(x)
+        return self._activate(self._normalize_each(x))
+
+    def _activate(self, normalized: Tensor) -> Tensor:
         activated: Tensor = self.act(self.drop(normalized))
         return activated
+
+    def _normalize_by_kernel(self, x: Tensor) -> Tensor:
+        """The same by `sslzoo.triton_batch_norm`, with the activation where that is ReLU alone."""
+        from sslzoo.triton_batch_norm import split_batch_norm  # Triton is not installed everywhere
+
+        relu = isinstance(self.act, nn.ReLU) and isinstance(self.drop, nn.Identity)
+        normalized = split_batch_norm(
+            x,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            splits=self.splits,
+            momentum=self.momentum or 0.0,
+            eps=self.eps,
+            relu=relu,
+        )
+        return normalized if relu else self._activate(normalized)
 
     def _normalize_each(self, x: Tensor) -> Tensor:
         """One batch norm a chunk, each with running statistics of its own, which are then averaged."""
@@ -82,11 +107,17 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return [*per_channel.repeat(self.splits, 1)]
 
 
+FOLLOWED_BY_RELU: dict[type[nn.Module], tuple[str, ...]] = {ResNet: ("1",), BasicBlock: ("1",), Bottleneck: ("1", "2")}
+"""Numbers of the norms `bn*` of timm's ResNets whose `act*` comes right behind them, not after the residual sum."""
+
+
 def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
-    """Replace every two-dimensional batch norm of a model by one that works in groups.
+    """Replace every two-dimensional batch norm of a model by one that works in chunks.
+
+    In timm's ResNets it takes the ReLU behind it along, which one kernel then computes with it.
 
     Args:
-        splits: groups of the batch over all processes, of which each process has its share; 1 changes nothing.
+        splits: chunks of the batch over all processes, of which each process has its share; 1 changes nothing.
     """
     if splits > 1:
         for name, child in model.named_children():
@@ -94,7 +125,18 @@ def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
                 setattr(model, name, SplitBatchNorm2d(child, splits // world_size()))
             else:
                 split_batch_norm(child, splits)
+        for number in FOLLOWED_BY_RELU.get(type(model), ()):
+            _take_relu(model, number)
     return model
+
+
+def _take_relu(block: nn.Module, number: str) -> None:
+    """Move a ReLU into the norm before it, where nothing is between them."""
+    norm, act = getattr(block, f"bn{number}"), getattr(block, f"act{number}")
+    between = getattr(block, "drop_block", nn.Identity())
+    if isinstance(norm, SplitBatchNorm2d) and isinstance(act, nn.ReLU) and isinstance(between, nn.Identity):
+        norm.act = act
+        setattr(block, f"act{number}", nn.Identity())
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):

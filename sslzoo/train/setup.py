@@ -133,6 +133,7 @@ def create_learner(
         raise UserError(f"--method {method.name}: learns from labels, and {experiment.dataset.name} (train) has none")
     method.begin(data.train.id_bound, experiment.epochs)
     if accelerator.device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
         method.to(memory_format=torch.channels_last)
     if experiment.compile:
         method.compile()

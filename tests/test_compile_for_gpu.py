@@ -1,0 +1,29 @@
+"""What the Triton kernels compile to, without a GPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("compile_for_gpu.py")
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_without_spills(capability: int) -> None:
+    """To machine code for A100 and H100; in a process of its own, where kernels are not interpreted."""
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(capability)],
+        env=os.environ | {"TRITON_INTERPRET": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    usages = json.loads(done.stdout)
+    assert {usage["kernel"] for usage in usages} >= {"make_view", "sum_chunks", "normalize", "propagate"}
+    for usage in usages:
+        assert usage["local_bytes"] == 0, usage
+        assert usage["registers"] * usage["num_warps"] * 32 <= 65536 // 2, usage  # two programs fit a multiprocessor
