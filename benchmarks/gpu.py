@@ -44,10 +44,14 @@ KNN_200 = ["--evaluation.knn-k", "200", "--evaluation.knn-temperature", "0.1"]
 """The kNN that MoCo's authors report; others choose k and temperature on a held-out part of train."""
 TRAIN = {
     "moco-authors": ["--config", "paper/moco-cifar10", *KNN_200],
+    "ascl-authors": [
+        *("--config", "paper/moco-cifar10", "--target", "adaptive-soft", *KNN_200),
+        *("--method.views", "strong", "weak", "--views.weak.crop-scale", "0.08", "1.0"),
+    ],
     "moco": ["--method", "moco", "--dataset", "cifar10"],
     "ascl": ["--method", "ascl", "--dataset", "cifar10"],
 }
-"""MoCo as its authors have it, and the pair that is compared on equal terms."""
+"""MoCo as its authors have it, ASCL in the same setting, and both in the setting of ASCL's authors."""
 
 
 MODES = {
@@ -360,16 +364,14 @@ def train(report: Report, asked: argparse.Namespace) -> None:
     """Stage (c): runs of `run.py`, one seed after the other, for as long as they fit."""
     deadline = time.monotonic() + asked.seconds
     longest = 0.0
-    for number, (name, flags) in [(n, run) for n in range(asked.seeds) for run in TRAIN.items()]:
-        if name == "moco-authors" and number:
-            continue
+    for number, name in [(number, name) for number in range(asked.seeds) for name in asked.train]:
         folder = asked.runs / f"{name}-{number}"
         if (folder / "summary.json").exists():
             continue
         if time.monotonic() + 1.1 * longest > deadline:
             report.add(f"{name}, seed {number}", "no time for it")
             continue
-        words = [*flags, "--dataset.path", str(asked.data.resolve()), "--seed", str(number), *asked.flags.split()]
+        words = [*TRAIN[name], "--dataset.path", str(asked.data.resolve()), "--seed", str(number), *asked.flags.split()]
         words += ["--run-folder", str(folder), "--resume", "auto", "--log-every", "100"]
         words += ["--precision", "bf16", "--knn-every", "50"] if CUDA else scaled_down()
         began = time.monotonic()
@@ -380,6 +382,7 @@ def train(report: Report, asked: argparse.Namespace) -> None:
             continue
         report.add(f"{name}, seed {number}", figures(folder) | {"seconds": round(time.monotonic() - began, 1)})
         save_runs(asked.runs, asked.out / "runs.tar.gz")
+        save_half(folder, asked.out)
 
 
 def scaled_down() -> list[str]:
@@ -405,8 +408,7 @@ def figures(folder: Path) -> dict[str, Any]:
     trained = summary["test"]["trained"]
     return {
         "epochs": summary["epochs"],
-        "kNN": 100 * trained["knn"]["accuracy"],
-        "linear": 100 * trained["linear"]["accuracy"],
+        **{name: 100 * score["accuracy"] for name, score in trained.items() if isinstance(score, dict)},
         "training seconds": summary["train_seconds"],
         "images/s": summary["images_per_second"],
     }
@@ -420,6 +422,20 @@ def save_runs(runs: Path, archive: Path) -> None:
                 tar.add(file, file.relative_to(runs))
 
 
+def save_half(run: Path, out: Path) -> None:
+    """The backbone of a run in float16, in files of at most 15 MiB."""
+    from safetensors.torch import load_file, save_file
+
+    files: list[dict[str, torch.Tensor]] = [{}]
+    for name, tensor in load_file(run / "backbone.safetensors").items():
+        half = tensor.half() if tensor.is_floating_point() else tensor
+        if sum(part.nbytes for part in files[-1].values()) + half.nbytes > 15 * 2**20:
+            files.append({})
+        files[-1][name] = half
+    for number, tensors in enumerate(files):
+        save_file(tensors, out / f"{run.name}-backbone-{number}.safetensors")
+
+
 def main() -> None:
     """Run the stages that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -431,6 +447,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="after which a stage starts nothing more")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--flags", default="", help="further flags of every run of `train`")
+    parser.add_argument("--train", nargs="*", default=list(TRAIN), choices=list(TRAIN), help="runs of `train`")
     parser.add_argument("--parts", nargs="*", default=["views", "norm", "profile", "resume"], help="of `check`")
     parser.add_argument("--methods", nargs="*", default=[], help="that `check` tries; all where none is named")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES), help="of `speed`")

@@ -61,8 +61,12 @@ class ScheduleConfig(Config):
     """Further arguments of timm's `create_scheduler_v2`, such as `{decay_milestones: [120, 160]}`."""
 
 
-def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int, *, on_gpu: bool = False) -> Optimizer:
-    """The optimizer of a model's trainable parameters, on a GPU as one kernel where there is one.
+def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int, *, fused: bool = False) -> Optimizer:
+    """The optimizer of a model's trainable parameters.
+
+    Args:
+        fused: as one kernel, where torch has one. Not with a gradient scaler: if the first step overflows, fused SGD
+            skips it and keeps a momentum that nobody has written.
 
     Raises:
         UserError: the optimiser does not take these settings, or needs a package that is not there.
@@ -75,7 +79,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int,
             weight_decay=config.weight_decay,
             momentum=config.momentum,
             filter_bias_and_bn=not config.decay_all,
-            **({"fused": True} if on_gpu and config.name in FUSED else {}) | config.kwargs,
+            **({"fused": True} if fused and config.name in FUSED else {}) | config.kwargs,
         )
     except Exception as error:  # optimisers differ in what they refuse, and how
         raise UserError(f"optimizer.name = {config.name!r}: timm says: {' '.join(str(error).split())}") from error

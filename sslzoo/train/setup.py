@@ -137,9 +137,8 @@ def create_learner(
         method.to(memory_format=torch.channels_last)
     if experiment.compile:
         method.compile()
-    optimizer = create_optimizer(
-        experiment.optimizer, method, experiment.batch_size, on_gpu=accelerator.device.type == "cuda"
-    )
+    fused = accelerator.device.type == "cuda" and accelerator.scaler is None
+    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size, fused=fused)
     schedule = create_schedule(
         experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch
     )
