@@ -371,9 +371,10 @@ def train(report: Report, asked: argparse.Namespace) -> None:
         if time.monotonic() + 1.1 * longest > deadline:
             report.add(f"{name}, seed {number}", "no time for it")
             continue
-        words = [*TRAIN[name], "--dataset.path", str(asked.data.resolve()), "--seed", str(number), *asked.flags.split()]
+        words = [*TRAIN[name], "--dataset.path", str(asked.data.resolve()), "--seed", str(number)]
         words += ["--run-folder", str(folder), "--resume", "auto", "--log-every", "100"]
         words += ["--precision", "bf16", "--knn-every", "50"] if CUDA else scaled_down()
+        words += asked.flags.split()
         began = time.monotonic()
         done = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=False)
         longest = max(longest, time.monotonic() - began)

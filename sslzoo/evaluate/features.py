@@ -17,15 +17,16 @@ def extract(encoder: nn.Module, images: Iterable[tuple[Tensor, Tensor]], device:
     """Features of all pictures, in their order.
 
     Args:
-        encoder: (B, C, H, W) -> (B, D); in evaluation mode meanwhile, each of its modules as it was afterwards.
+        encoder: (B, C, H, W) -> (B, D); moved to the device; in evaluation mode meanwhile, each of its modules as it
+            was afterwards.
         images: pairs of pictures (B, C, H, W) and labels (B,).
-        device: where the encoder is.
+        device: where features are computed.
 
     Returns:
         Features (N, D) float32 and labels (N,) int64, both on the CPU.
     """
     features, labels = [], []
-    with evaluating(encoder):
+    with evaluating(encoder.to(device)):
         for pictures, classes in images:
             features.append(encoder(pictures.to(device)).float().cpu())
             labels.append(classes.cpu())

@@ -26,6 +26,14 @@ def test_order_type_and_mode() -> None:
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+def test_the_encoder_is_moved_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The untrained backbone that a run is compared with is created on the CPU, and ended the first run on a GPU."""
+    encoder, moved = nn.Flatten(), []
+    monkeypatch.setattr(encoder, "to", lambda device: moved.append(device) or encoder)
+    extract(encoder, [(torch.randn(2, 3, 2, 2), torch.arange(2))], CPU)
+    assert moved == [CPU]
+
+
 def test_modes_return_after_an_error() -> None:
     class Fails(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
