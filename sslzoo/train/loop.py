@@ -83,12 +83,11 @@ class Training(Stepper):
         self.warned = settled and warning is not None
 
     def watch_knn(self, epoch: int, stop: StopRequest) -> None:
-        """Score the backbone, every `knn_every` epochs and at the end; a checkpoint comes first, as it may take long.
+        """Score the backbone if kNN is due after this epoch; a checkpoint comes first, as it may take long.
 
         A run that is stopped meanwhile, or resumes from that checkpoint, does it again.
         """
-        every = self.experiment.knn_every
-        if self.watch is None or not every or (epoch % every and epoch != self.experiment.epochs):
+        if self.watch is None or epoch not in self.experiment.knn_epochs:
             return
         self.save()
         self.means.pause_clock()
