@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from sslzoo.backbones import BackboneConfig
+from sslzoo.backbone_config import BackboneConfig
 from sslzoo.config import Config, dump_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from sslzoo.backbones import BackboneConfig
+from sslzoo.backbone_config import BackboneConfig
 from sslzoo.config import Config, dump_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe
