@@ -1,6 +1,5 @@
 """Batch norm over groups of a batch, as several small GPUs would do it, and over the batches of all processes."""
 
-import timm.layers
 import torch
 import torch.distributed as dist
 from einops import rearrange
@@ -131,11 +130,19 @@ def synchronise_batch_norm(model: nn.Module) -> nn.Module:
         if isinstance(child, SplitBatchNorm2d):
             continue
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            on_gpu = "nccl" in dist.get_backend()
-            setattr(model, name, timm.layers.convert_sync_batchnorm(child) if on_gpu else GlobalBatchNorm(child))
+            setattr(model, name, _over_processes(child))
         else:
             synchronise_batch_norm(child)
     return model
+
+
+def _over_processes(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
+    if "nccl" not in dist.get_backend():
+        return GlobalBatchNorm(norm)
+    from timm.layers import convert_sync_batchnorm
+
+    converted: nn.Module = convert_sync_batchnorm(norm)
+    return converted
 
 
 def has_batch_norm(model: nn.Module) -> bool:
