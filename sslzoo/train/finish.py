@@ -12,7 +12,6 @@ from sslzoo.experiment import Experiment
 from sslzoo.export import export_backbone
 from sslzoo.folders import write_json
 from sslzoo.progress import stage, warn
-from sslzoo.report import plots
 from sslzoo.report.summary import summary_table
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.scoring import Answer, Judge
@@ -65,6 +64,8 @@ def finish(
     }
     if not judge.accelerator.is_main_process:
         return summary
+    from sslzoo.report import plots  # imports matplotlib, which takes a second
+
     write_json(folder.summary, summary)
     title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {counted(experiment.epochs, 'epoch')}"
     records = list(folder.records())
