@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
@@ -37,6 +38,11 @@ def fact(console: Console, label: str, text: str) -> None:
     console.print(f"{label:>9}  {text}", highlight=False, markup=False, soft_wrap=True)
 
 
+def note(console: Console, text: str) -> None:
+    """A line about work that starts or waits."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def warn(console: Console, text: str) -> None:
     """A line that the user should see, in yellow."""
     console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -53,12 +59,8 @@ def stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
         with console.status(escape(what)) as status:
             yield lambda part: status.update(escape(part))
     else:
-
-        def say(part: str) -> None:
-            console.print(part, highlight=False, markup=False, soft_wrap=True)
-
-        say(what)
-        yield say
+        note(console, what)
+        yield partial(note, console)
 
 
 class Steps:
