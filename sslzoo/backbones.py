@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Callable, Collection
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
-from pydantic import model_validator
 from timm.models import register_model
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from sslzoo.config import Config, YamlMapping
+from sslzoo.backbone_config import BackboneConfig
 from sslzoo.errors import UserError, near_misses
+from sslzoo.heads import feature_width
 from sslzoo.weights.load import load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -22,36 +21,6 @@ __all__ = ["SMALL_STEMS", "BackboneConfig", "create_backbone", "feature_width", 
 
 SMALL_STEMS = {"small": "_cifar", "small-pool": "_cifar_pool"}
 """Stem to the ending of the name that such a model has in timm's registry."""
-
-
-class BackboneConfig(Config):
-    """The encoder that is trained: any timm model."""
-
-    name: str = "resnet18"
-    """timm's name, `resnet50.a1_in1k` with a tag, `hf-hub:owner/model`, or `local-dir:path`."""
-    pretrained: bool = False
-    """Start from timm's weights of that name instead of random ones."""
-    checkpoint: Path | None = None
-    """Start from the weights in a local file of the same architecture: of sslzoo, timm, torchvision, or a checkpoint of
-    MoCo, SimSiam, solo-learn, lightly, VISSL, SwAV, DINO and others (.safetensors, .pth, .ckpt)."""
-    encoder: str | None = None
-    """Prefix of the encoder in that file, such as `module.encoder_k`; None takes the one that its project evaluates."""
-    stem: Literal["auto", "standard", "small", "small-pool"] = "auto"
-    """First layer of a ResNet: timm's `standard` one; `small`: 3x3 convolution of stride 1, no max-pool;
-    `small-pool`: the same with max-pool; `auto`: small up to 32 pixels, small-pool up to 64, else standard."""
-    kwargs: YamlMapping = {}
-    """Further arguments of the model in timm, such as `{drop_path_rate: 0.1}`."""
-
-    @model_validator(mode="after")
-    def _encoder_of_a_file(self) -> "BackboneConfig":
-        if self.encoder is not None and self.checkpoint is None:
-            raise ValueError(f"encoder = {self.encoder}: is the prefix of an encoder in a file, and needs checkpoint")
-        return self
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether it starts from weights, not at random."""
-        return self.pretrained or self.checkpoint is not None
 
 
 def create_backbone(
@@ -91,12 +60,6 @@ def model_arguments(config: BackboneConfig, *, in_chans: int, img_size: int) -> 
     if _is_fixed_size(resolve_name(config, img_size)):
         arguments["img_size"] = img_size
     return arguments | config.kwargs
-
-
-def feature_width(backbone: nn.Module) -> int:
-    """D, the width of a timm model's features."""
-    width: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
-    return width
 
 
 def resolve_name(config: BackboneConfig, img_size: int) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from sslzoo.backbones import BackboneConfig
+from sslzoo.backbone_config import BackboneConfig
 from sslzoo.config import Config, dump_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe
@@ -57,6 +57,8 @@ class Experiment(Config):
     """Optimiser steps between two lines of metrics."""
     knn_every: NonNegativeInt = 10
     """Epochs between two kNN scores on the held-out part of train; 0 for none."""
+    knn_at_start: bool = False
+    """Score kNN before the first step as well."""
     knn_pictures: PositiveInt = 50_000
     """Labelled pictures, at most, that these kNN scores look at."""
     save_minutes: NonNegativeFloat = 10
@@ -115,6 +117,14 @@ class Experiment(Config):
     def view_sizes(self) -> list[int]:
         """Side of each view of the method, in pixels."""
         return [self.recipe(view).size or self.img_size for view in self.method.views]
+
+    @property
+    def knn_epochs(self) -> list[int]:
+        """Epochs after which kNN is scored, ascending; 0 is before the first step."""
+        if not self.knn_every:
+            return []
+        start = [0] if self.knn_at_start else []
+        return [*start, *range(self.knn_every, self.epochs, self.knn_every), self.epochs]
 
     def recipe(self, view: str) -> ViewRecipe:
         """The view recipe of that name, its size filled in."""

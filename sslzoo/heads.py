@@ -5,7 +5,6 @@ from typing import Literal, Self
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from sslzoo.backbones import feature_width
 from sslzoo.config import Config
 
 
@@ -74,3 +73,9 @@ class Encoder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         embeddings: Tensor = self.projector(self.backbone(pictures))
         return embeddings
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """D, the width of a timm model's features."""
+    width: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
+    return width

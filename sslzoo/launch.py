@@ -4,15 +4,16 @@ import os
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
 from sslzoo.distributed import rank, world_size
 from sslzoo.errors import UserError
+
+if TYPE_CHECKING:  # its import takes seconds, and settings need no more than `Precision`
+    from accelerate import Accelerator
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Made = TypeVar("Made")
@@ -30,7 +31,7 @@ def claim_cores(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
+def create_accelerator(precision: Precision, **options: Any) -> "Accelerator":
     """The accelerator of this process.
 
     Args:
@@ -40,6 +41,9 @@ def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
     Raises:
         UserError: the device cannot do what `precision` asks, or the launcher was told otherwise.
     """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # what `accelerate launch` was told
     if asked not in ("no", precision):
         raise UserError(
@@ -64,7 +68,7 @@ def create_accelerator(precision: Precision, **options: Any) -> Accelerator:
     return accelerator
 
 
-def in_words(accelerator: Accelerator, precision: Precision) -> str:
+def in_words(accelerator: "Accelerator", precision: Precision) -> str:
     """Device, arithmetic, processes and threads."""
     return (
         f"{accelerator.device.type}, {precision}, processes: {accelerator.num_processes}, "
@@ -72,12 +76,14 @@ def in_words(accelerator: Accelerator, precision: Precision) -> str:
     )
 
 
-def made_by_main(accelerator: Accelerator, make: Callable[[], Made]) -> Made:
+def made_by_main(accelerator: "Accelerator", make: Callable[[], Made]) -> Made:
     """What the main process makes, told to all.
 
     Raises:
         UserError: of the main process, on all.
     """
+    from accelerate.utils import broadcast_object_list
+
     answer: list[Any] = [None]
     if accelerator.is_main_process:
         try:

@@ -1,9 +1,7 @@
 """Batch norm over groups of a batch, as several small GPUs would do it, and over the batches of all processes."""
 
-import timm.layers
 import torch
 import torch.distributed as dist
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._triton import has_triton_package
@@ -107,7 +105,11 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return [*per_channel.repeat(self.splits, 1)]
 
 
-FOLLOWED_BY_RELU: dict[type[nn.Module], tuple[str, ...]] = {ResNet: ("1",), BasicBlock: ("1",), Bottleneck: ("1", "2")}
+FOLLOWED_BY_RELU = {
+    "timm.models.resnet.ResNet": ("1",),
+    "timm.models.resnet.BasicBlock": ("1",),
+    "timm.models.resnet.Bottleneck": ("1", "2"),
+}
 """Numbers of the norms `bn*` of timm's ResNets whose `act*` comes right behind them, not after the residual sum."""
 
 
@@ -125,7 +127,7 @@ def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
                 setattr(model, name, SplitBatchNorm2d(child, splits // world_size()))
             else:
                 split_batch_norm(child, splits)
-        for number in FOLLOWED_BY_RELU.get(type(model), ()):
+        for number in FOLLOWED_BY_RELU.get(f"{type(model).__module__}.{type(model).__qualname__}", ()):
             _take_relu(model, number)
     return model
 
@@ -188,11 +190,19 @@ def synchronise_batch_norm(model: nn.Module) -> nn.Module:
         if isinstance(child, SplitBatchNorm2d):
             continue
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            on_gpu = "nccl" in dist.get_backend()
-            setattr(model, name, timm.layers.convert_sync_batchnorm(child) if on_gpu else GlobalBatchNorm(child))
+            setattr(model, name, _over_processes(child))
         else:
             synchronise_batch_norm(child)
     return model
+
+
+def _over_processes(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
+    if "nccl" not in dist.get_backend():
+        return GlobalBatchNorm(norm)
+    from timm.layers import convert_sync_batchnorm
+
+    converted: nn.Module = convert_sync_batchnorm(norm)
+    return converted
 
 
 def has_batch_norm(model: nn.Module) -> bool:

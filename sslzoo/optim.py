@@ -1,19 +1,21 @@
 """timm's optimisers and schedules."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
-from timm.optim import create_optimizer_v2, list_optimizers
-from timm.scheduler import create_scheduler_v2
-from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import Optimizer
 
 from sslzoo.config import Config, YamlMapping
 from sslzoo.errors import UserError, near_misses
 
+if TYPE_CHECKING:
+    from timm.scheduler.scheduler import Scheduler
+
 FUSED = ("sgd", "momentum", "adam", "adamw")
 """Those of which torch has one kernel for all parameters of a device."""
+USUAL = ("adamw", "lars", "momentum", "sgd")
+"""Names of optimizers that need no look into timm, whose import takes seconds."""
 
 
 class OptimizerConfig(Config):
@@ -37,6 +39,10 @@ class OptimizerConfig(Config):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
+        if name in USUAL:
+            return name
+        from timm.optim import list_optimizers
+
         if name not in list_optimizers():
             raise ValueError(f"timm has no such optimiser{near_misses(name, list_optimizers())}")
         return name
@@ -71,6 +77,8 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int,
     Raises:
         UserError: the optimiser does not take these settings, or needs a package that is not there.
     """
+    from timm.optim import create_optimizer_v2
+
     try:
         optimizer: Optimizer = create_optimizer_v2(
             model,
@@ -88,7 +96,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int,
 
 def create_schedule(
     config: ScheduleConfig, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int
-) -> Scheduler | None:
+) -> "Scheduler | None":
     """timm's schedule, to be told the number of the coming step by `step_update`; None when the rate is constant.
 
     Raises:
@@ -103,6 +111,8 @@ def create_schedule(
             f"schedule.warmup_epochs = {config.warmup_epochs:g}: "
             f"warm-up must end before training does, after {epochs} epochs"
         )
+    from timm.scheduler import create_scheduler_v2
+
     try:
         schedule, _ = create_scheduler_v2(
             optimizer,

@@ -1,9 +1,7 @@
 """Losses over many anchors and candidates, a few anchors at a time."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 
 MOST_SIMILARITIES = 1 << 21
@@ -44,44 +42,7 @@ def mean_in_pieces(
             logs[name] = logs.get(name, 0.0) + share * value.detach()
         return share * loss
 
-    loss: Tensor = _sum_over_pieces(score_and_log, rows, len(anchors), *anchors, *shared)
+    from sslzoo.chunked_sum import sum_over_chunks  # imports torch's compiler, which takes seconds
+
+    loss: Tensor = sum_over_chunks(score_and_log, rows, len(anchors), *anchors, *shared)
     return loss, logs
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _sum_over_pieces(*arguments: Any) -> Any:
-    return _SumOverPieces.apply(*arguments)
-
-
-class _SumOverPieces(torch.autograd.Function):
-    """The sum of a function over pieces of its arguments; the gradient is ready when the sum is."""
-
-    @staticmethod
-    def forward(ctx: Any, function: Callable[..., Tensor], rows: int, split: int, *inputs: Tensor) -> Tensor:
-        anchors, shared = inputs[:split], inputs[split:]
-        moving = [i for i, part in enumerate(inputs) if ctx.needs_input_grad[3 + i]]
-        gradients: dict[int, Tensor] = {}
-        total = torch.zeros((), device=inputs[0].device)
-        for start in range(0, len(anchors[0]), rows):
-            piece = [part[start : start + rows].detach().requires_grad_(i in moving) for i, part in enumerate(anchors)]
-            with torch.set_grad_enabled(bool(moving)):
-                value = function(*piece)
-            total += value.detach()
-            if not moving:
-                continue
-            wanted = [[*piece, *shared][i] for i in moving]
-            for i, gradient in zip(moving, torch.autograd.grad(value, wanted, allow_unused=True), strict=True):
-                if gradient is not None:
-                    if i not in gradients:
-                        gradients[i] = torch.zeros_like(inputs[i])
-                    (gradients[i][start : start + rows] if i < split else gradients[i]).add_(gradient)
-        ctx.moving, ctx.count = list(gradients), len(inputs)
-        ctx.save_for_backward(*gradients.values())
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> Any:
-        gradients: list[Tensor | None] = [None] * ctx.count
-        for i, gradient in zip(ctx.moving, ctx.saved_tensors, strict=True):
-            gradients[i] = gradient * outer[0]
-        return None, None, None, *gradients

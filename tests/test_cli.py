@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from timm.optim import list_optimizers
 
 from sslzoo import cli
 from sslzoo.errors import UserError
+from sslzoo.optim import USUAL
 
 
 def command(error: BaseException) -> None:
@@ -41,3 +43,26 @@ def test_the_package_is_a_command_without_a_checkout(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "--target.neighbors" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["describe", "ascl"], ["--help"], ["evaluate", "--help"], ["--epoch", "3"], ["--print-config"]]
+)
+def test_what_trains_nothing_imports_nothing_slow(words: list[str]) -> None:
+    slow = ["timm", "torchvision", "torch._dynamo", "datasets", "accelerate", "sklearn", "scipy", "matplotlib"]
+    code = f"""
+import sys
+from sslzoo.cli import main
+from sslzoo.optim import USUAL
+try:
+    main({words})
+except SystemExit:
+    pass
+print("imported:", *[name for name in {slow} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] == "imported:", done.stdout
+
+
+def test_optimizers_that_need_no_look_into_timm_are_timms() -> None:
+    assert set(USUAL) <= set(list_optimizers())

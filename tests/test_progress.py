@@ -4,15 +4,22 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
-import sslzoo.progress
-from sslzoo.progress import Steps, stage
+from sslzoo.progress import FIRST_LINE, NEXT_LINE, Steps, stage
 
 
 def test_a_stage_is_named_before_it_works() -> None:
     out = io.StringIO()
     with stage(Console(file=out), "scoring trained"):
         assert "scoring trained" in out.getvalue()
+
+
+def test_a_stage_has_a_line_for_each_part() -> None:
+    out = io.StringIO()
+    with stage(Console(file=out), "trained: scoring") as say:
+        say("trained: knn")
+    assert out.getvalue().splitlines() == ["trained: scoring", "trained: knn"]
 
 
 def show(*, terminal: bool) -> str:
@@ -32,10 +39,27 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert part in shown
 
 
-def test_lines_elsewhere_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_on_the_bar_of_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    console = Console(file=io.StringIO(), force_terminal=True, force_interactive=True, width=100)
+    with Progress(console=console) as bar:
+        with Steps(console, "features for kNN", 100, bar=bar) as steps:
+            steps.advance(40)
+            (task,) = bar.tasks
+            assert task.completed == 40
+            assert task.description.startswith("features for kNN  ")
+        assert not bar.tasks
+        assert not bar.finished or bar.live.is_started
+
+
+def test_lines_elsewhere_come_by_time() -> None:
     assert show(terminal=False) == ""
-    monkeypatch.setattr(sslzoo.progress, "SECONDS", 0)
-    lines = show(terminal=False).splitlines()
-    assert len(lines) == 10
-    assert lines[4].startswith("features of train: 50 of 100  loss 0.5")
-    assert "ETA" in lines[4]
+    seconds = [0.0]
+    out = io.StringIO()
+    with Steps(Console(file=out, width=100), "features of train", 100, clock=lambda: seconds[0]) as steps:
+        for _ in range(100):
+            seconds[0] += 1
+            steps.advance(1, "loss 0.5")
+    lines = out.getvalue().splitlines()
+    assert [int(line.split()[3]) for line in lines] == [*range(FIRST_LINE, 100, NEXT_LINE)]
+    assert lines[1] == "features of train: 35 of 100  loss 0.5  1 images/s  ETA 65 s"

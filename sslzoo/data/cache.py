@@ -21,14 +21,15 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.pictures import FORMAT, EncodedPictures, Indices, Pictures, pad
 from sslzoo.data.threads import threaded_map
+from sslzoo.distributed import rank
 from sslzoo.errors import UserError
 from sslzoo.folders import write_json
+from sslzoo.progress import Steps, note
 
 _CHUNK = 64
 _GIB = 1 << 30
@@ -150,7 +151,8 @@ def _one_at_a_time(root: Path, pictures: EncodedPictures) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("%s: waiting for another process that decodes it", pictures.name)
+        if rank() == 0:
+            note(Console(stderr=True), f"{pictures.name}: waiting for another process that decodes it")
         lock.acquire()
     try:
         yield
@@ -228,11 +230,14 @@ def _decoded(pictures: EncodedPictures, doing: str) -> Iterator[NDArray[np.uint8
     threads = min(os.cpu_count() or 1, 32)
     chunks = np.split(np.arange(len(pictures)), range(_CHUNK, len(pictures), _CHUNK))
     decoded = threaded_map(pictures.decode, chunks, threads=threads, ahead=2 * threads)
-    hidden, some_decode = not console.is_terminal, False
-    for chunk in track(decoded, doing, total=len(chunks), console=console, disable=hidden, transient=True):
-        undecodable = [picture for picture in chunk if isinstance(picture, str)]
-        pictures.skipped.add(undecodable)
-        some_decode |= len(undecodable) < len(chunk)
-        yield from chunk
+    some_decode = False
+    note(console, f"{doing}: {len(pictures):,} images, once")
+    with Steps(console, doing, len(pictures)) as steps:
+        for chunk in decoded:
+            undecodable = [picture for picture in chunk if isinstance(picture, str)]
+            pictures.skipped.add(undecodable)
+            some_decode |= len(undecodable) < len(chunk)
+            yield from chunk
+            steps.advance(len(chunk))
     if not some_decode:
         raise UserError(f"{undecodable[0]}; nor can any other be decoded")

@@ -15,10 +15,13 @@ import huggingface_hub
 from datasets import Dataset, IterableDataset
 from datasets.data_files import EmptyDatasetError
 from huggingface_hub.utils import logging as hub_logging
+from rich.console import Console
 
 from sslzoo.data.pictures import digest
 from sslzoo.data.sources import DATASETS, Source
+from sslzoo.distributed import rank
 from sslzoo.errors import UserError
+from sslzoo.progress import note
 
 datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # which would tell a server of each local file that is opened
 huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
@@ -35,6 +38,8 @@ class HuggingFace(Source):
 
     def load(self, split: str) -> Dataset:
         with self._told_in_one_line():
+            if rank() == 0 and not Path(self._builder.cache_dir).is_dir():
+                note(Console(stderr=True), f"reading {self._path}, once")
             self._builder.download_and_prepare()
             self._require(split, list(self._builder.info.splits))
             return self._builder.as_dataset(split=split)

@@ -1,13 +1,14 @@
 """Where pictures come from: the interface of a source, and the table of sources by name."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
-
-from datasets import Dataset, IterableDataset
+from typing import TYPE_CHECKING, ClassVar
 
 from sslzoo.data.config import DatasetConfig
 from sslzoo.errors import UserError, near_misses
 from sslzoo.registry import Registry
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
 
 
 class Source(ABC):
@@ -26,18 +27,18 @@ class Source(ABC):
         self.config = config
 
     @abstractmethod
-    def load(self, split: str) -> Dataset:
+    def load(self, split: str) -> "Dataset":
         """A split as a table with a column of pictures, and one of labels where there are labels.
 
         Raises:
             UserError: there is no such split.
         """
 
-    def stream(self, split: str) -> IterableDataset:
+    def stream(self, split: str) -> "IterableDataset":
         """A split as a stream of rows."""
         return self.load(split).to_iterable_dataset()
 
-    def head(self, split: str, count: int | None) -> Dataset:
+    def head(self, split: str, count: int | None) -> "Dataset":
         """The first rows of a split that is otherwise streamed, or all of them, as a table."""
         table = self.load(split)
         return table if count is None else table.select(range(min(count, len(table))))

@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import create_model
 
 from sslzoo.arguments import ArgumentParser
-from sslzoo.backbones import resolve_name
 from sslzoo.compose import (
     DEFAULT_DATASET,
     compose,
@@ -84,6 +83,8 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"evaluate {run}: no run is there (it has no config.yaml)")
+    from sslzoo.backbones import resolve_name
+
     experiment = compose(["--config", str(config)])
     weights = run / "backbone.safetensors"
     if not weights.is_file():

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from sslzoo.backbones import BackboneConfig
+from sslzoo.backbone_config import BackboneConfig
 from sslzoo.config import Config, dump_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe
@@ -35,8 +35,9 @@ class Job(Config):
     """Arithmetic of the encoder."""
     threads: NonNegativeInt = 0
     """CPU threads of each process; 0 divides the cores among the processes of this machine."""
-    quality: bool = True
-    """Measure the representation itself as well: rank, spectrum, alignment, uniformity, neighbourhoods."""
+    quality: bool = False
+    """After the protocols, measure the representation itself: rank, spectrum, alignment, uniformity, neighbourhoods;
+    the protocol `representation` asks for it."""
     quality_pictures: PositiveInt = 1000
     """Test pictures whose strong views the measures between views look at."""
     quality_views: PositiveInt = Field(10, ge=2)

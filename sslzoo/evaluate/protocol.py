@@ -85,7 +85,13 @@ def feature_classifiers(
 
 
 def score(
-    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, classes: int, config: EvaluationConfig
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    classes: int,
+    config: EvaluationConfig,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Scores:
     """The protocol's classifiers on features of a frozen encoder.
 
@@ -93,13 +99,14 @@ def score(
         train: (M, D) float32, with labels (M,) int64.
         test: (N, D), with labels (N,).
         classes: number of classes.
+        say: called with what is about to be done.
 
     Raises:
         UserError: the labels do not allow the protocol.
     """
     check_labels(train_labels, test_labels, config)
     made = feature_classifiers(train, train_labels, test, classes, config)
-    return score_classifiers(made, train_labels, test_labels, classes, config)
+    return score_classifiers(made, train_labels, test_labels, classes, config, say)
 
 
 def watch_knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, classes: int) -> float:

@@ -32,10 +32,12 @@ from sslzoo.progress import Steps, fact, warn
 
 
 def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
-    """Score one encoder by several protocols; the result of each is written as soon as it is there.
+    """Score one encoder by several protocols in order, then measure its representation if one of them asks for it.
+
+    The result of each is written as soon as it is there.
 
     Args:
-        jobs: names of protocols, with settings that differ in nothing but `evaluation`.
+        jobs: names of protocols, with settings that differ in nothing but `evaluation` and `quality`.
 
     Returns:
         The result, as result.json has it.
@@ -49,7 +51,10 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(job.dataset)
     with_labels = [(name, each) for name, each in jobs if each.evaluation.classifiers]
-    train, test = labelled_pictures(data, job) if with_labels else measured_pictures(data, job)
+    measured = any(each.quality for _, each in jobs)
+    if not with_labels and not measured:
+        raise UserError("evaluation.classifiers = []: leaves nothing to do; --quality measures the representation")
+    train, test = labelled_pictures(data, job) if with_labels else measured_pictures(data)
     for _, each in with_labels:
         check_labels(labels_of(train), labels_of(test), each.evaluation, data.classes)
     transform = transform_of(job)
@@ -62,11 +67,6 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     if data.skipped.names:
         warn(console, data.skipped.in_words())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
-    if job.quality:
-        quality = quality_of(subject, job)
-        result["quality"] = quality.as_dict()
-        if accelerator.is_main_process:
-            folder.write(result)
     results: dict[str, Scores] = {}
     for name, each in with_labels:
         scores = score(subject, each)
@@ -75,15 +75,21 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
         if accelerator.is_main_process:
             folder.write_protocol(name, each, scores, subject)
             folder.write(result)
+    if measured:
+        quality = quality_of(subject, job)
+        result["quality"] = quality.as_dict()
+        if accelerator.is_main_process:
+            folder.write(result)
     subject.unfinished.forget()
     console.print()
-    if job.quality:
-        console.print(quality_table(quality))
-        console.print()
     if results:
         console.print(results_table(results))
     for name in results:
         console.print(f"({name}: {result['protocols'][name]['how']})", highlight=False, markup=False, soft_wrap=True)
+    if results and measured:
+        console.print()
+    if measured:
+        console.print(quality_table(quality))
     console.print(f"result and pictures: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     accelerator.end_training()
     return result
@@ -109,14 +115,12 @@ def labelled_pictures(data: Data, job: Job) -> tuple[Pictures, Pictures]:
     return data.labelled, data.test
 
 
-def measured_pictures(data: Data, job: Job) -> tuple[Pictures, Pictures]:
+def measured_pictures(data: Data) -> tuple[Pictures, Pictures]:
     """The pictures that the representation is measured on, twice: those of the test split, or else of train.
 
     Raises:
-        UserError: there is nothing to measure, or train is a stream.
+        UserError: train is a stream, and there is no test split.
     """
-    if not job.quality:
-        raise UserError("--quality false: leaves a protocol without classifiers nothing to do")
     pictures = data.train if data.test is None else data.test
     if not isinstance(pictures, Pictures):
         raise UserError("--dataset.streaming true: a stream cannot be measured; name a split by --dataset.test")

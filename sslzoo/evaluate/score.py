@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 from torch import Tensor
 
 RESAMPLES = 2000
@@ -97,6 +96,8 @@ def score_of(
 
 def confidence_interval(values: NDArray[np.float64], seed: int) -> tuple[float, float]:
     """95 % interval of the mean of values (N,), by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13)."""
+    from scipy.stats import bootstrap  # takes a second to import
+
     if len(values) < 2:
         return float(values.mean()), float(values.mean())
     rng = np.random.default_rng(seed)

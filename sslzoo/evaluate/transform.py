@@ -8,7 +8,8 @@ import timm.data
 import torch
 from torch import Tensor
 
-from sslzoo.backbones import BackboneConfig, resolve_name
+from sslzoo.backbone_config import BackboneConfig
+from sslzoo.backbones import resolve_name
 from sslzoo.data.batch import Batch
 from sslzoo.data.views import ViewRecipe, make_view
 from sslzoo.errors import UserError

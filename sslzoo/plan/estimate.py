@@ -29,8 +29,6 @@ def estimate(experiment: Experiment, data: Data, measured: Measured) -> Estimate
     labelled, test = (0 if part is None else len(part) for part in (data.labelled, data.test))
     if not measured.encoded_per_second or not labelled:
         return Estimate(training, 0, 0)
-    every = experiment.knn_every
-    times = 1 + -(-experiment.epochs // every) if every else 0
-    watched = times * min(labelled, experiment.knn_pictures)
+    watched = len(experiment.knn_epochs) * min(labelled, experiment.knn_pictures)
     scored = 2 * (labelled + test) if test else 0
     return Estimate(training, watched / measured.encoded_per_second, scored / measured.encoded_per_second)

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from rich.console import Console
 from torch import Tensor
 
 from sslzoo.data.batch import Batch
@@ -20,6 +21,7 @@ from sslzoo.experiment import Experiment
 from sslzoo.launch import made_by_main
 from sslzoo.method import PairMethod
 from sslzoo.plan.clock import Clock, replaced, wait
+from sslzoo.progress import Steps
 from sslzoo.teacher import Teacher
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.run import peak_resident_bytes
@@ -80,7 +82,7 @@ class Course:
         AcceleratorState._reset_state()  # one process measures several precisions, one after the other
         self.accelerator: Accelerator = start_accelerator(experiment)
         learner = create_learner(experiment, data, self.accelerator)
-        self.judge = Judge(experiment, data, self.accelerator)
+        self.judge = Judge(experiment, data, self.accelerator, Console(quiet=True))
         self.stepper = Stepper(experiment, data.train, learner, self.accelerator, IntervalMeans())
         self._batches: Iterator[Batch] = iter(())
         self._clock: Clock | None = None
@@ -165,7 +167,7 @@ class Course:
             return None
         some = pictures.subset(np.arange(min(len(pictures), self.experiment.batch_size * world_size())))
         began = time.perf_counter()
-        self.judge.features(self.stepper.method.student.backbone, some)
+        self.judge.features(self.stepper.method.student.backbone, some, Steps(self.judge.console, "", len(some)))
         return len(some) / (time.perf_counter() - began)
 
 

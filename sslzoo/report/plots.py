@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
 
 INK, BLUE, ORANGE = "#222222", "#0072b2", "#d55e00"
 # ten colours after Okabe and Ito (2008) and Paul Tol (2021), then markers make more of them
@@ -79,6 +78,8 @@ def project(
     features: NDArray[np.float32], labels: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Places (M, 2) of features (N, D) in a t-SNE picture, and labels (M,) of them; M is 2,000 at most."""
+    from sklearn.manifold import TSNE  # takes a second to import
+
     if len(features) > MOST_POINTS:
         part = np.sort(np.random.default_rng(seed).choice(len(features), MOST_POINTS, replace=False))
         features, labels = features[part], labels[part]

@@ -12,7 +12,6 @@ from sslzoo.experiment import Experiment
 from sslzoo.export import export_backbone
 from sslzoo.folders import write_json
 from sslzoo.progress import stage, warn
-from sslzoo.report import plots
 from sslzoo.report.summary import summary_table
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.scoring import Answer, Judge
@@ -52,8 +51,7 @@ def finish(
     )
     scored: dict[str, Answer] = {}
     for name, encoder, size in encoders if judge.can_score else ():
-        with stage(console, f"scoring {name}"):
-            scored[name] = judge.scores(encoder, size=size)
+        scored[name] = judge.scores(encoder, name, size=size)
     test_features = scored["trained"].test if scored else None
     results = {name: answer.scores for name, answer in scored.items() if answer.scores is not None}
     summary = facts | {
@@ -66,12 +64,15 @@ def finish(
     }
     if not judge.accelerator.is_main_process:
         return summary
+    from sslzoo.report import plots  # imports matplotlib, which takes a second
+
     write_json(folder.summary, summary)
     title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {counted(experiment.epochs, 'epoch')}"
     records = list(folder.records())
-    with stage(console, "drawing"):
+    with stage(console, "drawing the curves") as say:
         plots.curves(records, folder.path / "curves", title=title)
         if test_features is not None:
+            say(f"drawing the t-SNE of {min(len(test_features[0]), plots.MOST_POINTS):,} test images")
             features, labels = (part.numpy() for part in test_features)
             plots.tsne(features, labels, data.classes, folder.path / "tsne", title=title, seed=experiment.seed)
     console.print()

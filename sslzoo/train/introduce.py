@@ -3,7 +3,8 @@
 from accelerate import Accelerator
 from rich.console import Console
 
-from sslzoo.backbones import BackboneConfig, resolve_name
+from sslzoo.backbone_config import BackboneConfig
+from sslzoo.backbones import resolve_name
 from sslzoo.data.load import Data
 from sslzoo.experiment import Experiment
 from sslzoo.launch import in_words

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sslzoo.errors import UserError
 from sslzoo.evaluate.representation import collapse_warning
 from sslzoo.method import MethodOutput
-from sslzoo.progress import warn
+from sslzoo.progress import CountSteps, warn
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finite import NotFinite, require_finite_state, require_scale
@@ -30,8 +30,8 @@ class Training(Stepper):
     folder: RunFolder
     checkpoints: Checkpoints
     display: TrainingDisplay
-    watch: Callable[[], float] | None
-    """The kNN accuracy of the backbone as it is; called by all processes."""
+    watch: Callable[[CountSteps], float] | None
+    """The kNN accuracy of the backbone as it is, showing its progress; called by all processes."""
     warned: bool = False
     unsaved: str | None = None
     """Why the last checkpoint could not be written, where it was not."""
@@ -62,8 +62,11 @@ class Training(Stepper):
                 batches = self.batches(epoch, skip=self.step - epoch * self.per_epoch)
                 while self.step < (epoch + 1) * self.per_epoch:
                     output = self.optimise(batches, epoch)
+                    due = self.display.advance(self.step)
                     if self.step % self.experiment.log_every == 0 or self.step == self.total:
                         self.log(output)
+                    elif due:
+                        self.display.show(self.step, self.means.own() | {"lr": self.lr})
                     self.save_or_stop(stop)
                 self.watch_knn(epoch + 1, stop)
             self.save_last(stop)
@@ -73,27 +76,32 @@ class Training(Stepper):
         values = self.means.read(self.accelerator)
         if self.accelerator.scaler is not None:
             require_scale(self.accelerator.scaler, self.step)
-        values |= {"lr": self.learner.optimizer.param_groups[0]["lr"]} | health(output.embeddings)
+        values |= {"lr": self.lr} | health(output.embeddings)
         self.record(values)
-        self.display.step(self.step, values)
+        self.display.show(self.step, values)
         warning = collapse_warning(values["embedding_std"], values["effective_rank"], output.embeddings.shape)
         settled = self.step > max(YOUNG, self.total // 10)
         if warning and settled and not self.warned:
             self.warn(warning)
         self.warned = settled and warning is not None
 
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step."""
+        lr: float = self.learner.optimizer.param_groups[0]["lr"]
+        return lr
+
     def watch_knn(self, epoch: int, stop: StopRequest) -> None:
-        """Score the backbone, every `knn_every` epochs and at the end; a checkpoint comes first, as it may take long.
+        """Score the backbone if kNN is due after this epoch; a checkpoint comes first, as it may take long.
 
         A run that is stopped meanwhile, or resumes from that checkpoint, does it again.
         """
-        every = self.experiment.knn_every
-        if self.watch is None or not every or (epoch % every and epoch != self.experiment.epochs):
+        if self.watch is None or epoch not in self.experiment.knn_epochs:
             return
         self.save()
         self.means.pause_clock()
-        with stop.at_once(self.stopped()):
-            accuracy = self.watch()
+        with stop.at_once(self.stopped()), self.display.remaining.evaluate():
+            accuracy = self.watch(self.display.steps)
         self.means.resume_clock()
         self.display.knn(epoch, accuracy)
         self.record({"knn": accuracy})
@@ -124,7 +132,8 @@ class Training(Stepper):
         """A checkpoint of this step; that it cannot be written is told, and does not end the run."""
         self.finite.settle()
         require_finite_state(self.method, self.step)
-        before, self.unsaved = self.unsaved, self.checkpoints.save(self.step, best=self.folder.best_step())
+        with self.display.remaining.pause():
+            before, self.unsaved = self.unsaved, self.checkpoints.save(self.step, best=self.folder.best_step())
         if before is None and self.unsaved is not None:
             self.warn(f"no checkpoint can be written ({self.unsaved}); training goes on, and tries again")
         if before is not None and self.unsaved is None:

@@ -53,7 +53,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator, tell=partial(fact, console, "weights"))
     method: Method = accelerator.unwrap_model(learner.model)
-    judge = Judge(experiment, data, accelerator)
+    judge = Judge(experiment, data, accelerator, console)
     folder = open_folder(experiment, resume, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
     step = checkpoints.load_latest(tell=partial(warn, console))
@@ -71,8 +71,14 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
         step,
         folder=folder,
         checkpoints=checkpoints,
-        display=TrainingDisplay(console, epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch, start=step),
-        watch=(lambda: judge.watch(method.student.backbone)) if judge.watched is not None else None,
+        display=TrainingDisplay(
+            console,
+            epochs=experiment.epochs,
+            steps_per_epoch=learner.steps_per_epoch,
+            start=step,
+            knn_epochs=experiment.knn_epochs if judge.watched is not None else (),
+        ),
+        watch=partial(judge.watch, method.student.backbone) if judge.watched is not None else None,
     )
     with StopRequest(experiment.save_minutes, accelerator.device) as stop:
         training.run(stop)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 from torch import Tensor, nn
 
 from sslzoo.counter import permutation
@@ -20,6 +21,7 @@ from sslzoo.evaluate.protocol import score, watch_knn
 from sslzoo.evaluate.score import Scores
 from sslzoo.experiment import Experiment
 from sslzoo.method import Method
+from sslzoo.progress import CountSteps, Steps, stage
 
 Features = tuple[Tensor, Tensor]
 """(N, D) float32 and labels (N,) int64, on the CPU."""
@@ -39,8 +41,8 @@ class Judge:
         UserError: at once, when the labels do not allow the protocol of `evaluation`.
     """
 
-    def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator) -> None:
-        self.experiment, self.data, self.accelerator = experiment, data, accelerator
+    def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator, console: Console) -> None:
+        self.experiment, self.data, self.accelerator, self.console = experiment, data, accelerator, console
         self.watched = self._watched_pictures()
         self.can_score = False
         """Whether there are labelled pictures to learn from and to test on."""
@@ -50,28 +52,41 @@ class Judge:
             check_labels(train, test, experiment.evaluation, data.classes)
             self.can_score = True
 
-    def watch(self, backbone: nn.Module) -> float:
-        """kNN accuracy on the held-out part of the labelled train pictures; called by all processes."""
+    def watch(self, backbone: nn.Module, count: CountSteps) -> float:
+        """kNN accuracy on the held-out part of the labelled train pictures; called by all processes.
+
+        Args:
+            count: shows the progress of the features.
+        """
         assert self.watched is not None
-        features, labels = (part.to(self.accelerator.device) for part in self.features(backbone, self.watched))
+        steps = count("features for kNN", len(self.watched))
+        features, labels = (part.to(self.accelerator.device) for part in self.features(backbone, self.watched, steps))
         fit, choice = split_holdout(labels, self.experiment.evaluation.holdout, self.experiment.evaluation.seed)
         return watch_knn(features[fit], labels[fit], features[choice], labels[choice], len(self.data.classes))
 
-    def scores(self, encoder: nn.Module, *, size: int | None = None) -> Answer:
+    def scores(self, encoder: nn.Module, name: str, *, size: int | None = None) -> Answer:
         """Scores on the test split and its features, on the main process; called by all processes if `can_score`.
 
         Args:
+            name: of the encoder, for the lines that tell the progress.
             size: side of the pictures, where it is not that of the test recipe.
         """
         labelled, test = self.data.labelled, self.data.test
         assert labelled is not None
         assert test is not None
-        train_features, test_features = (self.features(encoder, pictures, size) for pictures in (labelled, test))
+        train_features, test_features = (
+            self.features(encoder, images, Steps(self.console, f"{name}: features of {split}", len(images)), size)
+            for split, images in (("train", labelled), ("test", test))
+        )
         if not self.accelerator.is_main_process:
             return Answer(None, None)
         device, config = self.accelerator.device, self.experiment.evaluation
         train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in (*train_features, *test_features))
-        return Answer(score(train_x, train_y, test_x, test_y, len(self.data.classes), config), test_features)
+        with stage(self.console, f"{name}: scoring") as say:
+            scores = score(
+                train_x, train_y, test_x, test_y, len(self.data.classes), config, lambda what: say(f"{name}: {what}")
+            )
+        return Answer(scores, test_features)
 
     def neighbours(self, method: Method) -> NeighbourMass | None:
         """Where the target puts the weight beside the positive's, for the labelled train pictures in the test view.
@@ -85,7 +100,8 @@ class Judge:
         labelled, target = self.data.labelled, getattr(method, "target", None)
         if labelled is None or target is None or target.supervised:
             return None
-        embeddings, labels = self.features(getattr(method, "teacher", method.student), labelled)
+        steps = Steps(self.console, "embeddings of train", len(labelled))
+        embeddings, labels = self.features(getattr(method, "teacher", method.student), labelled, steps)
         bank = getattr(self.experiment.method, "queue_size", self.experiment.batch_size - 1)
         if not self.accelerator.is_main_process or len(labels) < 3:
             return None
@@ -93,13 +109,14 @@ class Judge:
         mass = neighbour_mass(target, embeddings.to(device), labels.to(device), bank=min(bank, len(labels) - 1))
         return mass if mass.same_class is not None else None
 
-    def features(self, encoder: nn.Module, pictures: Pictures, size: int | None = None) -> Features:
+    def features(self, encoder: nn.Module, pictures: Pictures, steps: Steps, size: int | None = None) -> Features:
         """Features of all pictures in their order; each process encodes a part and receives the whole."""
         mine = pictures.share(self.accelerator.process_index, self.accelerator.num_processes)
-        features, labels = extract(encoder, self._test_views(mine, size), self.accelerator.device)
+        with steps:
+            features, labels = extract(encoder, self._test_views(mine, steps, size), self.accelerator.device)
         return gather_rows(features), gather_rows(labels)
 
-    def _test_views(self, pictures: Pictures, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _test_views(self, pictures: Pictures, steps: Steps, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         recipe, dataset = self.experiment.recipe("test"), self.experiment.dataset
         if size is not None:
             recipe = recipe.model_copy(update={"size": size})
@@ -109,6 +126,7 @@ class Judge:
                 make_view(recipe, batch, seed=0, epoch=0, view=0, mean=dataset.mean, std=dataset.std),
                 batch.labels,
             )
+            steps.advance(len(batch.ids) * self.accelerator.num_processes)
 
     def _watched_pictures(self) -> Pictures | None:
         """At most `knn_pictures` of the labelled train pictures; None where kNN cannot be watched."""

@@ -46,6 +46,12 @@ def built(monkeypatch):
     return names
 
 
+def test_decoding_is_announced_once(pictures, capsys):
+    for _ in range(2):
+        load(pictures)
+    assert capsys.readouterr().err.splitlines()[-1:] == [f"decoding {pictures} (train): 150 images, once"]
+
+
 @pytest.mark.parametrize("same_size", [True, False])
 def test_same_pictures_with_and_without_cache(pictures, same_size):
     limit = {"short_side": 4} if not same_size else {}

@@ -136,13 +136,22 @@ def test_a_run_is_judged_as_it_judged_itself(run_folder: Path, tmp_path: Path) -
     assert result(tmp_path / "untrained")["protocols"]["standard"]["knn"] == own["knn"]
 
 
+def test_protocols_come_in_the_order_asked_and_the_representation_last(run_folder: Path, capsys: Any) -> None:
+    words = ["evaluate", str(run_folder), *SMALL, *QUICK, "--evaluation.draws", "2", "--protocol"]
+    assert main([*words, "representation", "logistic", "knn"]) == 0
+    told = [
+        line.partition(":")[0]
+        for line in capsys.readouterr().out.splitlines()
+        if ": testing" in line or line.startswith("quality:")
+    ]
+    assert told == ["logistic", "knn", "quality"]
+    assert main([*words, "logistic"]) == 0
+    assert "quality:" not in capsys.readouterr().out
+
+
 def test_the_folder_holds_everything(run_folder: Path) -> None:
-    assert (
-        main(
-            ["evaluate", str(run_folder), "--threads", "1", "--protocol", "few-shot", *QUICK, "--evaluation.draws", "3"]
-        )
-        == 0
-    )
+    words = ["evaluate", str(run_folder), "--threads", "1", *QUICK, "--evaluation.draws", "3"]
+    assert main([*words, "--protocol", "representation", "few-shot"]) == 0
     (folder,) = (run_folder / "evaluations").iterdir()
     names = {path.name for path in folder.iterdir()}
     assert {"config-few-shot.yaml", "environment.json", "result.json", "labels-few-shot.json"} <= names
@@ -228,6 +237,7 @@ def test_two_processes_find_what_one_finds(run_folder: Path, tmp_path: Path) -> 
         "knn",
         "linear-augmented",
         "fine-tune",
+        "representation",
     ]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -270,7 +280,7 @@ def test_pictures_without_labels_are_measured(run_folder: Path, tmp_path: Path, 
     assert "protocols" not in found
     assert "Test accuracy" not in capsys.readouterr().out
     assert main([*words[:-2], "--quality", "false"]) == 2
-    assert capsys.readouterr().err.startswith("error: --quality false: leaves")
+    assert capsys.readouterr().err.startswith("error: evaluation.classifiers = []: leaves nothing to do; --quality")
 
 
 class Bomb:

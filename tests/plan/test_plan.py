@@ -87,9 +87,9 @@ def test_the_whole_run_by_hand() -> None:
     whole = estimate(experiment, data, measured())
     assert measured().images_per_second == 128
     assert whole.training == 20 * 10 * 0.5
-    assert whole.watching == 3 * 100 / 50  # epochs 0, 10, 20
+    assert whole.watching == 2 * 100 / 50  # epochs 10, 20
     assert whole.scoring == 2 * 1250 / 50
-    assert whole.whole == 100 + 6 + 50
+    assert whole.whole == 100 + 4 + 50
     without = estimate(experiment, SimpleNamespace(labelled=None, test=None), measured())
     assert without.whole == 100
     assert spoken(3661) == "1:01:01"

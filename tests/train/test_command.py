@@ -86,7 +86,7 @@ def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
 def test_metrics_cover_every_step_and_every_watch(finished: tuple[Path, str]) -> None:
     lines = metrics(finished[0])
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 25))
-    assert [line["epoch"] for line in lines if "knn" in line] == [0, 1, 2, 3]
+    assert [line["epoch"] for line in lines if "knn" in line] == [1, 2, 3]
     last = [line for line in lines if "loss" in line][-1]
     assert {"confidence", "extra_mass", "positive_weight", "embedding_std", "effective_rank", "lr"} <= last.keys()
 
