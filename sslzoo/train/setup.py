@@ -137,13 +137,19 @@ def create_learner(
         method.to(memory_format=torch.channels_last)
     if experiment.compile:
         method.compile()
-    fused = accelerator.device.type == "cuda" and accelerator.scaler is None
-    optimizer = create_optimizer(experiment.optimizer, method, experiment.batch_size, fused=fused)
+    optimizer = create_optimizer(
+        experiment.optimizer, method, experiment.batch_size, fused=can_fuse_optimizer(accelerator)
+    )
     schedule = create_schedule(
         experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch
     )
     model, prepared = accelerator.prepare(method, optimizer)
     return Learner(model, prepared, schedule, steps_per_epoch)
+
+
+def can_fuse_optimizer(accelerator: Accelerator) -> bool:
+    """Whether one kernel may update all parameters: on a GPU, without a gradient scaler (see `create_optimizer`)."""
+    return accelerator.device.type == "cuda" and accelerator.scaler is None
 
 
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
