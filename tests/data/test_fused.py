@@ -1,6 +1,10 @@
 """The compiled views against those of torch, which are held against torchvision elsewhere."""
 
+import hashlib
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +76,36 @@ def test_threads_share_the_batch(threads: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert torch.equal(both(recipe, 3)[1], alone)
     assert len(fused.make_each.signatures) == 1
+
+
+def print_digests() -> None:
+    """One hash of the compiled views for each recipe with all operations, at several sizes."""
+    torch.set_num_threads(1)
+    for channels in (1, 3):
+        for size in (8, 32, 37):
+            for crop, interpolation in (("random", "bilinear"), ("random", "bicubic"), ("center", "bilinear")):
+                settings = {**EVERYTHING, "rotate": 0.0, "jitter": 0.9, "blur": 0.9}
+                recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+                _, compiled = both(recipe, channels)
+                print(channels, size, crop, interpolation, hashlib.sha256(compiled.numpy().tobytes()).hexdigest())
+
+
+def test_views_are_bit_identical_whether_a_process_compiles_or_loads_from_the_cache(tmp_path: Path) -> None:
+    def digests(cache: str) -> list[str]:
+        command = [sys.executable, "-c", "import test_fused; test_fused.print_digests()"]
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / cache)}
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines()
+
+    compiled = digests("one")
+    assert list((tmp_path / "one").rglob("*.nbc"))
+    loaded = digests("one")
+    compiled_again = digests("two")
+    assert len(compiled) == 18
+    assert loaded == compiled
+    assert compiled_again == compiled
 
 
 def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
