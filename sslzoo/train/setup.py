@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
-import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType, ProjectConfiguration, set_seed
@@ -132,8 +131,6 @@ def create_learner(
     if method.supervised and not data.train.has_labels:
         raise UserError(f"--method {method.name}: learns from labels, and {experiment.dataset.name} (train) has none")
     method.begin(data.train.id_bound, experiment.epochs)
-    if accelerator.device.type == "cuda":
-        method.to(memory_format=torch.channels_last)
     if experiment.compile:
         method.compile()
     optimizer = create_optimizer(
