@@ -96,7 +96,7 @@ class Judge:
     def features(self, encoder: nn.Module, pictures: Pictures, size: int | None = None) -> Features:
         """Features of all pictures in their order; each process encodes a part and receives the whole."""
         mine = pictures.share(self.accelerator.process_index, self.accelerator.num_processes)
-        features, labels = extract(encoder, self._test_views(mine, size), self.accelerator.device)
+        features, labels = extract(encoder, self._test_views(mine, size), self.accelerator)
         return gather_rows(features), gather_rows(labels)
 
     def _test_views(self, pictures: Pictures, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -105,10 +105,17 @@ class Judge:
             recipe = recipe.model_copy(update={"size": size})
         for stored in ordered_batches(pictures, self.experiment.batch_size, workers=dataset.workers):
             batch = stored.to(self.accelerator.device)
-            yield (
-                make_view(recipe, batch, seed=0, epoch=0, view=0, mean=dataset.mean, std=dataset.std),
-                batch.labels,
+            view = make_view(
+                recipe,
+                batch,
+                seed=0,
+                epoch=0,
+                view=0,
+                mean=dataset.mean,
+                std=dataset.std,
+                compiled=self.experiment.compile_views is True,
             )
+            yield view, batch.labels
 
     def _watched_pictures(self) -> Pictures | None:
         """At most `knn_pictures` of the labelled train pictures; None where kNN cannot be watched."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 
 from accelerate import Accelerator
 from torch import Tensor
@@ -182,7 +181,7 @@ class Stepper:
 
     def views(self, batch: Batch, epoch: int) -> list[Tensor]:
         """The method's inputs, one (B, C, size, size) tensor a view."""
-        experiment, on_cuda = self.experiment, self.accelerator.device.type == "cuda"
+        experiment = self.experiment
         return [
             make_view(
                 experiment.recipe(name),
@@ -192,7 +191,7 @@ class Stepper:
                 view=index,
                 mean=experiment.dataset.mean,
                 std=experiment.dataset.std,
-                compiled=experiment.compile_views or (on_cuda and find_spec("triton") is not None),
+                compiled=experiment.compile_views is True,
                 memory_format=self.memory_format,
             )
             for index, name in enumerate(experiment.method.views)
