@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, parse_flag_from_env
 
 from sslzoo.distributed import rank, world_size
 from sslzoo.errors import UserError
@@ -30,6 +30,11 @@ def claim_cores(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def join_processes() -> PartialState:
+    """This process among all of the run, and its device; made on the first call, as `Accelerator` would make it."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def create_accelerator(setting: PrecisionSetting, **options: Any) -> Accelerator:
     """The accelerator of this process.
 
@@ -40,7 +45,7 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> Accelerator
     Raises:
         UserError: the device cannot do what `precision` asks, or the launcher was told otherwise.
     """
-    state = PartialState()
+    state = join_processes()
     precision = made_by_main(state, lambda: choose_precision(setting, state.device))
     asked = launcher_precision()
     if asked not in ("no", precision):

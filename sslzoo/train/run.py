@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.console import Console
 from safetensors import SafetensorError
@@ -18,7 +18,7 @@ from sslzoo.distributed import state_digests
 from sslzoo.environment import device_name
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
-from sslzoo.launch import claim_cores, made_by_main
+from sslzoo.launch import claim_cores, join_processes, made_by_main
 from sslzoo.method import Method
 from sslzoo.progress import fact, warn
 from sslzoo.train.begun import find_begun, with_settings_of
@@ -48,7 +48,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
         Interrupted: a signal asked to stop; a checkpoint is saved.
     """
     claim_cores(experiment.threads)
-    begun = made_by_main(PartialState(), lambda: find_begun(experiment)) if resume == "auto" else resume
+    begun = made_by_main(join_processes(), lambda: find_begun(experiment)) if resume == "auto" else resume
     if begun is not None:
         experiment = with_settings_of(RunFolder.open(begun), experiment)
     accelerator = start_accelerator(experiment)
