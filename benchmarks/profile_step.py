@@ -1,7 +1,7 @@
 """Which operations a training step spends its time on, by torch's profiler.
 
     python benchmarks/profile_step.py --method ascl --dataset cifar10 --dataset.path data/cifar10 --batch-size 64
-    python benchmarks/profile_step.py --method ascl --then="--precision bf16 --compile-views" --trace step.json
+    python benchmarks/profile_step.py --method ascl --precision fp32 --then="--precision bf16" --trace step.json
 
 Takes the flags of `run.py`. `--then` profiles a second time with further flags, before and after beside each other;
 `--trace` writes the last profile for chrome://tracing or ui.perfetto.dev.

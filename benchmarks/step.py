@@ -31,9 +31,9 @@ from sslzoo.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
-from sslzoo.launch import Precision
 from sslzoo.plan.clock import wait
 from sslzoo.plan.measure import Course
+from sslzoo.precision import Precision
 from sslzoo.teacher import Teacher
 from sslzoo.train.setup import create_method
 

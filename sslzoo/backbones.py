@@ -17,7 +17,10 @@ from sslzoo.weights.load import load_checkpoint
 
 log = logging.getLogger(__name__)
 
-__all__ = ["SMALL_STEMS", "BackboneConfig", "create_backbone", "feature_width", "model_arguments", "resolve_name"]
+__all__ = [
+    "SMALL_STEMS", "BackboneConfig", "create_backbone", "feature_width", "model_arguments", "preferred_memory_format",
+    "resolve_name",
+]  # fmt: skip
 
 SMALL_STEMS = {"small": "_cifar", "small-pool": "_cifar_pool"}
 """Stem to the ending of the name that such a model has in timm's registry."""
@@ -51,7 +54,18 @@ def create_backbone(
         (tell or log.info)(str(load_checkpoint(backbone, config.checkpoint, config.encoder)))
     for size in (img_size, *other_sizes):
         _check_features(backbone, name, in_chans, size)
-    return backbone
+    return backbone.to(memory_format=preferred_memory_format(backbone))
+
+
+def preferred_memory_format(backbone: nn.Module) -> torch.memory_format:
+    """The layout that a backbone computes fastest in: channels_last for a convolutional network.
+
+    Convolutions whose kernel is no larger than their stride only cut patches or mix channels: a vision transformer
+    without others keeps the contiguous layout.
+    """
+    convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    overlapping = any(side > step for c in convolutions for side, step in zip(c.kernel_size, c.stride, strict=True))
+    return torch.channels_last if overlapping else torch.contiguous_format
 
 
 def model_arguments(config: BackboneConfig, *, in_chans: int, img_size: int) -> dict[str, Any]:

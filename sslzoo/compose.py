@@ -77,17 +77,18 @@ def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py"
     if not config.is_file():
         raise UserError(f"--resume {run}: no run is there (it has no config.yaml)")
     now = compose(["--config", str(config), *arguments], prog=prog)
-    require_same_settings(run, compose(["--config", str(config)], prog=prog), now)
-    return now
+    before = compose(["--config", str(config)], prog=prog)
+    require_same_settings(run, before, now)
+    return now.resolve_auto(before.precision, before.compile_views)
 
 
 def require_same_settings(run: Path, before: Experiment, now: Experiment) -> None:
-    """A resumed run keeps its settings, those aside that change no result.
+    """A resumed run keeps its settings, those aside that change no result; `auto` is what the run made of it.
 
     Raises:
         UserError: another setting differs.
     """
-    had = before.model_dump()
+    had, now = before.model_dump(), now.resolve_auto(before.precision, before.compile_views)
     for setting, value in now.model_dump(exclude=MAY_CHANGE).items():
         if value != had[setting]:
             raise UserError(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
@@ -49,6 +49,26 @@ YamlMapping = Annotated[
     ),
 ]
 """A free mapping, given on the command line as one word of YAML."""
+
+
+def _auto_switch(words: list[str]) -> bool | str:
+    word = words[0].lower() if words else "true"
+    if word not in ("auto", "true", "false"):
+        raise ValueError(f"{word!r} is neither auto, true nor false")
+    return word if word == "auto" else word == "true"
+
+
+AutoSwitch = Annotated[
+    Literal["auto", True, False],
+    PrimitiveConstructorSpec(
+        nargs=(0, 1),
+        metavar="[{auto,true,false}]",
+        instance_from_str=_auto_switch,
+        is_instance=lambda value: value == "auto" or isinstance(value, bool),
+        str_from_instance=lambda value: [str(value).lower()],
+    ),
+]
+"""A switch that may be left to the program: `--flag` and `--flag true` are true."""
 
 
 class SettingError(UserError):

@@ -1,22 +1,22 @@
 """The settings of one run."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from sslzoo.backbone_config import BackboneConfig
-from sslzoo.config import Config, dump_layer
+from sslzoo.config import AutoSwitch, Config, dump_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe
 from sslzoo.errors import near_misses
 from sslzoo.evaluate.settings import ON_FEATURES, EvaluationConfig
-from sslzoo.launch import Precision
 from sslzoo.losses import Loss
 from sslzoo.method import Method
 from sslzoo.multi_crop import MultiCrop
 from sslzoo.optim import OptimizerConfig, ScheduleConfig
+from sslzoo.precision import PrecisionSetting
 from sslzoo.targets import Target
 
 RECIPES = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
@@ -39,14 +39,16 @@ class Experiment(Config):
     """Side of the views in pixels, where a view recipe does not say otherwise."""
     seed: NonNegativeInt = 0
     """Seed of weights, order, views and splits."""
-    precision: Precision = "fp32"
-    """Arithmetic of the encoders; similarities, targets and losses stay in float32."""
+    precision: PrecisionSetting = "auto"
+    """Arithmetic of the encoders; similarities, targets and losses stay in float32. `auto`: bf16 where the device
+    computes it natively, else fp32."""
     compile: bool = False
     """Compile the encoders with torch.compile."""
     cuda_graph: bool = True
     """On one GPU, record forward and backward pass as a CUDA graph and replay it, unless batches are accumulated."""
-    compile_views: bool = False
-    """Make the training views by a kernel that Numba compiles (`pip install numba`), on a CPU; equal to rounding."""
+    compile_views: AutoSwitch = "auto"
+    """Make views by a kernel that Numba compiles for a CPU, or Triton for a GPU; equal to torch's to rounding. `auto`:
+    where Numba or Triton is installed."""
     threads: NonNegativeInt = 0
     """CPU threads of each process; 0 divides the cores among the processes of this machine."""
     run_folder: Path | None = None
@@ -130,6 +132,11 @@ class Experiment(Config):
         """The view recipe of that name, its size filled in."""
         recipe: ViewRecipe = getattr(self.views, view)
         return recipe if recipe.size is not None else recipe.model_copy(update={"size": self.img_size})
+
+    def resolve_auto(self, precision: PrecisionSetting, compile_views: AutoSwitch) -> Self:
+        """The same settings, with these values in place of `auto`."""
+        values = {"precision": precision, "compile_views": compile_views}
+        return self.model_copy(update={name: values[name] for name in values if getattr(self, name) == "auto"})
 
     def settings(self) -> dict[str, Any]:
         """The whole config as plain values, without view recipes that are not used."""

@@ -11,11 +11,11 @@ import torch.distributed as dist
 
 from sslzoo.distributed import rank, world_size
 from sslzoo.errors import UserError
+from sslzoo.precision import Precision, PrecisionSetting, choose_precision, launcher_precision
 
 if TYPE_CHECKING:  # its import takes seconds, and settings need no more than `Precision`
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
 
-Precision = Literal["fp32", "bf16", "fp16"]
 Made = TypeVar("Made")
 
 
@@ -31,11 +31,19 @@ def claim_cores(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def create_accelerator(precision: Precision, **options: Any) -> "Accelerator":
+def join_processes() -> "PartialState":
+    """This process among all of the run, and its device; made on the first call, as `Accelerator` would make it."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerator":
     """The accelerator of this process.
 
     Args:
-        precision: arithmetic of the encoders.
+        setting: arithmetic of the encoders; `auto` is chosen by the main process for all.
         options: further ones of `accelerate.Accelerator`.
 
     Raises:
@@ -44,7 +52,9 @@ def create_accelerator(precision: Precision, **options: Any) -> "Accelerator":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # what `accelerate launch` was told
+    state = join_processes()
+    precision = made_by_main(state, lambda: choose_precision(setting, state.device))
+    asked = launcher_precision()
     if asked not in ("no", precision):
         raise UserError(
             f"--precision {precision}: `accelerate launch` is set to {asked}; give both the same, as in "
@@ -68,15 +78,22 @@ def create_accelerator(precision: Precision, **options: Any) -> "Accelerator":
     return accelerator
 
 
-def in_words(accelerator: "Accelerator", precision: Precision) -> str:
+def precision_of(accelerator: "Accelerator") -> Precision:
+    """The arithmetic that the accelerator was created with."""
+    precision: Precision | Literal["no"] = accelerator.mixed_precision
+    return "fp32" if precision == "no" else precision
+
+
+def in_words(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
     """Device, arithmetic, processes and threads."""
+    chosen = f"{precision_of(accelerator)} (auto)" if setting == "auto" else setting
     return (
-        f"{accelerator.device.type}, {precision}, processes: {accelerator.num_processes}, "
+        f"{accelerator.device.type}, {chosen}, processes: {accelerator.num_processes}, "
         f"threads of each: {torch.get_num_threads()}"
     )
 
 
-def made_by_main(accelerator: "Accelerator", make: Callable[[], Made]) -> Made:
+def made_by_main(accelerator: "Accelerator | PartialState", make: Callable[[], Made]) -> Made:
     """What the main process makes, told to all.
 
     Raises:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from hypothesis import settings
 
 from sslzoo.data.sources import DATASETS
@@ -46,3 +47,10 @@ def forget_plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 
     yield forget
     forget()
+
+
+@pytest.fixture(autouse=True)
+def forget_precision() -> Iterator[None]:
+    """Accelerate fixes the precision of a process; here each test has its own."""
+    yield
+    AcceleratorState._reset_state()

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from sslzoo.backbones import BackboneConfig, create_backbone, feature_width, resolve_name
+from sslzoo.backbones import (
+    BackboneConfig,
+    create_backbone,
+    feature_width,
+    preferred_memory_format,
+    resolve_name,
+)
 from sslzoo.errors import UserError
 
 
@@ -44,6 +50,33 @@ def test_size_of_the_last_feature_map(stem: str, side: int) -> None:
     if stem != "standard":
         assert (backbone.conv1.kernel_size, backbone.conv1.stride, backbone.conv1.padding) == ((3, 3), (1, 1), (1, 1))
     assert isinstance(backbone.maxpool, nn.Identity) == (stem == "small")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "convolutional"),
+    [
+        ("resnet10t", 16, True),
+        ("test_convnext", 64, True),
+        ("mobilenetv3_small_050", 32, True),
+        ("test_vit", 32, False),
+    ],
+)
+def test_convolutional_networks_compute_in_channels_last(name: str, size: int, convolutional: bool) -> None:
+    backbone = create_backbone(BackboneConfig(name=name), in_chans=3, img_size=size).eval()
+    wanted = torch.channels_last if convolutional else torch.contiguous_format
+    assert preferred_memory_format(backbone) == wanted
+    computed = []
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.weight.is_contiguous(memory_format=wanted)
+            module.register_forward_hook(lambda *call: computed.append(call[2]))
+    images = torch.randn(2, 3, size, size)
+    features = backbone(images)  # whatever the layout of the images
+    assert computed
+    assert all(map_.is_contiguous(memory_format=wanted) for map_ in computed)
+    torch.testing.assert_close(
+        backbone.to(memory_format=torch.contiguous_format)(images), features, atol=1e-5, rtol=1e-4
+    )
 
 
 REFUSED = {

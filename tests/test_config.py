@@ -262,6 +262,26 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         compose_resumed(tmp_path, ["--epochs", "6"])
 
 
+def test_a_resumed_run_keeps_what_auto_stood_for(tmp_path: Path) -> None:
+    asked = compose([])
+    assert (asked.precision, asked.compile_views) == ("auto", "auto")
+    (tmp_path / "config.yaml").write_text(asked.resolve_auto("bf16", False).as_yaml())
+    for words in ([], ["--precision", "auto", "--compile-views", "auto"], ["--precision", "bf16"]):
+        resumed = compose_resumed(tmp_path, words)
+        assert (resumed.precision, resumed.compile_views) == ("bf16", False)
+    with pytest.raises(UserError, match="a resumed run keeps its settings, and precision was bf16, is fp32"):
+        compose_resumed(tmp_path, ["--precision", "fp32"])
+
+
+@pytest.mark.parametrize(
+    ("words", "value"), [("", True), ("true", True), ("False", False), ("auto", "auto"), ("AUTO", "auto")]
+)
+def test_automatic_switches(words: str, value: bool | str) -> None:
+    assert compose(["--compile-views", *words.split(), "--seed", "3"]).compile_views == value
+    with pytest.raises(UserError, match=r"--compile-views: .*'on' is neither auto, true nor false"):
+        compose(["--compile-views", "on"])
+
+
 def test_a_plugins_settings_are_flags(tmp_path: Path) -> None:
     plugin = tmp_path / "sharp.py"
     plugin.write_text(

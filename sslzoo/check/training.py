@@ -9,7 +9,7 @@ from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
 from sslzoo.train.finite import NotFinite
 from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.setup import count_steps, create_learner, start_accelerator
+from sslzoo.train.setup import count_steps, create_learner, resolve_auto, start_accelerator
 from sslzoo.train.step import Stepper
 
 
@@ -25,6 +25,7 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
     epochs = max(ceil(steps / per_epoch), ceil(experiment.schedule.warmup_epochs) + 1)
     experiment = compose([*flags, "--dataset", "digits", "--epochs", str(epochs)])
     accelerator = start_accelerator(experiment)
+    experiment = resolve_auto(experiment, accelerator)
     learner = create_learner(experiment, data, accelerator)
     training = Stepper(experiment, data.train, learner, accelerator, IntervalMeans())
     learner.model.train()

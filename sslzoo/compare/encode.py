@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -15,6 +14,7 @@ from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.run import create_encoder, feature_store, transform_of
 from sslzoo.experiment import Experiment
+from sslzoo.launch import create_accelerator, precision_of
 from sslzoo.progress import Steps
 
 
@@ -41,7 +41,9 @@ def encode_test(run: Path) -> Encoded:
     data = load_data(job.dataset)
     if data.test is None or data.test.labels is None:
         raise UserError(f"{run}: its data set has no labelled test pictures")
-    accelerator, transform = Accelerator(), transform_of(job)
+    accelerator = create_accelerator(job.precision)
+    job = job.model_copy(update={"precision": precision_of(accelerator)})
+    transform = transform_of(job)
     encoder, _ = create_encoder(job, transform)
     store = feature_store(job, encoder.to(accelerator.device), transform, accelerator)
     features = store.features(data.test, transform, Steps(Console(quiet=True), "", len(data.test)))

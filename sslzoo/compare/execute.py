@@ -41,7 +41,9 @@ def state_of(cell: Cell, path: Path) -> State:
     if not folder.config.is_file():
         return "new"
     if folder.config.read_text(encoding="utf-8") != cell.experiment.as_yaml():
-        there, asked = settings_of(compose(["--config", str(folder.config)])), settings_of(cell.experiment)
+        run = compose(["--config", str(folder.config)])
+        there = settings_of(run)
+        asked = settings_of(cell.experiment.resolve_auto(run.precision, run.compile_views))
         for name in differing([there, asked]):
             raise UserError(
                 f"{path}: holds a run with {name} = {shown(there.get(name))}, asked is {shown(asked.get(name))}; "

@@ -2,6 +2,10 @@
 
 The same operations with the same parameters as `views.apply` and `views.normalise`, which are the reference; results
 differ by the rounding of float32. Rotation is left to the reference.
+
+Arithmetic is strict IEEE float32. With `fastmath` a process that compiles and one that loads the cache would get
+different views: the first calls each function as compiled on its own, the second the copy within `make_each`, and the
+compiler orders the sums of the two differently.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +22,7 @@ from sslzoo.data.views import ViewRecipe
 
 Floats = NDArray[np.float32]
 
-compiled = njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 def make(

@@ -18,6 +18,8 @@ from sslzoo.data.rotate import rotate
 
 KERNELS = {"cpu": "sslzoo.data.fused", "cuda": "sslzoo.data.triton_kernel"}
 """Compiled kernel of each type of device; they need Numba and Triton, which are not installed everywhere."""
+COMPILERS = {"cpu": "Numba", "cuda": "Triton"}
+"""Package that compiles the kernel of each type of device."""
 TRIES = 10
 """Boxes that a random crop tries before it takes the middle of the picture, as torchvision does."""
 
@@ -118,6 +120,20 @@ def draw(
         solarize=happens[4],
         angle=recipe.rotate * (2 * angle[:, 0] - 1),
     )
+
+
+def why_not_compiled(device_type: str) -> str | None:
+    """The reason why no views can be compiled for this type of device, as one line; None where they can."""
+    if device_type not in KERNELS:
+        return f"there are kernels for {' and '.join(KERNELS)}, and the device is {device_type}"
+    compiler = COMPILERS[device_type]
+    try:
+        import_module(KERNELS[device_type])
+    except ImportError:
+        return f"needs {compiler}; `pip install {compiler.lower()}`"
+    except RuntimeError as error:  # Numba finds no folder for compiled code
+        return f"{error}; NUMBA_CACHE_DIR names a folder for compiled code"
+    return None
 
 
 @torch.no_grad()

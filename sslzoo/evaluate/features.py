@@ -13,22 +13,25 @@ from sslzoo.data.pictures import Pictures
 
 
 @torch.inference_mode()
-def extract(encoder: nn.Module, images: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Features of all pictures, in their order.
+def extract(
+    encoder: nn.Module, images: Iterable[tuple[Tensor, Tensor]], accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    """Features of all pictures, in their order, in the accelerator's arithmetic.
 
     Args:
-        encoder: (B, C, H, W) -> (B, D); moved to the device; in evaluation mode meanwhile, each of its modules as it
-            was afterwards.
+        encoder: (B, C, H, W) -> (B, D); moved to the accelerator's device; in evaluation mode meanwhile, each of its
+            modules as it was afterwards.
         images: pairs of pictures (B, C, H, W) and labels (B,).
-        device: where features are computed.
 
     Returns:
         Features (N, D) float32 and labels (N,) int64, both on the CPU.
     """
     features, labels = [], []
-    with evaluating(encoder.to(device)):
+    with evaluating(encoder.to(accelerator.device)):
         for pictures, classes in images:
-            features.append(encoder(pictures.to(device)).float().cpu())
+            with accelerator.autocast():
+                encoded = encoder(pictures.to(accelerator.device))
+            features.append(encoded.float().cpu())
             labels.append(classes.cpu())
     return torch.cat(features), torch.cat(labels)
 

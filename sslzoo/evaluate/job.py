@@ -11,7 +11,7 @@ from sslzoo.config import Config, dump_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.views import ViewRecipe
 from sslzoo.evaluate.settings import EvaluationConfig
-from sslzoo.launch import Precision
+from sslzoo.precision import PrecisionSetting
 
 STANDARD = "standard"
 """What the protocol is called where none is asked for: what `evaluation` says, kNN and linear probe by default."""
@@ -31,8 +31,9 @@ class Job(Config):
     """Side of the pictures; None is what the transform says."""
     batch_size: PositiveInt = 256
     """Pictures that a process encodes at once."""
-    precision: Precision = "fp32"
-    """Arithmetic of the encoder."""
+    precision: PrecisionSetting = "auto"
+    """Arithmetic of the encoder; features, distances and classifiers stay in float32. `auto`: bf16 where the device
+    computes it natively, else fp32."""
     threads: NonNegativeInt = 0
     """CPU threads of each process; 0 divides the cores among the processes of this machine."""
     quality: bool = False

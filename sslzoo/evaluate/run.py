@@ -27,7 +27,7 @@ from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform, transform_of_weights
 from sslzoo.evaluate.unfinished import Unfinished
-from sslzoo.launch import claim_cores, create_accelerator, made_by_main
+from sslzoo.launch import claim_cores, create_accelerator, made_by_main, precision_of
 from sslzoo.progress import Steps, fact, warn
 
 
@@ -48,6 +48,9 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     job = jobs[0][1]
     claim_cores(job.threads)
     accelerator = create_accelerator(job.precision)
+    setting, precision = job.precision, precision_of(accelerator)
+    jobs = [(name, each.model_copy(update={"precision": precision})) for name, each in jobs]
+    job = jobs[0][1]
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(job.dataset)
     with_labels = [(name, each) for name, each in jobs if each.evaluation.classifiers]
@@ -63,7 +66,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     folder = ResultFolder(made_by_main(accelerator, lambda: ResultFolder.create(jobs).path))
     result = facts(job, train, test, weights, transform, accelerator.num_processes)
     result["skipped"] = data.skipped.names
-    introduce(console, result, accelerator, folder)
+    introduce(console, result, launch.in_words(accelerator, setting), folder)
     if data.skipped.names:
         warn(console, data.skipped.in_words())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
@@ -172,7 +175,7 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     return encoder, f"timm's {tag}{licence}"
 
 
-def introduce(console: Console, result: dict[str, Any], accelerator: Accelerator, folder: ResultFolder) -> None:
+def introduce(console: Console, result: dict[str, Any], device: str, folder: ResultFolder) -> None:
     """Say what is about to be done."""
     lines = {
         "encoder": result["backbone"],
@@ -180,7 +183,7 @@ def introduce(console: Console, result: dict[str, Any], accelerator: Accelerator
         "pictures": result["transform"],
         "data": f"{result['dataset']}, {result['train_pictures']:,} pictures to learn from, "
         f"{result['test_pictures']:,} to test on, {result['classes']} classes",
-        "device": launch.in_words(accelerator, result["precision"]),
+        "device": device,
         "result": str(folder.path),
     }
     for label, text in lines.items():

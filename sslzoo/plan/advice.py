@@ -52,7 +52,7 @@ def tries(experiment: Experiment, device: torch.device, shares: dict[str, float]
     if experiment.precision == "fp32":
         yield Try("--precision bf16", {"precision": "bf16"}, "encoders calculate with 8 bits of mantissa")
     if on_cpu and not experiment.compile_views and shares[AUGMENT] > WORTH_IT and find_spec("numba"):
-        yield Try("--compile-views", {"compile_views": True}, "views equal to rounding")
+        yield Try("--compile-views true", {"compile_views": True}, "views equal to rounding")
     if not experiment.compile and training > LONG and (not on_cpu or which("g++") or which("clang")):
         yield Try("--compile", {"compile": True}, "equal to rounding")
 
@@ -69,7 +69,7 @@ def hints(experiment: Experiment, data: Data, device: torch.device, shares: dict
         else:
             yield "decoded pictures are waited for: a faster disk for --dataset.cache-dir, or more memory"
     if device.type == "cpu" and shares[AUGMENT] > WORTH_IT and not experiment.compile_views and not find_spec("numba"):
-        yield "pip install numba, and --compile-views"
+        yield "pip install numba, which --compile-views auto makes the views with"
     if shares[COMMUNICATION] > WORTH_IT:
         yield "fewer, larger steps: --accumulate with a larger --batch-size"
     cores = len(os.sched_getaffinity(0))

@@ -17,7 +17,7 @@ from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured, measure
 from sslzoo.progress import fact, stage
 from sslzoo.train.finite import NotFinite
-from sslzoo.train.setup import start_accelerator
+from sslzoo.train.setup import resolve_auto, start_accelerator
 
 HELP = """
 Takes some steps of a run, saves nothing, and says what the whole run would take, where a step's time goes, and what
@@ -54,6 +54,7 @@ def plan(words: list[str]) -> int:
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
     fact(console, "device", in_words(accelerator, experiment.precision))
+    experiment = resolve_auto(experiment, accelerator)
     measured = take(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)
     shares, training = groups(measured), estimate(experiment, data, measured).training

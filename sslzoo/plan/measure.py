@@ -26,7 +26,7 @@ from sslzoo.teacher import Teacher
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.run import peak_resident_bytes
 from sslzoo.train.scoring import Judge
-from sslzoo.train.setup import create_learner, start_accelerator
+from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
 from sslzoo.train.step import Stepper
 
 WARM = 2
@@ -78,9 +78,10 @@ class Course:
     """The steps of a run, one after the other, without a folder: nothing is saved."""
 
     def __init__(self, experiment: Experiment, data: Data) -> None:
-        self.experiment, self.data = experiment, data
         AcceleratorState._reset_state()  # one process measures several precisions, one after the other
         self.accelerator: Accelerator = start_accelerator(experiment)
+        experiment = resolve_auto(experiment, self.accelerator)
+        self.experiment, self.data = experiment, data
         learner = create_learner(experiment, data, self.accelerator)
         self.judge = Judge(experiment, data, self.accelerator, Console(quiet=True))
         self.stepper = Stepper(experiment, data.train, learner, self.accelerator, IntervalMeans())

@@ -26,6 +26,12 @@ def find_begun(experiment: Experiment) -> Path | None:
     return max(begun, key=lambda folder: folder.config.stat().st_mtime).path if begun else None
 
 
+def with_settings_of(folder: RunFolder, experiment: Experiment) -> Experiment:
+    """The settings to go on with: what is `auto` in them is as it was in the run."""
+    before = _settings(folder)
+    return experiment.resolve_auto(before.precision, before.compile_views)
+
+
 def _has_settings(folder: RunFolder, experiment: Experiment) -> bool:
     try:
         require_same_settings(folder.path, _settings(folder), experiment)

@@ -9,6 +9,7 @@ from sslzoo.data.load import Data
 from sslzoo.experiment import Experiment
 from sslzoo.launch import in_words
 from sslzoo.method import Method
+from sslzoo.precision import PrecisionSetting
 from sslzoo.progress import fact, warn
 from sslzoo.train.folder import RunFolder
 
@@ -21,8 +22,13 @@ def introduce(
     accelerator: Accelerator,
     folder: RunFolder,
     step: int,
+    setting: PrecisionSetting,
 ) -> None:
-    """Say what is about to be done, derived values included."""
+    """Say what is about to be done, derived values included.
+
+    Args:
+        setting: what was asked for as `precision`, which the experiment has resolved.
+    """
     parameters = sum(parameter.numel() for parameter in method.student.backbone.parameters()) / 1e6
     pictures = [f"{len(data.train):,} pictures to train on"]
     pictures += [f"{len(data.labelled):,} labelled"] if data.labelled is not None else ["no labels"]
@@ -41,7 +47,7 @@ def introduce(
         "data": f"{experiment.dataset.name}, {', '.join(pictures)}",
         "optimiser": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
-        "device": in_words(accelerator, experiment.precision),
+        "device": in_words(accelerator, setting),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }
     for label, text in lines.items():

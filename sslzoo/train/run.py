@@ -18,10 +18,10 @@ from sslzoo.distributed import state_digests
 from sslzoo.environment import device_name
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
-from sslzoo.launch import claim_cores, made_by_main
+from sslzoo.launch import claim_cores, join_processes, made_by_main
 from sslzoo.method import Method
 from sslzoo.progress import fact, warn
-from sslzoo.train.begun import find_begun
+from sslzoo.train.begun import find_begun, with_settings_of
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.finish import finish
@@ -30,7 +30,7 @@ from sslzoo.train.introduce import introduce
 from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.scoring import Judge
-from sslzoo.train.setup import create_learner, create_seeded_backbone, start_accelerator, start_trackers
+from sslzoo.train.setup import create_learner, create_seeded_backbone, resolve_auto, start_accelerator, start_trackers
 from sslzoo.train.stop import StopRequest
 
 
@@ -48,19 +48,23 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
         Interrupted: a signal asked to stop; a checkpoint is saved.
     """
     claim_cores(experiment.threads)
+    begun = made_by_main(join_processes(), lambda: find_begun(experiment)) if resume == "auto" else resume
+    if begun is not None:
+        experiment = with_settings_of(RunFolder.open(begun), experiment)
     accelerator = start_accelerator(experiment)
+    setting, experiment = experiment.precision, resolve_auto(experiment, accelerator)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator, tell=partial(fact, console, "weights"))
     method: Method = accelerator.unwrap_model(learner.model)
     judge = Judge(experiment, data, accelerator, console)
-    folder = open_folder(experiment, resume, accelerator)
+    folder = open_folder(experiment, begun, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
     step = checkpoints.load_latest(tell=partial(warn, console))
     if accelerator.is_main_process:
         folder.forget_after(step)
     start_trackers(experiment, accelerator, folder)
-    introduce(console, experiment, data, method, accelerator, folder, step)
+    introduce(console, experiment, data, method, accelerator, folder, step, setting)
 
     training = Training(
         experiment,
@@ -149,12 +153,11 @@ def equal_digests(method: Method) -> list[str]:
     return digests
 
 
-def open_folder(experiment: Experiment, resume: Path | Literal["auto"] | None, accelerator: Accelerator) -> RunFolder:
-    """The run's folder: made or found by the main process, which keeps other runs out, and told to the others."""
+def open_folder(experiment: Experiment, begun: Path | None, accelerator: Accelerator) -> RunFolder:
+    """The run's folder: made or opened by the main process, which keeps other runs out, and told to the others."""
 
     def choose() -> Path:
-        found = find_begun(experiment) if resume == "auto" else resume
-        return (RunFolder.create(experiment) if found is None else RunFolder.open(Path(found))).path
+        return (RunFolder.create(experiment) if begun is None else RunFolder.open(begun)).path
 
     folder = RunFolder(made_by_main(accelerator, choose))
     made_by_main(accelerator, folder.lock)

@@ -113,7 +113,7 @@ class Judge:
         """Features of all pictures in their order; each process encodes a part and receives the whole."""
         mine = pictures.share(self.accelerator.process_index, self.accelerator.num_processes)
         with steps:
-            features, labels = extract(encoder, self._test_views(mine, steps, size), self.accelerator.device)
+            features, labels = extract(encoder, self._test_views(mine, steps, size), self.accelerator)
         return gather_rows(features), gather_rows(labels)
 
     def _test_views(self, pictures: Pictures, steps: Steps, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -122,10 +122,17 @@ class Judge:
             recipe = recipe.model_copy(update={"size": size})
         for stored in ordered_batches(pictures, self.experiment.batch_size, workers=dataset.workers):
             batch = stored.to(self.accelerator.device)
-            yield (
-                make_view(recipe, batch, seed=0, epoch=0, view=0, mean=dataset.mean, std=dataset.std),
-                batch.labels,
+            view = make_view(
+                recipe,
+                batch,
+                seed=0,
+                epoch=0,
+                view=0,
+                mean=dataset.mean,
+                std=dataset.std,
+                compiled=self.experiment.compile_views is True,
             )
+            yield view, batch.labels
             steps.advance(len(batch.ids) * self.accelerator.num_processes)
 
     def _watched_pictures(self) -> Pictures | None:

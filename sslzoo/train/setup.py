@@ -1,7 +1,6 @@
 """What a run is made of: the accelerator, the method with its parts, trackers."""
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -16,9 +15,10 @@ from sslzoo.backbones import create_backbone
 from sslzoo.build import build_method
 from sslzoo.data.load import Data
 from sslzoo.data.loader import batches_per_epoch
+from sslzoo.data.views import why_not_compiled
 from sslzoo.errors import UserError
 from sslzoo.experiment import Experiment
-from sslzoo.launch import create_accelerator
+from sslzoo.launch import create_accelerator, precision_of
 from sslzoo.method import METHODS, InBatchMethod, Method
 from sslzoo.optim import create_optimizer, create_schedule
 from sslzoo.train.folder import RunFolder
@@ -39,8 +39,8 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
-    if experiment.compile_views:
-        _require_compiled_views(accelerator.device.type)
+    if experiment.compile_views is True and (reason := why_not_compiled(accelerator.device.type)):
+        raise UserError(f"--compile-views: {reason}")
     if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
         able = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
         raise UserError(
@@ -56,15 +56,9 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
     return accelerator
 
 
-def _require_compiled_views(device: str) -> None:
-    if device != "cpu":
-        raise UserError(f"--compile-views: is for views that a CPU makes, and the device is {device}")
-    try:
-        import_module("sslzoo.data.fused")
-    except ImportError as error:
-        raise UserError("--compile-views: needs Numba; `pip install numba`") from error
-    except RuntimeError as error:
-        raise UserError(f"--compile-views: {error}; NUMBA_CACHE_DIR names a folder for compiled code") from error
+def resolve_auto(experiment: Experiment, accelerator: Accelerator) -> Experiment:
+    """The settings with what `auto` stands for on this machine."""
+    return experiment.resolve_auto(precision_of(accelerator), why_not_compiled(accelerator.device.type) is None)
 
 
 def count_steps(experiment: Experiment, data: Data, world: int) -> int:
@@ -134,7 +128,6 @@ def create_learner(
     method.begin(data.train.id_bound, experiment.epochs)
     if accelerator.device.type == "cuda":
         torch.backends.cudnn.deterministic = True
-        method.to(memory_format=torch.channels_last)
     if experiment.compile:
         method.compile()
     optimizer = create_optimizer(

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from sslzoo.backbones import preferred_memory_format
 from sslzoo.data.batch import Batch, ViewParameters
 from sslzoo.data.loader import epoch_batches, epoch_shares
 from sslzoo.data.pictures import Pictures
@@ -41,6 +40,7 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self.finite = FiniteCheck(self.method)
+        self.memory_format = preferred_memory_format(self.method.student.backbone)
         self.resident = self._load_resident()
         self.compute: Pass = self._capture() if self._can_capture() else self.forward_and_backward
         """Forward and backward pass of a batch."""
@@ -181,7 +181,7 @@ class Stepper:
 
     def views(self, batch: Batch, epoch: int) -> list[Tensor]:
         """The method's inputs, one (B, C, size, size) tensor a view."""
-        experiment, on_cuda = self.experiment, self.accelerator.device.type == "cuda"
+        experiment = self.experiment
         return [
             make_view(
                 experiment.recipe(name),
@@ -191,8 +191,8 @@ class Stepper:
                 view=index,
                 mean=experiment.dataset.mean,
                 std=experiment.dataset.std,
-                compiled=experiment.compile_views or (on_cuda and find_spec("triton") is not None),
-                memory_format=torch.channels_last if on_cuda else torch.contiguous_format,
+                compiled=experiment.compile_views is True,
+                memory_format=self.memory_format,
             )
             for index, name in enumerate(experiment.method.views)
         ]

@@ -110,6 +110,15 @@ def test_settings_that_change_no_result_do_not_matter(
     assert state_of(cell, path) == "finished"
 
 
+def test_auto_is_what_a_run_made_of_it(folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun) -> None:
+    (auto,) = cells_of("--methods moco --seeds 1")
+    (other,) = cells_of("--methods moco --seeds 1 --precision fp16")
+    path = make_run("out/runs/moco-seed0", ["--method", "moco", "--precision", "bf16", "--compile-views", "false"])
+    assert state_of(auto, path) == "finished"
+    with pytest.raises(UserError, match="holds a run with precision = bf16, asked is fp16"):
+        state_of(other, path)
+
+
 def test_a_failure_is_told_with_its_log_and_the_others_go_on(
     folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]
 ) -> None:

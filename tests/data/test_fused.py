@@ -1,6 +1,9 @@
 """The compiled views against those of torch, which are held against torchvision elsewhere."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +16,11 @@ from sslzoo.data import fused
 from sslzoo.data.batch import Batch
 from sslzoo.data.views import ViewRecipe, apply, draw, make_view, normalise
 from sslzoo.errors import UserError
-from sslzoo.train.setup import start_accelerator
+from sslzoo.train.setup import resolve_auto, start_accelerator
 
 ATOL = 1e-5
 """As far as the views of torch may be from torchvision's; levels in [0, 1]."""
+DIGEST = Path(__file__).with_name("digest_compiled_views.py")
 
 
 def both(recipe: ViewRecipe, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,6 +78,23 @@ def test_threads_share_the_batch(threads: int, monkeypatch: pytest.MonkeyPatch) 
     assert len(fused.make_each.signatures) == 1
 
 
+def test_views_are_bit_identical_whether_a_process_compiles_or_loads_from_the_cache(tmp_path: Path) -> None:
+    def digests(cache: str) -> list[str]:
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / cache)}
+        done = subprocess.run(
+            [sys.executable, DIGEST], env=environment, capture_output=True, text=True, check=True
+        )  # fmt: skip
+        return done.stdout.splitlines()
+
+    compiled = digests("one")
+    assert list((tmp_path / "one").rglob("*.nbc"))
+    loaded = digests("one")
+    compiled_again = digests("two")
+    assert len(compiled) == 18
+    assert loaded == compiled
+    assert compiled_again == compiled
+
+
 def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
     pixels, sizes = pictures()
     batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
@@ -87,11 +108,23 @@ def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
     assert normalise(apply(recipe, parameters, pixels, sizes), (0.0,), (1.0,)).shape == compiled.shape
 
 
-def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = compose(["--compile-views"])
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] == "numba" or name == "sslzoo.data.fused":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_without_numba_auto_takes_torch_and_a_flag_is_refused() -> None:
     with pytest.raises(UserError, match=r"^--compile-views: needs Numba; `pip install numba`$"):
-        start_accelerator(experiment)
+        start_accelerator(compose(["--compile-views"]))
+    asked = compose([])
+    assert asked.compile_views == "auto"
+    assert resolve_auto(asked, start_accelerator(asked)).compile_views is False
+
+
+def test_with_numba_auto_is_true() -> None:
+    asked = compose([])
+    assert resolve_auto(asked, start_accelerator(asked)).compile_views is True

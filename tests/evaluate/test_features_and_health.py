@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.evaluate.features import extract
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
-
-CPU = torch.device("cpu")
 
 
 def test_order_type_and_mode() -> None:
@@ -17,7 +16,7 @@ def test_order_type_and_mode() -> None:
     encoder[2].eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     batches = [(torch.randn(n, 3, 2, 2), torch.arange(n)) for n in (4, 3)]
-    features, labels = extract(encoder, batches, CPU)
+    features, labels = extract(encoder, batches, Accelerator(cpu=True))
     assert features.dtype == torch.float32
     assert not features.requires_grad
     assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2]
@@ -30,8 +29,8 @@ def test_the_encoder_is_moved_to_the_device(monkeypatch: pytest.MonkeyPatch) -> 
     """The untrained backbone that a run is compared with is created on the CPU, and ended the first run on a GPU."""
     encoder, moved = nn.Flatten(), []
     monkeypatch.setattr(encoder, "to", lambda device: moved.append(device) or encoder)
-    extract(encoder, [(torch.randn(2, 3, 2, 2), torch.arange(2))], CPU)
-    assert moved == [CPU]
+    extract(encoder, [(torch.randn(2, 3, 2, 2), torch.arange(2))], Accelerator(cpu=True))
+    assert moved == [torch.device("cpu")]
 
 
 def test_modes_return_after_an_error() -> None:
@@ -41,7 +40,7 @@ def test_modes_return_after_an_error() -> None:
 
     encoder = Fails().train()
     with pytest.raises(RuntimeError):
-        extract(encoder, [(torch.zeros(1, 1, 1, 1), torch.zeros(1))], CPU)
+        extract(encoder, [(torch.zeros(1, 1, 1, 1), torch.zeros(1))], Accelerator(cpu=True))
     assert encoder.training
 
 

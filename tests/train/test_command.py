@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import sslzoo.backbones  # noqa: F401  (registers resnet10t_cifar)
+from sslzoo.precision import choose_precision
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -81,6 +82,18 @@ def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
     assert len((environment["commit"] or 40 * "?").removesuffix("-dirty")) == 40
     for shown in ("trained", "untrained", "raw pixels", "kNN", "ETA", "images/s", "confidence", "extra_mass"):
         assert shown in output
+
+
+def test_the_config_has_what_auto_stood_for(finished: tuple[Path, str]) -> None:
+    folder, output = finished
+    precision = choose_precision("auto", torch.device("cpu"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["precision"], config["compile_views"]) == (precision, True)
+    assert f"device  cpu, {precision} (auto), processes: 1" in output
+    resumed = run("--resume", folder, "--precision", "auto", "--compile-views", "auto").stdout
+    assert f"device  cpu, {precision}, processes: 1" in resumed
+    said = run("--resume", folder, "--precision", "fp16", code=2).stderr
+    assert f"a resumed run keeps its settings, and precision was {precision}, is fp16" in said
 
 
 def test_metrics_cover_every_step_and_every_watch(finished: tuple[Path, str]) -> None:
@@ -215,6 +228,7 @@ def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     # batch norm in the projector would work on each process's half; that of the backbone works on the same groups
     arguments = ["--method", "ascl", "--epochs", "2", *TINY, *MOCO, "--method.projector.norm", "none"]
+    arguments += ["--precision", "fp32"]
     run(*arguments, "--run-folder", tmp_path / "one")
     output = run(*arguments, "--run-folder", tmp_path / "two", launcher=launcher).stdout
     assert "processes: 2" in output
@@ -279,7 +293,7 @@ MISTAKES = {
 
 
 def test_a_precision_that_contradicts_the_launchers_is_refused(tmp_path: Path) -> None:
-    said = run("--output", tmp_path, code=2, ACCELERATE_MIXED_PRECISION="bf16").stderr
+    said = run("--precision", "fp32", "--output", tmp_path, code=2, ACCELERATE_MIXED_PRECISION="bf16").stderr
     assert "error: --precision fp32: `accelerate launch` is set to bf16; give both the same" in said
     assert list(tmp_path.iterdir()) == []
 

@@ -13,10 +13,11 @@ from sslzoo.data import fused
 def test_the_loss_curve_is_that_of_plain_views(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, make = [], fused.make
     monkeypatch.setattr(fused, "make", lambda *arguments: made.append(1) or make(*arguments))
-    flags = f"--method {method} --log-every 1 --views.strong.rotate 0 --views.weak.rotate 0 --views.strong.jitter 0.8"
+    flags = f"--method {method} --precision fp32 --log-every 1"
+    flags += " --views.strong.rotate 0 --views.weak.rotate 0 --views.strong.jitter 0.8"
     curves = []
-    for more in ("", " --compile-views"):
-        training = begin(flags + more, tmp_path / f"run{more.strip()}", monkeypatch)
+    for more in (False, True):
+        training = begin(f"{flags} --compile-views {more}", tmp_path / f"run-{more}", monkeypatch)
         with StopAfter(0) as stop:
             training.run(stop)
         curves.append([line["loss"] for line in metrics(training)])
