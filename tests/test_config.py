@@ -99,10 +99,10 @@ def test_what_a_config_says_wins_over_the_rows_that_it_includes() -> None:
 
 
 @pytest.mark.parametrize("name", config_names("paper"))
-def test_paper_configs_open_with_command_device_time_and_expectation(name: str) -> None:
+def test_paper_configs_open_with_command_hardware_time_and_results(name: str) -> None:
     comment = [line for line in find_layer(name).read_text().splitlines() if line.startswith("#")]
     text = "\n".join(comment)
-    for needed in (f"--config {name}", "device:", "time:", "expected:"):
+    for needed in (f"--config {name}", "hardware:", "time:", "measured:", "expected:"):
         assert needed in text
 
 

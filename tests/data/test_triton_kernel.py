@@ -17,7 +17,7 @@ def both(
     recipe: ViewRecipe, channels: int, memory_format: torch.memory_format = torch.contiguous_format
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The views of random images of random sizes by torch, and by the kernel."""
-    pixels, sizes = pictures(n=FEW, channels=channels)
+    pixels, sizes = pictures(n=FEW, channels=channels, largest=24)
     parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
     mean, std = (0.1, 0.2, 0.3)[:channels], (0.5, 0.25, 1.0)[:channels]
     plain = normalise(apply(recipe, parameters, pixels, sizes), mean, std)
