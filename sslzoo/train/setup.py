@@ -129,6 +129,9 @@ def create_learner(
     if accelerator.device.type == "cuda":
         torch.backends.cudnn.deterministic = True
     if experiment.compile:
+        from torch._inductor import config as inductor  # its import takes seconds
+
+        inductor.triton.mix_order_reduction = False  # torch 2.11 fails to fuse split batch norm with it
         method.compile()
     optimizer = create_optimizer(
         experiment.optimizer, method, experiment.batch_size, fused=can_fuse_optimizer(accelerator)
