@@ -47,7 +47,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             return self._activate(self._normalize_together(x))
         if x.is_cuda and has_triton_package():
             return self._normalize_by_kernel(x)
-        return self._activate(self._normalize_each(x))
+        return self._activate(self._normalize_each(x) if self.splits > 1 else self._normalize_whole(x))
 
     def _activate(self, normalized: Tensor) -> Tensor:
         activated: Tensor = self.act(self.drop(normalized))
@@ -70,6 +70,12 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             relu=relu,
         )
         return normalized if relu else self._activate(normalized)
+
+    def _normalize_whole(self, x: Tensor) -> Tensor:
+        """One batch norm of the whole batch."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum or 0.0, self.eps
+        )  # fmt: skip
 
     def _normalize_each(self, x: Tensor) -> Tensor:
         """One batch norm a chunk, each with running statistics of its own, which are then averaged."""
@@ -116,14 +122,15 @@ FOLLOWED_BY_RELU = {
 def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
     """Replace every two-dimensional batch norm of a model by one that works in chunks.
 
-    In timm's ResNets it takes the ReLU behind it along, which one kernel then computes with it.
+    In timm's ResNets it takes the ReLU behind it along, which one kernel then computes with it. One chunk is the whole
+    batch: on one process the kernels do that as well, on several it is left to `synchronise_batch_norm`.
 
     Args:
-        splits: chunks of the batch over all processes, of which each process has its share; 1 changes nothing.
+        splits: chunks of the batch over all processes, of which each process has its share.
     """
-    if splits > 1:
+    if splits > 1 or world_size() == 1:
         for name, child in model.named_children():
-            if isinstance(child, nn.BatchNorm2d):
+            if isinstance(child, nn.BatchNorm2d) and (splits > 1 or child.momentum is not None):
                 setattr(model, name, SplitBatchNorm2d(child, splits // world_size()))
             else:
                 split_batch_norm(child, splits)

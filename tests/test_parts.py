@@ -125,6 +125,14 @@ def test_split_batch_norm_keeps_the_activation_of_timms_norm() -> None:
     assert split.train()(x).shape == expected.shape
 
 
+def test_one_chunk_is_plain_batch_norm() -> None:
+    torch.manual_seed(0)
+    plain, x = nn.BatchNorm2d(5), torch.randn(6, 5, 3, 3)
+    one = SplitBatchNorm2d(plain, 1)
+    assert torch.equal(one(x), plain(x))
+    assert all(torch.equal(mine, its) for mine, its in zip(one.buffers(), plain.buffers(), strict=True))
+
+
 def test_has_batch_norm() -> None:
     assert has_batch_norm(nn.Sequential(nn.BatchNorm2d(1)))
     assert not has_batch_norm(nn.Sequential(nn.LayerNorm(1)))
