@@ -111,7 +111,7 @@ class Course:
     def parts(self, count: int) -> dict[str, float]:
         """Mean seconds of a step by part, over some steps."""
         clock, stepper, method = Clock(self.accelerator.device), self.stepper, self.stepper.method
-        stepper.compute = stepper.forward_and_backward  # a graph is one piece
+        stepper.captured = None  # a graph has no parts
         clock.watch(stepper, "views", AUGMENT)
         clock.watch(self.accelerator, "backward", BACKWARD)
         clock.watch(stepper.finite, "flags", CHECK)

@@ -53,35 +53,38 @@ class CapturedPass:
     on one stream of their own, which the current stream waits for.
 
     Args:
-        compute: the pass; reads no number from the device, and finds no gradients.
-        parameters: whose gradients it computes.
+        parameters: whose gradients the pass computes.
     """
 
-    def __init__(self, compute: Pass, parameters: Sequence[nn.Parameter]) -> None:
-        self.compute, self.parameters = compute, parameters
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = parameters
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._warm = 0
 
-    def __call__(self, inputs: Inputs) -> Result:
-        """Run the pass, its gradients in the place of earlier ones."""
+    def __call__(self, compute: Pass, inputs: Inputs) -> Result:
+        """Run the pass, its gradients in the place of earlier ones.
+
+        Args:
+            compute: the pass, always the same one; reads no number from the device, and finds no gradients.
+        """
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            result = self._run(inputs)
+            result = self._run(compute, inputs)
         current.wait_stream(self._stream)
         return result
 
-    def _run(self, inputs: Inputs) -> Result:
+    def _run(self, compute: Pass, inputs: Inputs) -> Result:
         for parameter in self.parameters:
             parameter.grad = None
         if self._warm < WARM_UP:
             self._warm += 1
-            return self.compute(inputs)
+            return compute(inputs)
         if self._graph is None:
-            self._record(inputs)
+            self._record(compute, inputs)
         elif inputs.layout != self._inputs.layout:
-            return self.compute(inputs)
+            return compute(inputs)
         assert self._graph is not None
         torch._foreach_copy_(self._inputs.tensors, inputs.tensors)
         self._graph.replay()
@@ -89,10 +92,10 @@ class CapturedPass:
             parameter.grad = gradient
         return self._result
 
-    def _record(self, inputs: Inputs) -> None:
+    def _record(self, compute: Pass, inputs: Inputs) -> None:
         self._inputs = Inputs([view.clone() for view in inputs.views], inputs.ids.clone(), inputs.labels.clone())
         self._graph = torch.cuda.CUDAGraph()
         # threads that load images may pin memory meanwhile
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._result = self.compute(self._inputs)
+            self._result = compute(self._inputs)
         self._gradients = [parameter.grad for parameter in self.parameters]

@@ -18,7 +18,7 @@ from sslzoo.data.views import draw, make_view
 from sslzoo.distributed import average_norm_statistics
 from sslzoo.experiment import Experiment
 from sslzoo.method import InBatchMethod, Method, MethodOutput
-from sslzoo.train.capture import CapturedPass, Inputs, Pass, Result
+from sslzoo.train.capture import CapturedPass, Inputs, Result
 from sslzoo.train.finite import FiniteCheck
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives
 from sslzoo.train.monitor import IntervalMeans
@@ -42,8 +42,8 @@ class Stepper:
         self.finite = FiniteCheck(self.method)
         self.memory_format = preferred_memory_format(self.method.student.backbone)
         self.resident = self._load_resident()
-        self.compute: Pass = self._capture() if self._can_capture() else self.forward_and_backward
-        """Forward and backward pass of a batch."""
+        trained = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
+        self.captured = CapturedPass(trained) if self._can_capture() else None
 
     def _load_resident(self) -> ResidentImages | None:
         if self.accelerator.device.type != "cuda" or isinstance(self.pictures, StreamedPictures):
@@ -55,9 +55,6 @@ class Stepper:
         experiment = self.experiment
         one = self.accelerator.num_processes == 1 and experiment.accumulate == 1
         return self.accelerator.device.type == "cuda" and experiment.cuda_graph and one
-
-    def _capture(self) -> Pass:
-        return CapturedPass(self.forward_and_backward, [p for p in self.method.parameters() if p.requires_grad])
 
     @property
     def method(self) -> Method:
@@ -140,6 +137,12 @@ class Stepper:
             self.step_optimizer()
         self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
         return output
+
+    def compute(self, inputs: Inputs) -> Result:
+        """`forward_and_backward`, replayed where it can be."""
+        if self.captured is None:
+            return self.forward_and_backward(inputs)
+        return self.captured(self.forward_and_backward, inputs)
 
     def forward_and_backward(self, inputs: Inputs) -> Result:
         """The method's output without its graph, and whether all that the step would take is finite.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from sslzoo.method import MethodOutput
 from sslzoo.train import capture
-from sslzoo.train.capture import WARM_UP, CapturedPass, Inputs, Result
+from sslzoo.train.capture import WARM_UP, CapturedPass, Inputs, Pass, Result
 
 
 class FakeStream:
@@ -27,7 +28,7 @@ class FakeGraph:
         captured = self.captured
         for parameter in captured.parameters:
             parameter.grad = None
-        result = captured.compute(captured._inputs)
+        result = self.compute(captured._inputs)
         for name in ("loss", "embeddings"):
             getattr(captured._result.output, name).copy_(getattr(result.output, name))
         captured._result.finite.copy_(result.finite)
@@ -49,8 +50,8 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "graph", record)
 
 
-def passes() -> tuple[nn.Linear, CapturedPass, list[int]]:
-    """A model, its captured pass, and the batch sizes of the passes that ran as they are or were recorded."""
+def passes() -> tuple[nn.Linear, Pass, Pass, list[int]]:
+    """A model, its pass, its captured one, and the batch sizes of the passes that ran as they are or were recorded."""
     torch.manual_seed(0)
     model, seen = nn.Linear(3, 2), []
 
@@ -62,8 +63,7 @@ def passes() -> tuple[nn.Linear, CapturedPass, list[int]]:
         loss.backward()
         return Result(MethodOutput(loss.detach(), {}, out.detach()), torch.isfinite(loss.detach())[None])
 
-    captured = CapturedPass(compute, list(model.parameters()))
-    return model, captured, seen
+    return model, compute, partial(CapturedPass(list(model.parameters())), compute), seen
 
 
 def inputs(seed: int, count: int = 4) -> Inputs:
@@ -78,24 +78,24 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs know whose pass they hold."""
     record = CapturedPass._record
 
-    def known(self: CapturedPass, given: Inputs) -> None:
-        record(self, given)
+    def known(self: CapturedPass, compute: Pass, given: Inputs) -> None:
+        record(self, compute, given)
         assert isinstance(self._graph, FakeGraph)
-        self._graph.captured = self
+        self._graph.captured, self._graph.compute = self, compute
 
     monkeypatch.setattr(capture.CapturedPass, "_record", known)
 
 
 @pytest.mark.usefixtures("replays")
 def test_results_and_gradients_are_those_of_the_pass() -> None:
-    model, captured, _ = passes()
-    same, plain, _ = passes()
+    model, _, captured, _ = passes()
+    same, plain, _, _ = passes()
     for step in range(2 * WARM_UP):
         given = inputs(step)
         result = captured(given)
         for parameter in same.parameters():
             parameter.grad = None
-        expected = plain.compute(given)
+        expected = plain(given)
         assert torch.equal(result.output.loss, expected.output.loss)
         assert torch.equal(result.finite, expected.finite)
         for one, other in zip(model.parameters(), same.parameters(), strict=True):
@@ -106,7 +106,7 @@ def test_results_and_gradients_are_those_of_the_pass() -> None:
 @pytest.mark.usefixtures("replays")
 def test_a_withheld_gradient_returns() -> None:
     """Methods withhold gradients by setting them to None; the next replay has them again."""
-    model, captured, _ = passes()
+    model, _, captured, _ = passes()
     for step in range(WARM_UP + 2):
         captured(inputs(step))
         assert model.weight.grad is not None
@@ -115,14 +115,14 @@ def test_a_withheld_gradient_returns() -> None:
 
 @pytest.mark.usefixtures("replays")
 def test_another_batch_size_runs_as_it_is() -> None:
-    model, captured, seen = passes()
+    model, _, captured, seen = passes()
     for step in range(WARM_UP + 1):
         captured(inputs(step))
     seen.clear()
     result = captured(inputs(9, count=2))
     assert seen == [2]
     assert len(result.output.embeddings) == 2
-    expected = passes()[1].compute(inputs(9, count=2))
+    expected = passes()[1](inputs(9, count=2))
     assert torch.equal(result.output.loss, expected.output.loss)
     captured(inputs(1))
     assert seen == [2, 4]  # the stand-in's replay
