@@ -376,7 +376,7 @@ def weights_not_finite(file: Path) -> None:
     model = create_backbone(BackboneConfig(name="resnet10t", kwargs={"channels": [8, 8, 8, 8]}), **settings)
     state = model.state_dict()
     state["layer4.0.conv1.weight"][0, 0] = torch.inf
-    save_file(state, file)
+    save_file({name: value.contiguous() for name, value in state.items()}, file)
 
 
 class Runs:

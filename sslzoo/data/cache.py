@@ -152,7 +152,7 @@ def _one_at_a_time(root: Path, pictures: EncodedPictures) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if rank() == 0:
-            note(Console(stderr=True), f"{pictures.name}: waiting for another process that decodes it")
+            note(Console(), f"{pictures.name}: waiting for another process that decodes it")
         lock.acquire()
     try:
         yield
@@ -226,7 +226,7 @@ def _decoded(pictures: EncodedPictures, doing: str) -> Iterator[NDArray[np.uint8
     Raises:
         UserError: too many do not decode, or all.
     """
-    console = Console(stderr=True)
+    console = Console()
     threads = min(os.cpu_count() or 1, 32)
     chunks = np.split(np.arange(len(pictures)), range(_CHUNK, len(pictures), _CHUNK))
     decoded = threaded_map(pictures.decode, chunks, threads=threads, ahead=2 * threads)

@@ -39,7 +39,7 @@ class HuggingFace(Source):
     def load(self, split: str) -> Dataset:
         with self._told_in_one_line():
             if rank() == 0 and not Path(self._builder.cache_dir).is_dir():
-                note(Console(stderr=True), f"reading {self._path}, once")
+                note(Console(), f"reading {self._path}, once")
             self._builder.download_and_prepare()
             self._require(split, list(self._builder.info.splits))
             return self._builder.as_dataset(split=split)
