@@ -19,15 +19,15 @@ def extract(
     """Features of all pictures, in their order, in the accelerator's arithmetic.
 
     Args:
-        encoder: (B, C, H, W) -> (B, D); moved to the accelerator's device; in evaluation mode meanwhile, each of its
-            modules as it was afterwards.
+        encoder: (B, C, H, W) -> (B, D), on the accelerator's device; in evaluation mode meanwhile, each of its modules
+            as it was afterwards.
         images: pairs of pictures (B, C, H, W) and labels (B,).
 
     Returns:
         Features (N, D) float32 and labels (N,) int64, both on the CPU.
     """
     features, labels = [], []
-    with evaluating(encoder.to(accelerator.device)):
+    with evaluating(encoder):
         for pictures, classes in images:
             with accelerator.autocast():
                 encoded = encoder(pictures.to(accelerator.device))

@@ -103,7 +103,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
             }
             if neighbours := judge.neighbours(method):
                 facts["neighbours"] = asdict(neighbours)
-            backbone, untrained = method.student.backbone, create_seeded_backbone(experiment)
+            backbone, untrained = method.student.backbone, create_seeded_backbone(experiment).to(accelerator.device)
             try:
                 summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
             except (OSError, SafetensorError) as error:

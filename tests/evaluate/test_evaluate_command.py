@@ -136,16 +136,18 @@ def test_a_run_is_judged_as_it_judged_itself(run_folder: Path, tmp_path: Path) -
     assert result(tmp_path / "untrained")["protocols"]["standard"]["knn"] == own["knn"]
 
 
-def test_protocols_come_in_the_order_asked_and_the_representation_last(run_folder: Path, capsys: Any) -> None:
-    words = ["evaluate", str(run_folder), *SMALL, *QUICK, "--evaluation.draws", "2", "--protocol"]
-    assert main([*words, "representation", "logistic", "knn"]) == 0
+def test_protocols_come_in_the_order_asked_and_the_representation_last(
+    run_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    words = ["evaluate", str(run_folder), *SMALL, *QUICK, "--evaluation.draws", "2"]
+    assert main([*words, "--folder", str(tmp_path / "a"), "--protocol", "representation", "logistic", "knn"]) == 0
     told = [
         line.partition(":")[0]
         for line in capsys.readouterr().out.splitlines()
         if ": testing" in line or line.startswith("quality:")
     ]
     assert told == ["logistic", "knn", "quality"]
-    assert main([*words, "logistic"]) == 0
+    assert main([*words, "--folder", str(tmp_path / "b"), "--protocol", "logistic"]) == 0
     assert "quality:" not in capsys.readouterr().out
 
 

@@ -25,12 +25,12 @@ def test_order_type_and_mode() -> None:
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
-def test_the_encoder_is_moved_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The untrained backbone that a run is compared with is created on the CPU, and ended the first run on a GPU."""
-    encoder, moved = nn.Flatten(), []
-    monkeypatch.setattr(encoder, "to", lambda device: moved.append(device) or encoder)
+def test_the_encoder_can_be_trained_on() -> None:
+    """Moved within inference mode, its weights were inference tensors, and training ended at the next step."""
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.BatchNorm1d(2))
     extract(encoder, [(torch.randn(2, 3, 2, 2), torch.arange(2))], Accelerator(cpu=True))
-    assert moved == [torch.device("cpu")]
+    assert not any(tensor.is_inference() for tensor in encoder.state_dict(keep_vars=True).values())
+    encoder(torch.randn(4, 3, 2, 2)).sum().backward()
 
 
 def test_modes_return_after_an_error() -> None:

@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_exactly(launcher: tuple[str, ...], tmp_path: Path)
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     # batch norm in the projector would work on each process's half; that of the backbone works on the same groups
-    flags = [*FLAGS, "--method.projector.norm", "none", "--epochs", "6"]
+    flags = [*FLAGS, "--method.projector.norm", "none", "--epochs", "6", "--precision", "fp32"]
     run(*flags, "--run-folder", tmp_path / "whole")
     kill(tmp_path / "cut", flags, (), step=6)
     kill(tmp_path / "cut", flags, TWO, step=14)
