@@ -78,8 +78,7 @@ class _SplitBatchNorm(torch.autograd.Function):
         sum_chunks[grid](x, sums, channels, rows, **layout)
         finish_statistics[final](
             x, sums, mean, rstd, running_mean, running_var, channels, rows, momentum, eps,
-            SPLITS=splits, SPLITS_BLOCK=triton.next_power_of_2(splits), PARTS=parts,
-            PARTS_BLOCK=triton.next_power_of_2(parts), C_BLOCK=FINAL_CHANNELS, num_warps=8,
+            **_final_layout(splits, parts),
         )  # fmt: skip
         y = torch.empty_like(x)
         normalize[grid](x, mean, rstd, weight, bias, y, channels, rows, RELU=relu, **layout)
@@ -101,8 +100,7 @@ class _SplitBatchNorm(torch.autograd.Function):
         sum_gradients[grid](x, dy, mean, rstd, weight, bias, sums, channels, rows, RELU=ctx.relu, **layout)
         finish_gradients[(triton.cdiv(channels, FINAL_CHANNELS),)](
             sums, means, dweight, dbias, channels, rows,
-            SPLITS=splits, SPLITS_BLOCK=triton.next_power_of_2(splits), PARTS=parts,
-            PARTS_BLOCK=triton.next_power_of_2(parts), C_BLOCK=FINAL_CHANNELS, num_warps=8,
+            **_final_layout(splits, parts),
         )  # fmt: skip
         dx = torch.empty_like(x)
         propagate[grid](x, dy, mean, rstd, weight, bias, means, dx, channels, rows, RELU=ctx.relu, **layout)
@@ -119,6 +117,18 @@ def _layout(channels: int, rows: int, splits: int) -> dict[str, int]:
     tiles = triton.cdiv(triton.cdiv(rows, tile_rows), parts)
     parts = triton.cdiv(rows, tiles * tile_rows)  # no part is empty
     return {"PARTS": parts, "TILES": tiles, "ROWS": tile_rows, "C_BLOCK": c_block, "num_warps": 4}
+
+
+def _final_layout(splits: int, parts: int) -> dict[str, int]:
+    """How the programs that add up the sums of all parts see them."""
+    return {
+        "SPLITS": splits,
+        "SPLITS_BLOCK": triton.next_power_of_2(splits),
+        "PARTS": parts,
+        "PARTS_BLOCK": triton.next_power_of_2(parts),
+        "C_BLOCK": FINAL_CHANNELS,
+        "num_warps": 8,
+    }
 
 
 @triton.jit

@@ -42,29 +42,13 @@ def make(
     Returns:
         (B, C, size, size) float32.
     """
-    arguments, constants = launch_arguments(recipe, parameters, pixels, sizes, mean, std, memory_format)
-    make_view[(len(pixels),)](**arguments, **constants, num_warps=WARPS)
-    views: Tensor = arguments["views"]
-    return views
-
-
-def launch_arguments(
-    recipe: ViewRecipe,
-    parameters: ViewParameters,
-    pixels: Tensor,
-    sizes: Tensor,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    memory_format: torch.memory_format,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments and compile-time constants of the kernel."""
     assert recipe.size is not None
     count, channels, height, width = pixels.shape
     start, length, scale, offset = geometry(recipe.crop, recipe.size, recipe.crop_pct, parameters.box, sizes)
     views = torch.empty(
         (count, channels, recipe.size, recipe.size), device=pixels.device, memory_format=memory_format
     )  # fmt: skip
-    arguments = {
+    arguments: dict[str, Any] = {
         "pixels": pixels.contiguous(),
         "start": start.contiguous(),
         "length": length.contiguous(),
@@ -99,7 +83,8 @@ def launch_arguments(
         "TAPS": recipe.taps,
         "PIXELS": PIXELS,
     }
-    return arguments, constants
+    make_view[(count,)](**arguments, **constants, num_warps=WARPS)
+    return views
 
 
 @triton.jit
@@ -109,7 +94,7 @@ def make_view(
     SIZE: tl.constexpr, CHANNELS: tl.constexpr, CUBIC: tl.constexpr, JITTER: tl.constexpr, GRAY: tl.constexpr,
     BLUR: tl.constexpr, SOLARIZE: tl.constexpr, THRESHOLD: tl.constexpr, TAPS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
-    """The view of image `program_id(0)`; arguments are as in `launch_arguments`.
+    """The view of image `program_id(0)`; arguments are as `make` has them.
 
     Crop, resize and the color operations before contrast go first, as contrast needs the mean luma of the whole view.
     """

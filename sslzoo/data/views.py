@@ -89,9 +89,7 @@ class ViewRecipe(Config):
         return wanted if self.size is None else min(wanted, 2 * self.size - 1)
 
 
-def draw(
-    recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: int | Tensor, view: int
-) -> ViewParameters:
+def draw(recipe: ViewRecipe, sizes: Tensor, ids: Tensor, *, seed: int, epoch: int, view: int) -> ViewParameters:
     """Random parameters for the views of B pictures, distributed as torchvision's transforms draw them.
 
     A picture's parameters depend on (seed, epoch, id, view) alone, not on the batch that it is in.
@@ -99,7 +97,6 @@ def draw(
     Args:
         sizes: (B, 2) int64, height and width of each picture.
         ids: (B,) int64, numbers of the pictures in their data set.
-        epoch: a number, or () int64 on the device, so that one compiled or captured step serves all epochs.
         view: which of a method's views it is.
     """
     u = uniform(seed, epoch, ids[:, None], view, torch.arange(17 + 2 * TRIES, device=ids.device))
@@ -142,7 +139,7 @@ def make_view(
     batch: Batch,
     *,
     seed: int,
-    epoch: int | Tensor,
+    epoch: int,
     view: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
