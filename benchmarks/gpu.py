@@ -115,7 +115,7 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
     from sslzoo.data.pictures import Indices, Pictures
     from sslzoo.data.skipped import Skipped
     from sslzoo.train.monitor import IntervalMeans
-    from sslzoo.train.setup import create_learner, start_accelerator
+    from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
     from sslzoo.train.step import Stepper
 
     class RandomImages(Pictures):
@@ -138,6 +138,7 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
 
     AcceleratorState._reset_state()
     accelerator = start_accelerator(experiment)
+    experiment = resolve_auto(experiment, accelerator)
     train = RandomImages()
     data = Data(train, train, None, train.classes, Skipped(0))
     learner = create_learner(experiment, data, accelerator)

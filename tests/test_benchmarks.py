@@ -44,6 +44,14 @@ def test_the_runs_on_a_gpu_are_those_of_the_papers(load: Callable[[str], ModuleT
     assert (moco.target.name, ascl.target.name) == ("one-hot", "adaptive-soft")
 
 
+def test_the_gpu_stages_take_the_defaults_of_a_run(load: Callable[[str], ModuleType]) -> None:
+    """What is `auto` is resolved: unresolved, views would be made without their kernel."""
+    gpu = load("gpu")
+    stepper = gpu.create_stepper(gpu.cifar_like("--method", "ascl", "--batch-size", "32"), images=64)
+    assert stepper.experiment.compile_views is True
+    assert stepper.experiment.precision != "auto"
+
+
 def test_the_gpu_stages_run_scaled_down(tmp_path: Path) -> None:
     """Of `check` all but the methods, for which no time is given."""
     words = [sys.executable, BENCHMARKS / "gpu.py", "check", "speed", "--seconds", "0", "--out", tmp_path]
