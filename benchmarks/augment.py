@@ -32,9 +32,9 @@ from torch import Tensor
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from sslzoo.compose import compose
+from sslzoo.data.augment.view import make_view, normalise
 from sslzoo.data.batch import Batch
-from sslzoo.data.views import make_view, normalise
+from sslzoo.experiment.compose import compose
 
 REPEATS = 7
 

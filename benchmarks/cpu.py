@@ -19,9 +19,9 @@ from rounds import Comparison, arguments, show
 from step import experiment
 
 from sslzoo.data.load import load_data
-from sslzoo.environment import device_name
-from sslzoo.errors import UserError
 from sslzoo.plan.measure import Course
+from sslzoo.runtime.environment import device_name
+from sslzoo.runtime.errors import UserError
 
 BEFORE = ("--precision", "fp32", "--compile-views", "false")
 ADAMW = ("--optimizer", "adamw", "--optimizer.lr", "0.001")

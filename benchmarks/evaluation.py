@@ -23,16 +23,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import transforms
 
-import sslzoo.backbones  # noqa: F401  (registers resnet18_cifar)
-from sslzoo.backbones import BackboneConfig, create_backbone
+import sslzoo.modules.backbones  # noqa: F401  (registers resnet18_cifar)
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import Batch
+from sslzoo.data.images import Indices, Pictures
 from sslzoo.data.loader import ordered_batches
-from sslzoo.data.pictures import Indices, Pictures
-from sslzoo.data.views import ViewRecipe, make_view
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.knn import knn_predict
 from sslzoo.evaluate.linear import fit_linear
-from sslzoo.evaluate.settings import LinearGrid
+from sslzoo.experiment.evaluation import LinearGrid
+from sslzoo.modules.backbones import BackboneConfig, create_backbone
 
 REPEATS, WIDTH, CLASSES, K = 5, 512, 10, 200
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -121,7 +122,7 @@ def features(pictures: int) -> Comparison:
     noise = Noise(pictures)
     encoder = create_backbone(BackboneConfig(name="resnet18_cifar"), in_chans=3, img_size=32, view_sizes=[32])
     encoder.to(DEVICE).eval()
-    recipe = ViewRecipe(size=32, crop="center")
+    recipe = Augmentation(size=32, crop="center")
     accelerator = Accelerator(cpu=DEVICE.type == "cpu")
 
     def view(batch: Batch) -> Tensor:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from sslzoo.experiment import Experiment
+    from sslzoo.experiment.schema import Experiment
     from sslzoo.train.step import Stepper
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,7 +100,7 @@ def install(wheels: Path) -> None:
 
 def cifar_like(*flags: str) -> "Experiment":
     """The recipe for CIFAR-10; narrow and with small batches on a CPU."""
-    from sslzoo.compose import compose
+    from sslzoo.experiment.compose import compose
 
     small = [] if CUDA else [*NARROW, "--method.queue-size", "256"] if "moco" in flags or "ascl" in flags else NARROW
     return compose(["--dataset", "cifar10", "--knn-every", "0", "--epochs", "200", *small, *flags])
@@ -111,8 +111,8 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
     import numpy as np
     from accelerate.state import AcceleratorState
 
+    from sslzoo.data.images import Indices, Pictures
     from sslzoo.data.load import Data
-    from sslzoo.data.pictures import Indices, Pictures
     from sslzoo.data.skipped import Skipped
     from sslzoo.train.monitor import IntervalMeans
     from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
@@ -181,11 +181,13 @@ def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
 
 def check_views(report: Report) -> None:
     """The view kernel against torch's operations on the CPU, and how fast it is."""
-    from sslzoo.compose import compose
+    from sslzoo.data.augment.config import Augmentation
+    from sslzoo.data.augment.sampling import draw
+    from sslzoo.data.augment.view import make_view
     from sslzoo.data.batch import Batch
-    from sslzoo.data.views import ViewRecipe, draw, make_view
+    from sslzoo.experiment.compose import compose
 
-    def random_batch(recipe: ViewRecipe, count: int, side: int) -> Batch:
+    def random_batch(recipe: Augmentation, count: int, side: int) -> Batch:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
         sizes, ids = torch.full((count, 2), side), torch.arange(count)
@@ -195,7 +197,7 @@ def check_views(report: Report) -> None:
         experiment = compose(["--method", "ascl", "--dataset", dataset])
         mean, std = experiment.dataset.mean, experiment.dataset.std
 
-        def make(recipe: ViewRecipe, batch: Batch, mean: Any = mean, std: Any = std) -> torch.Tensor:
+        def make(recipe: Augmentation, batch: Batch, mean: Any = mean, std: Any = std) -> torch.Tensor:
             compiled = batch.pixels.device.type == "cuda"
             return make_view(recipe, batch, seed=0, epoch=0, view=0, mean=mean, std=std, compiled=compiled)
 
@@ -215,7 +217,7 @@ def check_views(report: Report) -> None:
 
 def check_norm(report: Report) -> None:
     """Split batch norm by its kernels against chunk by chunk in float64, and the time of both in bf16."""
-    from sslzoo.norm import SplitBatchNorm2d
+    from sslzoo.modules.batch_norm import SplitBatchNorm2d
 
     torch.manual_seed(0)
     x = torch.randn(512 if CUDA else 16, 64, 32, 32, device=DEVICE).to(memory_format=torch.channels_last)
@@ -248,7 +250,7 @@ def check_norm(report: Report) -> None:
 
 def check_methods(report: Report, deadline: float, names: list[str]) -> None:
     """Some steps of every method: replayed as a CUDA graph against run as they are, in bf16, and in fp16."""
-    from sslzoo.method import METHODS
+    from sslzoo.method.base import METHODS
 
     different = dict[str, float]()
 
@@ -274,7 +276,7 @@ def check_methods(report: Report, deadline: float, names: list[str]) -> None:
 
 def check_resume(report: Report) -> None:
     """Whether ten steps are bit-identical to five, saved and resumed in another learner, and five more."""
-    from sslzoo.distributed import state_digest
+    from sslzoo.runtime.distributed import state_digest
 
     digests = {}
     for precision in ("bf16", "fp32"):

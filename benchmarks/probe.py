@@ -22,14 +22,14 @@ from rich.table import Table
 from rounds import DEVICE
 
 from sslzoo.data.load import load_data
-from sslzoo.environment import device_name
-from sslzoo.errors import UserError
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.linear import LinearProbe
 from sslzoo.evaluate.run import create_encoder, labelled_pictures, labels_of, subject_of, transform_of
-from sslzoo.launch import claim_cores, create_accelerator
 from sslzoo.plan.clock import wait
+from sslzoo.runtime.environment import device_name
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import claim_cores, create_accelerator
 
 REPEATS = 3
 TIMED_EPOCHS = 2

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.check.processes import STEPS, WORLD, Outcome, train, train_on_two
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 NORM = ("running_mean", "running_var")
 

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from sslzoo.arguments import ArgumentParser
-from sslzoo.compose import compose
+from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import load_data
-from sslzoo.environment import device_name
-from sslzoo.errors import UserError
-from sslzoo.launch import claim_cores
+from sslzoo.experiment.compose import compose
 from sslzoo.plan.measure import Course
+from sslzoo.runtime.environment import device_name
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import claim_cores
 
 STEPS, SHOWN = 3, 12
 

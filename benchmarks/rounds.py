@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.environment import device_name
 from sslzoo.plan.clock import wait
 from sslzoo.plan.memory import TensorMemory
+from sslzoo.runtime.environment import device_name
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 """Where contenders run."""

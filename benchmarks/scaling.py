@@ -19,13 +19,13 @@ import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.arguments import ArgumentParser
-from sslzoo.compose import compose
+from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import load_data
-from sslzoo.environment import device_name
-from sslzoo.errors import UserError
-from sslzoo.launch import claim_cores
+from sslzoo.experiment.compose import compose
 from sslzoo.plan.measure import Measured, measure
+from sslzoo.runtime.environment import device_name
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import claim_cores
 
 SECONDS = 20
 LINKS = {"NVLink, 8 GPUs of a machine": (8, 300e9), "InfiniBand of 400 Gbit/s for each GPU, 64 GPUs": (64, 40e9)}

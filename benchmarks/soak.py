@@ -22,8 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.environment import device_name
 from sslzoo.report.plots import BLUE, new_figure, save
+from sslzoo.runtime.environment import device_name
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTLED = 0.2

@@ -27,14 +27,14 @@ from rounds import DEVICE, Comparison, arguments, conditions, show
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sslzoo.compose import compose
 from sslzoo.data.load import load_data
-from sslzoo.errors import UserError
-from sslzoo.experiment import Experiment
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.schema import Experiment
+from sslzoo.modules.momentum import Teacher
 from sslzoo.plan.clock import wait
 from sslzoo.plan.measure import Course
-from sslzoo.precision import Precision
-from sslzoo.teacher import Teacher
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.precision import Precision
 from sslzoo.train.setup import create_method
 
 REPEATS = 5

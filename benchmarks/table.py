@@ -18,7 +18,7 @@ import step
 from rich.console import Console
 from rounds import arguments, show
 
-from sslzoo.environment import commit, device_name
+from sslzoo.runtime.environment import commit, device_name
 
 PACKAGES = ("torch", "torchvision", "timm", "lightly", "kornia", "numba", "scikit-learn")
 

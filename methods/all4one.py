@@ -7,12 +7,13 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.distributed import gather_with_gradient, sum_with_gradient
-from sslzoo.heads import Head
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, full_precision, own_rows
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.pair import own_rows
+from sslzoo.modules.heads import Head
+from sslzoo.modules.momentum import MomentumConfig, Teacher
+from sslzoo.runtime.distributed import gather_with_gradient, sum_with_gradient
 from sslzoo.targets import Target
-from sslzoo.teacher import MomentumConfig, Teacher
 
 from .nnclr import NNCLR
 

@@ -1,6 +1,6 @@
 """Adaptive Soft Contrastive Learning."""
 
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 from .moco import MoCo
 

@@ -3,8 +3,8 @@
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from sslzoo.method import METHODS
-from sslzoo.redundancy import RedundancyMethod, off_diagonal, standardise
+from sslzoo.method.base import METHODS
+from sslzoo.method.redundancy import RedundancyMethod, off_diagonal, standardise
 
 
 @METHODS.register("barlow-twins")

@@ -4,11 +4,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.heads import Encoder, Head, PredictorConfig
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, PairMethod
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.pair import PairMethod
+from sslzoo.modules.heads import Encoder, Head, PredictorConfig
+from sslzoo.modules.momentum import MomentumConfig, Teacher
 from sslzoo.targets import Target
-from sslzoo.teacher import MomentumConfig, Teacher
 
 
 @METHODS.register("byol")

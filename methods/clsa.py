@@ -5,8 +5,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.method import METHODS, MethodOutput, full_precision
-from sslzoo.pieces import Scored
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.modules.chunked import Scored
 
 from .moco import MoCo
 

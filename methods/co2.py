@@ -3,8 +3,8 @@
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from sslzoo.method import METHODS
-from sslzoo.pieces import Scored
+from sslzoo.method.base import METHODS
+from sslzoo.modules.chunked import Scored
 
 from .moco import MoCo
 

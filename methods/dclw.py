@@ -1,6 +1,6 @@
 """Decoupled Contrastive Learning, weighted."""
 
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 from .dcl import DCL
 

@@ -1,6 +1,6 @@
 """Debiased Contrastive Learning."""
 
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 from .simclr import SimCLR
 

@@ -7,12 +7,12 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.distributed import gather, sum_with_gradient, world_size
-from sslzoo.errors import UserError
-from sslzoo.kmeans import spherical_kmeans
-from sslzoo.method import METHODS, MethodOutput
-from sslzoo.multi_crop import GLOBAL, MultiCrop
-from sslzoo.prototypes import similarities
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.multi_crop import GLOBAL, MultiCrop
+from sslzoo.method.prototypes import similarities
+from sslzoo.modules.kmeans import spherical_kmeans
+from sslzoo.runtime.distributed import gather, sum_with_gradient, world_size
+from sslzoo.runtime.errors import UserError
 
 
 @METHODS.register("deepcluster-v2")

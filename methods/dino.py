@@ -4,12 +4,12 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from sslzoo.distributed import gather
-from sslzoo.heads import HeadConfig
-from sslzoo.method import METHODS, MethodOutput
-from sslzoo.multi_crop import GLOBAL, encode, swapped_prediction
-from sslzoo.prototypes import PrototypeMethod, WeightNormedPrototypes, spread
-from sslzoo.teacher import MomentumConfig, Teacher
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.multi_crop import GLOBAL, encode, swapped_prediction
+from sslzoo.method.prototypes import PrototypeMethod, WeightNormedPrototypes, spread
+from sslzoo.modules.heads import HeadConfig
+from sslzoo.modules.momentum import MomentumConfig, Teacher
+from sslzoo.runtime.distributed import gather
 
 
 @METHODS.register("dino")

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 from .simsiam import SimSiam
 

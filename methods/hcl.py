@@ -1,6 +1,6 @@
 """Contrastive Learning with Hard Negative Samples."""
 
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 from .debiased import Debiased
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from sslzoo.heads import Head, PredictorConfig
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
+from sslzoo.modules.heads import Head, PredictorConfig
 from sslzoo.targets import Target
 
 from .moco import MoCo

@@ -5,15 +5,16 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.bank import Bank
-from sslzoo.distributed import encode_shuffled
-from sslzoo.heads import Encoder
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision
-from sslzoo.norm import has_batch_norm
-from sslzoo.pieces import Scored
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.pair import PairMethod
+from sslzoo.modules.batch_norm import has_batch_norm
+from sslzoo.modules.chunked import Scored
+from sslzoo.modules.heads import Encoder
+from sslzoo.modules.momentum import MomentumConfig, Teacher
+from sslzoo.modules.queue import Bank
+from sslzoo.runtime.distributed import encode_shuffled
 from sslzoo.targets import Target
-from sslzoo.teacher import MomentumConfig, Teacher
 
 
 @METHODS.register("moco")

@@ -1,7 +1,7 @@
 """Momentum Contrast as first published."""
 
-from sslzoo.heads import HeadConfig
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
+from sslzoo.modules.heads import HeadConfig
 
 from .moco import MoCo
 

@@ -2,8 +2,8 @@
 
 from pydantic import Field, PositiveInt
 
-from sslzoo.heads import HeadConfig
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
+from sslzoo.modules.heads import HeadConfig
 
 from .moco import MoCo
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from sslzoo.heads import HeadConfig
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.modules.heads import HeadConfig
 from sslzoo.targets import Target
 
 from .byol import BYOL

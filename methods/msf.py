@@ -5,9 +5,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.bank import Bank
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.modules.queue import Bank
 from sslzoo.targets import Target
 
 from .byol import BYOL

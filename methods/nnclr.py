@@ -4,10 +4,11 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.bank import Bank
-from sslzoo.heads import Encoder, Head, HeadConfig, PredictorConfig
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, PairMethod, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.pair import PairMethod
+from sslzoo.modules.heads import Encoder, Head, HeadConfig, PredictorConfig
+from sslzoo.modules.queue import Bank
 from sslzoo.targets import Target
 
 

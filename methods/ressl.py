@@ -1,6 +1,6 @@
 """Relational Self-Supervised Learning with Weak Augmentation."""
 
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 from .moco import MoCo
 

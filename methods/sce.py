@@ -1,6 +1,6 @@
 """Similarity Contrastive Estimation."""
 
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 
 from .moco import MoCo
 

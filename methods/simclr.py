@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.distributed import gather_with_gradient
-from sslzoo.heads import HeadConfig
-from sslzoo.method import METHODS, InBatchMethod, MethodOutput, full_precision, own_rows, without
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.in_batch import InBatchMethod
+from sslzoo.method.pair import own_rows, without
+from sslzoo.modules.heads import HeadConfig
+from sslzoo.runtime.distributed import gather_with_gradient
 
 
 @METHODS.register("simclr")

@@ -3,7 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.method import METHODS, InBatchMethod, MethodOutput
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.in_batch import InBatchMethod
 
 
 @METHODS.register("simco")

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.modules.momentum import MomentumConfig, Teacher
 from sslzoo.targets import Target
-from sslzoo.teacher import MomentumConfig, Teacher
 
 from .simco import SimCo
 

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.heads import Encoder, Head, HeadConfig, PredictorConfig
 from sslzoo.losses import Loss
-from sslzoo.method import METHODS, MethodOutput, PairMethod
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.pair import PairMethod
+from sslzoo.modules.heads import Encoder, Head, HeadConfig, PredictorConfig
 from sslzoo.targets import Target
 
 

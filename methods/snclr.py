@@ -5,8 +5,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.distributed import gather
-from sslzoo.method import METHODS, MethodOutput, full_precision, own_rows
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.pair import own_rows
+from sslzoo.runtime.distributed import gather
 
 from .msf import MSF
 

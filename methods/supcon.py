@@ -3,9 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.distributed import gather
-from sslzoo.heads import HeadConfig
-from sslzoo.method import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.modules.heads import HeadConfig
+from sslzoo.runtime.distributed import gather
 
 from .simclr import SimCLR
 

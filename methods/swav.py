@@ -4,12 +4,12 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from sslzoo.bank import Bank
-from sslzoo.distributed import rank, world_size
-from sslzoo.method import METHODS, MethodOutput
-from sslzoo.multi_crop import GLOBAL, swapped_prediction
-from sslzoo.prototypes import PrototypeMethod, Prototypes, spread
-from sslzoo.sinkhorn import sinkhorn
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.multi_crop import GLOBAL, swapped_prediction
+from sslzoo.method.prototypes import PrototypeMethod, Prototypes, spread
+from sslzoo.modules.queue import Bank
+from sslzoo.modules.sinkhorn import sinkhorn
+from sslzoo.runtime.distributed import rank, world_size
 
 
 @METHODS.register("swav")

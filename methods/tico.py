@@ -5,11 +5,11 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.distributed import gather_with_gradient
-from sslzoo.heads import HeadConfig
-from sslzoo.method import METHODS, MethodOutput, full_precision
-from sslzoo.redundancy import RedundancyMethod
-from sslzoo.teacher import MomentumConfig, Teacher
+from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.redundancy import RedundancyMethod
+from sslzoo.modules.heads import HeadConfig
+from sslzoo.modules.momentum import MomentumConfig, Teacher
+from sslzoo.runtime.distributed import gather_with_gradient
 
 
 @METHODS.register("tico")

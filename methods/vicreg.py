@@ -5,8 +5,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.method import METHODS
-from sslzoo.redundancy import RedundancyMethod, off_diagonal
+from sslzoo.method.base import METHODS
+from sslzoo.method.redundancy import RedundancyMethod, off_diagonal
 
 
 @METHODS.register("vicreg")

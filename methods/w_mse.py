@@ -9,10 +9,10 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.counter import permutation
-from sslzoo.heads import HeadConfig
-from sslzoo.method import METHODS, MethodOutput
-from sslzoo.redundancy import RedundancyMethod, standardise
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.redundancy import RedundancyMethod, standardise
+from sslzoo.modules.heads import HeadConfig
+from sslzoo.runtime.counter_rng import permutation
 
 
 @METHODS.register("w-mse")

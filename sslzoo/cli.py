@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sslzoo.arguments import ArgumentParser
-from sslzoo.errors import UserError, near_misses
+from sslzoo.config.arguments import ArgumentParser
+from sslzoo.runtime.errors import UserError, near_misses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
-        from sslzoo.launch import told_in_one_line
+        from sslzoo.runtime.launch import told_in_one_line
 
         line = told_in_one_line(error)
         if line is None:
@@ -53,14 +53,14 @@ def pretrain(words: list[str]) -> int:
     own.add_argument("--resume", type=lambda word: word if word == "auto" else Path(word))
     asked, flags = own.parse_known_args(words)
 
-    from sslzoo.compose import compose, compose_resumed
+    from sslzoo.experiment.compose import compose, compose_resumed
 
     experiment = compose_resumed(asked.resume, flags) if isinstance(asked.resume, Path) else compose(flags)
     if asked.print_config:
         print(experiment.as_yaml(), end="")
         return 0
 
-    from sslzoo.distributed import rank
+    from sslzoo.runtime.distributed import rank
     from sslzoo.train.run import pretrain as run
     from sslzoo.train.stop import Interrupted
 
@@ -91,7 +91,7 @@ def evaluate(words: list[str]) -> int:
 
 def list_parts(words: list[str]) -> int:
     """Show methods, targets, losses and data sets, a line each."""
-    from sslzoo.registry import load_plugin
+    from sslzoo.config.registry import load_plugin
     from sslzoo.report.pairs import pairs_markdown, pairs_table
     from sslzoo.report.parts import parts_table
 
@@ -111,7 +111,7 @@ def list_parts(words: list[str]) -> int:
 
 def describe(words: list[str]) -> int:
     """Show a part's settings, their defaults, and its paper."""
-    from sslzoo.registry import load_plugin
+    from sslzoo.config.registry import load_plugin
     from sslzoo.report.parts import describe_part
 
     parser = ArgumentParser(prog="run.py describe", description=describe.__doc__)
@@ -140,7 +140,7 @@ def check(words: list[str]) -> int:
 
 def new(words: list[str]) -> int:
     """Write a part of your own to start from, and its test."""
-    from sslzoo.new.command import new as run
+    from sslzoo.scaffold.command import new as run
 
     return run(words)
 

@@ -17,9 +17,10 @@ import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
-from sslzoo import triton_batch_norm
-from sslzoo.data import triton_kernel
-from sslzoo.data.views import ViewRecipe, draw
+from sslzoo.data.augment import triton_kernel
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.augment.sampling import draw
+from sslzoo.modules import triton_batch_norm
 
 TYPES = {
     torch.uint8: "*u8",
@@ -84,7 +85,7 @@ def usage(kernel: Any, arguments: dict[str, Any], capability: int) -> dict[str, 
 
 def view_launches(size: int) -> list[tuple[Any, dict[str, Any]]]:
     """A strong view of this size."""
-    recipe = ViewRecipe(
+    recipe = Augmentation(
         size=size, crop="random", flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
         grey=0.2, blur=0.5, solarize=0.2,
     )  # fmt: skip

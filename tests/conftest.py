@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from sslzoo.data.sources import DATASETS
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
 from sslzoo.targets import TARGETS
 
 torch.set_num_threads(1)

@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sslzoo.backbones import BackboneConfig, create_backbone
+from sslzoo.modules.backbones import BackboneConfig, create_backbone
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from sslzoo.backbones import (
+from sslzoo.modules.backbones import (
     BackboneConfig,
     create_backbone,
     feature_width,
     preferred_memory_format,
     resolve_name,
 )
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from sslzoo.compose import compose
+from sslzoo.experiment.compose import compose
 from sslzoo.plan.measure import Measured
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

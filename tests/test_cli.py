@@ -8,8 +8,8 @@ import pytest
 from timm.optim import list_optimizers
 
 from sslzoo import cli
-from sslzoo.errors import UserError
-from sslzoo.optim import USUAL
+from sslzoo.modules.optim import USUAL
+from sslzoo.runtime.errors import UserError
 
 
 def command(error: BaseException) -> None:

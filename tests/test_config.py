@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sslzoo.compose import SECTIONS, compose, compose_resumed
-from sslzoo.config import config_names, find_layer, merge, read_layer
-from sslzoo.errors import UserError
+from sslzoo.config.layers import config_names, find_layer, merge, read_layer
 from sslzoo.evaluate.compose import compose_jobs
-from sslzoo.evaluate.settings import EvaluationConfig
-from sslzoo.method import METHODS
+from sslzoo.experiment.compose import SECTIONS, compose, compose_resumed
+from sslzoo.experiment.evaluation import EvaluationConfig
+from sslzoo.method.base import METHODS
+from sslzoo.runtime.errors import UserError
 
 
 def test_names_choose_parts_and_flags_set_them() -> None:

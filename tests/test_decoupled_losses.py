@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
 from sslzoo.losses import LOSSES, Loss
+from sslzoo.runtime.errors import UserError
 
 NAMES = ["decoupled", "decoupled-weighted", "debiased", "hard-negative", "dual-temperature"]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sslzoo.check.processes import WORLD, Outcome, require_alike, train, train_on_two
 from sslzoo.check.tiny import Tiny
-from sslzoo.distributed import encode_shuffled, gather, local_part, rank, state_digests
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
+from sslzoo.runtime.distributed import encode_shuffled, gather, local_part, rank, state_digests
 
 CASES = [f"--method {name}" for name in METHODS.names()] + [
     "--method moco --target adaptive-hard --method.symmetric",

@@ -9,10 +9,10 @@ import pytest
 from sslzoo.cli import COMMANDS, main
 from sslzoo.compare.command import plan
 from sslzoo.compare.request import parse_request
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.experiment.compose import compose
 from sslzoo.plan.command import parse as parse_plan
+from sslzoo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

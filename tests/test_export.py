@@ -7,8 +7,8 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from sslzoo.backbones import BackboneConfig, create_backbone
-from sslzoo.export import export_backbone
+from sslzoo.modules.backbones import BackboneConfig, create_backbone
+from sslzoo.weights.export import export_backbone
 
 MODELS = {
     "resnet10t": ({"in_chans": 3, "num_classes": 0}, 32),

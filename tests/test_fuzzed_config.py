@@ -14,10 +14,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
-from sslzoo.experiment import Experiment
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.schema import Experiment
+from sslzoo.runtime.errors import UserError
 
 FUZZ = os.environ.get("SSLZOO_FUZZ")
 EXAMPLES = settings(

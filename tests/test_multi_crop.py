@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.backbones import BackboneConfig, create_backbone, feature_width
-from sslzoo.errors import UserError
-from sslzoo.multi_crop import encode, swapped_prediction
-from sslzoo.norm import SplitBatchNorm2d
+from sslzoo.method.multi_crop import encode, swapped_prediction
+from sslzoo.modules.backbones import BackboneConfig, create_backbone, feature_width
+from sslzoo.modules.batch_norm import SplitBatchNorm2d
+from sslzoo.runtime.errors import UserError
 
 
 class Recorder(nn.Module):

@@ -1,4 +1,4 @@
-"""Bank, teacher, split batch norm, heads, counter."""
+"""Bank, teacher, split batch norm, heads, counter_rng."""
 
 import pytest
 import torch
@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from sslzoo import counter
-from sslzoo.bank import Bank
-from sslzoo.distributed import encode_shuffled
-from sslzoo.heads import Head, HeadConfig
-from sslzoo.norm import SplitBatchNorm2d, has_batch_norm, split_batch_norm
-from sslzoo.teacher import Teacher
+from sslzoo.modules.batch_norm import SplitBatchNorm2d, has_batch_norm, split_batch_norm
+from sslzoo.modules.heads import Head, HeadConfig
+from sslzoo.modules.momentum import Teacher
+from sslzoo.modules.queue import Bank
+from sslzoo.runtime import counter_rng
+from sslzoo.runtime.distributed import encode_shuffled
 
 
 @given(size=st.integers(1, 20), batches=st.lists(st.integers(1, 30), max_size=8))
@@ -176,17 +176,17 @@ def test_paper_projector() -> None:
 
 
 def test_counter_draws_are_uniform_and_do_not_depend_on_company() -> None:
-    draws = counter.uniform(3, torch.arange(200_000))
+    draws = counter_rng.uniform(3, torch.arange(200_000))
     assert draws.min() >= 0
     assert draws.max() < 1
     counts = torch.histc(draws, bins=20, min=0, max=1)
     assert ((counts - 10_000).abs() < 500).all()  # five standard deviations
-    alone = counter.uniform(3, torch.tensor([777]))
+    alone = counter_rng.uniform(3, torch.tensor([777]))
     assert alone.item() == draws[777].item()
-    assert not torch.equal(counter.uniform(4, torch.arange(8)), draws[:8])
+    assert not torch.equal(counter_rng.uniform(4, torch.arange(8)), draws[:8])
 
 
 @given(n=st.integers(1, 200), seed=st.integers(0, 2**40))
 def test_counter_permutation(n: int, seed: int) -> None:
-    order = counter.permutation(n, seed)
+    order = counter_rng.permutation(n, seed)
     assert sorted(order.tolist()) == list(range(n))

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sslzoo import pieces
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.method import METHODS, PairMethod
-from sslzoo.pieces import Scored, mean_in_pieces
+from sslzoo.method.base import METHODS
+from sslzoo.method.pair import PairMethod
+from sslzoo.modules import chunked
+from sslzoo.modules.chunked import Scored, mean_in_pieces
 from sslzoo.plan.memory import TensorMemory
 
 
@@ -21,8 +22,8 @@ def gradients(model: nn.Module) -> list[Tensor | None]:
 def test_every_method_has_the_same_loss_and_gradient_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = Tiny.of("--method", name)
     found = []
-    for most in (pieces.MOST_SIMILARITIES, 70):
-        monkeypatch.setattr(pieces, "MOST_SIMILARITIES", most)
+    for most in (chunked.MOST_SIMILARITIES, 70):
+        monkeypatch.setattr(chunked, "MOST_SIMILARITIES", most)
         method = tiny.method()
         output = run(method, tiny.sample())
         output.loss.backward()
@@ -55,7 +56,7 @@ def test_pieces_of_any_size_equal_the_whole_in_float64(rows: int, count: int, mo
 
     whole, logs = score(anchors)
     expected = torch.autograd.grad(3 * whole, inputs)
-    monkeypatch.setattr(pieces, "MOST_SIMILARITIES", rows * 5)
+    monkeypatch.setattr(chunked, "MOST_SIMILARITIES", rows * 5)
     loss, pieced = mean_in_pieces(score, [anchors], candidates=5, shared=[candidates, temperature])
     torch.testing.assert_close(loss.double(), whole.double())
     torch.testing.assert_close(pieced["mean"], logs["mean"])
@@ -67,7 +68,7 @@ def test_pieces_of_any_size_equal_the_whole_in_float64(rows: int, count: int, mo
 def test_without_a_gradient_there_is_the_loss_alone(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     anchors = torch.arange(6.0).view(3, 2)
     weight = torch.tensor(2.0, requires_grad=not recorded)
-    monkeypatch.setattr(pieces, "MOST_SIMILARITIES", 1)
+    monkeypatch.setattr(chunked, "MOST_SIMILARITIES", 1)
 
     def score(rows: Tensor) -> Scored:
         return (weight * rows).mean(), {}

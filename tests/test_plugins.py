@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sslzoo.cli import main
-from sslzoo.compose import compose, compose_resumed
-from sslzoo.errors import UserError
-from sslzoo.registry import load_plugin
+from sslzoo.config.registry import load_plugin
+from sslzoo.experiment.compose import compose, compose_resumed
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
 Forget = Callable[[], None]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sslzoo.launch import create_accelerator, in_words, precision_of
-from sslzoo.precision import choose_precision, has_native_bf16
+from sslzoo.runtime.launch import create_accelerator, in_words, precision_of
+from sslzoo.runtime.precision import choose_precision, has_native_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from sslzoo.progress import FIRST_LINE, NEXT_LINE, Steps, stage
+from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE, Steps, stage
 
 
 def test_a_stage_is_named_before_it_works() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from sslzoo import registry as registry_module
 from sslzoo.cli import main
-from sslzoo.errors import UserError
+from sslzoo.config import registry as registry_module
+from sslzoo.config.registry import Registry
 from sslzoo.losses import Loss
-from sslzoo.registry import Registry
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
 TARGET = """

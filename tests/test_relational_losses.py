@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, misfit
+from sslzoo.method.base import METHODS
+from sslzoo.method.combination import misfit
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
 

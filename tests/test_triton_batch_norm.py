@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.norm import SplitBatchNorm2d, split_batch_norm
+from sslzoo.modules.batch_norm import SplitBatchNorm2d, split_batch_norm
 
-kernels = pytest.importorskip("sslzoo.triton_batch_norm", reason="Triton is not installed")
+kernels = pytest.importorskip("sslzoo.modules.triton_batch_norm", reason="Triton is not installed")
 
 
 def reference(
@@ -104,7 +104,7 @@ def test_resnets_with_their_relu_in_the_norm_compute_the_same(name: str, monkeyp
     x, results = torch.randn(8, 3, 32, 32), []
     for followed in ({}, None):
         if followed is not None:
-            monkeypatch.setattr("sslzoo.norm.FOLLOWED_BY_RELU", followed)
+            monkeypatch.setattr("sslzoo.modules.batch_norm.FOLLOWED_BY_RELU", followed)
         else:
             monkeypatch.undo()
         torch.manual_seed(1)

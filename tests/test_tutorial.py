@@ -13,7 +13,7 @@ import pytest
 from sslzoo.cli import main
 from sslzoo.compare.command import plan
 from sslzoo.compare.request import parse_request
-from sslzoo.compose import compose
+from sslzoo.experiment.compose import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")

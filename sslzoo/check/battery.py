@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 Subject = TypeVar("Subject")
 

@@ -7,17 +7,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sslzoo.arguments import ArgumentParser
 from sslzoo.check import losses, methods, targets
 from sslzoo.check.battery import Finding, find, findings, told
 from sslzoo.check.processes import Outcome, require_alike, train, train_on_two
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import does_not_collapse
-from sslzoo.errors import UserError, near_misses
+from sslzoo.config.arguments import ArgumentParser
+from sslzoo.config.registry import Registry, load_plugin
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, PairMethod, misfit, usual_loss
-from sslzoo.progress import stage
-from sslzoo.registry import Registry, load_plugin
+from sslzoo.method.base import METHODS
+from sslzoo.method.combination import misfit, usual_loss
+from sslzoo.method.pair import PairMethod
+from sslzoo.runtime.errors import UserError, near_misses
+from sslzoo.runtime.progress import stage
 from sslzoo.targets import TARGETS
 
 REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from sslzoo.check.battery import require
 from sslzoo.check.tiny import Sample, Tiny, run
-from sslzoo.method import Method, MethodOutput
-from sslzoo.teacher import Teacher
+from sslzoo.method.base import Method, MethodOutput
+from sslzoo.modules.momentum import Teacher
 
 
 def answers_in_form(tiny: Tiny) -> None:

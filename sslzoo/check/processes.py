@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import spawn
 
 from sslzoo.check.battery import Fault
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.distributed import average_norm_statistics, gather
+from sslzoo.runtime.distributed import average_norm_statistics, gather
 
 WORLD, STEPS = 2, 3
 ABSOLUTE, RELATIVE = 1e-5, 1e-4

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sslzoo.build import build_method
-from sslzoo.compose import compose
-from sslzoo.distributed import local_part
-from sslzoo.experiment import Experiment
-from sslzoo.method import Method, MethodOutput
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import Method, MethodOutput
+from sslzoo.method.build import build_method
+from sslzoo.runtime.distributed import local_part
 
 CLASSES = 4
 

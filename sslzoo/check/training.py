@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from math import ceil
 
 from sslzoo.check.battery import Fault
-from sslzoo.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
-from sslzoo.train.finite import NotFinite
+from sslzoo.experiment.compose import compose
 from sslzoo.train.monitor import IntervalMeans
+from sslzoo.train.nonfinite import NotFinite
 from sslzoo.train.setup import count_steps, create_learner, resolve_auto, start_accelerator
 from sslzoo.train.step import Stepper
 

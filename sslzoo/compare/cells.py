@@ -6,14 +6,14 @@ from itertools import product
 
 from pydantic import BaseModel
 
-from sslzoo.backbones import resolve_name
-from sslzoo.compare.agree import COMPARED, Settings, check_agreement, settings_of
+from sslzoo.compare.agreement import COMPARED, Settings, check_agreement, settings_of
 from sslzoo.compare.request import Axis, Request
-from sslzoo.compose import compose
-from sslzoo.errors import UserError, near_misses
-from sslzoo.experiment import Experiment
-from sslzoo.flags import NAMED
-from sslzoo.folders import slug
+from sslzoo.config.folders import slug
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.flags import NAMED
+from sslzoo.experiment.schema import Experiment
+from sslzoo.modules.backbones import resolve_name
+from sslzoo.runtime.errors import UserError, near_misses
 
 
 @dataclass(frozen=True)

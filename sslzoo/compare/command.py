@@ -14,7 +14,7 @@ from sslzoo.compare.page import write_page
 from sslzoo.compare.request import Request, parse_request
 from sslzoo.compare.rows import Comparison, Row, Run, check_rows, find_baseline, read_run, rows_of
 from sslzoo.compare.tables import results_table
-from sslzoo.launch import claim_cores
+from sslzoo.runtime.launch import claim_cores
 from sslzoo.train.stop import Interrupted
 
 

@@ -8,20 +8,13 @@ from rich.console import Console
 from sslzoo.compare.encode import Encoded, encode_test
 from sslzoo.compare.figures import Figure, accuracy_figure, curves_figure, neighbour_figures, tsne_figure
 from sslzoo.compare.folder import ComparisonFolder
-from sslzoo.compare.neighbours import NEIGHBOURS
+from sslzoo.compare.neighbors import NEIGHBOURS
 from sslzoo.compare.notes import cost_notes, result_notes
 from sslzoo.compare.rows import Comparison, Row
-from sslzoo.compare.tables import (
-    Table,
-    cost_table,
-    published_table,
-    results_table,
-    setting_lines,
-    settings_table,
-)
-from sslzoo.errors import UserError
-from sslzoo.progress import stage
+from sslzoo.compare.tables import Table, cost_table, published_table, results_table, setting_lines, settings_table
 from sslzoo.report.published import published
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.progress import stage
 
 PUBLISHED_NOTE = (
     "For orientation, never to be read as one table with ours. These are other people's runs with their own epochs, "

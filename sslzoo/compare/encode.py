@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from sslzoo.data.augment.view import make_view
+from sslzoo.data.images import Pictures
 from sslzoo.data.load import load_data
-from sslzoo.data.pictures import Pictures
-from sslzoo.data.views import make_view
-from sslzoo.errors import UserError
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.run import create_encoder, feature_store, transform_of
-from sslzoo.experiment import Experiment
-from sslzoo.launch import create_accelerator, precision_of
-from sslzoo.progress import Steps
+from sslzoo.experiment.schema import Experiment
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import create_accelerator, precision_of
+from sslzoo.runtime.progress import Steps
 
 
 class Encoded(NamedTuple):

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 
 import sslzoo
-from sslzoo.compare.agree import differing, settings_of, shown
+from sslzoo.compare.agreement import differing, settings_of, shown
 from sslzoo.compare.cells import Cell
 from sslzoo.compare.folder import ComparisonFolder
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
+from sslzoo.runtime.errors import UserError
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.stop import SIGNALS, Interrupted
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from matplotlib import rc_context
 from PIL import Image
 
-from sslzoo.compare import pictures
+from sslzoo.compare import charts
 from sslzoo.compare.encode import Encoded
-from sslzoo.compare.neighbours import choose_queries, nearest_neighbours
+from sslzoo.compare.neighbors import choose_queries, nearest_neighbours
 from sslzoo.compare.rows import Row
-from sslzoo.folders import slug
+from sslzoo.config.folders import slug
 from sslzoo.report.plots import MOST_POINTS
 
 SHARPNESS = 1.4
@@ -40,7 +40,7 @@ def accuracy_figure(rows: Sequence[Row], folder: Path) -> Figure:
         "Test accuracy. A ring is a seed, the diamond the mean, the bar its 95 % confidence interval; with one seed "
         "there is no bar."
     )
-    return _drawn(folder / "accuracy", "Test accuracy of each seed", caption, partial(pictures.draw_dots, rows))
+    return _drawn(folder / "accuracy", "Test accuracy of each seed", caption, partial(charts.draw_dots, rows))
 
 
 def curves_figure(rows: Sequence[Row], folder: Path) -> Figure:
@@ -50,7 +50,7 @@ def curves_figure(rows: Sequence[Row], folder: Path) -> Figure:
         "train (k = 200, temperature 0.1), the test split untouched. Right: different targets and losses have "
         "different floors, so the heights of these curves do not compare."
     )
-    return _drawn(folder / "curves", "kNN and loss over epochs", caption, partial(pictures.draw_curves, rows))
+    return _drawn(folder / "curves", "kNN and loss over epochs", caption, partial(charts.draw_curves, rows))
 
 
 def tsne_figure(encoded: Mapping[str, Encoded], folder: Path) -> Figure:
@@ -60,7 +60,7 @@ def tsne_figure(encoded: Mapping[str, Encoded], folder: Path) -> Figure:
         f"t-SNE (cosine) of the backbone's features of {shown:,} test pictures: the same pictures and the same colours "
         "in each panel, the first seed of each row. Sizes of clusters and distances between them mean nothing."
     )
-    draw = partial(pictures.draw_tsne, encoded)
+    draw = partial(charts.draw_tsne, encoded)
     return _drawn(folder / "tsne", "t-SNE of test features", caption, draw, vector=False)
 
 
@@ -73,7 +73,7 @@ def neighbour_figures(rows: Sequence[Row], encoded: Mapping[str, Encoded], folde
         same = int((one.labels[found.nearest] == one.labels[found.queries][:, None]).sum())
         title = f"{row.label}, seed {run.seed}"
         caption = f"{title}: {same} of {found.nearest.size} neighbours are of the same class."
-        draw = partial(pictures.draw_neighbours, run, one, found, title=title)
+        draw = partial(charts.draw_neighbours, run, one, found, title=title)
         path = folder / f"neighbours-{number + 1}-{slug(row.label)}"
         figures.append(_drawn(path, f"Nearest neighbours: {title}", caption, draw, vector=False))
     return figures

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sslzoo.compare.cells import Cell
-from sslzoo.config import dump_layer
-from sslzoo.errors import UserError
-from sslzoo.folders import slug
+from sslzoo.config.folders import slug
+from sslzoo.config.layers import dump_layer
+from sslzoo.runtime.errors import UserError
 
 ROOT = Path("comparisons")
 """Where folders are made that were not asked for by name."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sslzoo.compare.pictures import CLASSIFIERS
+from sslzoo.compare.charts import CLASSIFIERS
 from sslzoo.compare.rows import Comparison
 from sslzoo.compare.statistics import estimate, paired
 

@@ -1,6 +1,6 @@
 """How to read the tables of the page, in plain words."""
 
-from sslzoo.compare.agree import mismatches
+from sslzoo.compare.agreement import mismatches
 from sslzoo.compare.rows import Comparison
 from sslzoo.compare.statistics import interval_factor
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sslzoo.arguments import ArgumentParser
-from sslzoo.errors import UserError
+from sslzoo.config.arguments import ArgumentParser
+from sslzoo.runtime.errors import UserError
 
 DESCRIPTION = """\
 Train methods on the same backbone, data, budget and seeds, one run after another, and write a page that compares them:

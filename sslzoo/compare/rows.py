@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sslzoo.compare.agree import Settings, check_agreement, differing, settings_of, shown
-from sslzoo.compose import compose
-from sslzoo.errors import UserError, near_misses
-from sslzoo.experiment import Experiment
-from sslzoo.method import METHODS
+from sslzoo.compare.agreement import Settings, check_agreement, differing, settings_of, shown
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import METHODS
+from sslzoo.runtime.errors import UserError, near_misses
 from sslzoo.train.folder import RunFolder
 
 Encoder = Literal["trained", "untrained", "raw pixels"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import NamedTuple
 
-from sslzoo.compare.agree import Settings, belongs, differing, mismatches, settings_of, shown
-from sslzoo.compare.pictures import CLASSIFIERS
+from sslzoo.compare.agreement import Settings, belongs, differing, mismatches, settings_of, shown
+from sslzoo.compare.charts import CLASSIFIERS
 from sslzoo.compare.rows import Classifier, Comparison, Encoder, Row, Run
 from sslzoo.compare.statistics import Difference, estimate, paired
 from sslzoo.report.published import Published

@@ -22,14 +22,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 
+from sslzoo.config.folders import write_json
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.pictures import FORMAT, EncodedPictures, Indices, Pictures, pad
+from sslzoo.data.images import FORMAT, EncodedPictures, Indices, Pictures, pad
 from sslzoo.data.threads import threaded_map
-from sslzoo.distributed import rank
-from sslzoo.errors import UserError
-from sslzoo.folders import write_json
-from sslzoo.progress import Steps, note
+from sslzoo.runtime.distributed import rank
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.progress import Steps, note
 
 _CHUNK = 64
 _GIB = 1 << 30

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from numpy.typing import NDArray
 
 from sslzoo.data.config import DatasetConfig
-from sslzoo.errors import UserError, few, near_misses
+from sslzoo.runtime.errors import UserError, few, near_misses
 
 _LABEL_NAMES = {"label", "labels", "class", "cls", "category", "target", "fine_label", "coarse_label"}
 

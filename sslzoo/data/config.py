@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sslzoo.config import Config
+from sslzoo.config.schema import Config
 
 
 class DatasetConfig(Config):

@@ -17,11 +17,11 @@ from datasets.data_files import EmptyDatasetError
 from huggingface_hub.utils import logging as hub_logging
 from rich.console import Console
 
-from sslzoo.data.pictures import digest
+from sslzoo.data.images import digest
 from sslzoo.data.sources import DATASETS, Source
-from sslzoo.distributed import rank
-from sslzoo.errors import UserError
-from sslzoo.progress import note
+from sslzoo.runtime.distributed import rank
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.progress import note
 
 datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # which would tell a server of each local file that is opened
 huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True

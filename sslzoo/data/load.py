@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sslzoo.counter import permutation
 from sslzoo.data.cache import cached
 from sslzoo.data.columns import encode_labels, image_column, label_column
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.pictures import EncodedPictures, Indices, Pictures
+from sslzoo.data.images import EncodedPictures, Indices, Pictures
 from sslzoo.data.skipped import Skipped
 from sslzoo.data.sources import Source, open_source
 from sslzoo.data.stream import StreamedPictures
-from sslzoo.errors import UserError
+from sslzoo.runtime.counter_rng import permutation
+from sslzoo.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

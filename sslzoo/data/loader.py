@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from sslzoo.counter import permutation
 from sslzoo.data.batch import Batch
-from sslzoo.data.pictures import Indices, Pictures
+from sslzoo.data.images import Indices, Pictures
 from sslzoo.data.stream import StreamedPictures
 from sslzoo.data.threads import threaded_map
-from sslzoo.errors import UserError
+from sslzoo.runtime.counter_rng import permutation
+from sslzoo.runtime.errors import UserError
 
 
 def batches_per_epoch(n: int, batch_size: int, world: int = 1) -> int:

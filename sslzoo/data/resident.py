@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.data.batch import Batch, ViewParameters
-from sslzoo.data.pictures import Indices, Pictures
+from sslzoo.data.images import Indices, Pictures
 
 LARGEST_SHARE = 0.25
 """Share of the free device memory that a data set may take."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from threading import Lock
 
-from sslzoo.errors import UserError, few
+from sslzoo.runtime.errors import UserError, few
 
 
 class Skipped:

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from sslzoo.config.registry import Registry
 from sslzoo.data.config import DatasetConfig
-from sslzoo.errors import UserError, near_misses
-from sslzoo.registry import Registry
+from sslzoo.runtime.errors import UserError, near_misses
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset

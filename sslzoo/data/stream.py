@@ -11,12 +11,12 @@ from datasets import ClassLabel, Image, IterableDataset
 from datasets.distributed import split_dataset_by_node
 from numpy.typing import NDArray
 
-from sslzoo.counter import random_bits
 from sslzoo.data.batch import Batch
-from sslzoo.data.pictures import decode_or_tell, digest, pad
+from sslzoo.data.images import decode_or_tell, digest, pad
 from sslzoo.data.skipped import Skipped
 from sslzoo.data.threads import threaded_map
-from sslzoo.errors import UserError
+from sslzoo.runtime.counter_rng import random_bits
+from sslzoo.runtime.errors import UserError
 
 
 class StreamedPictures:

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from sslzoo.distributed import gather
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import evaluating
 from sslzoo.evaluate.labels import Indices
 from sslzoo.evaluate.linear import PIECE, LinearHeads, Standardiser, only
 from sslzoo.evaluate.score import top_classes
-from sslzoo.evaluate.settings import LinearGrid
 from sslzoo.evaluate.subject import Subject
+from sslzoo.experiment.evaluation import LinearGrid
+from sslzoo.runtime.distributed import gather
 
 
 class AugmentedProbe(Classifier):

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from pydantic import create_model
 
-from sslzoo.arguments import ArgumentParser
-from sslzoo.compose import (
+from sslzoo.config.arguments import ArgumentParser
+from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_all, read_layer, read_layers
+from sslzoo.config.schema import SettingError
+from sslzoo.evaluate.job import STANDARD, Job
+from sslzoo.experiment.compose import (
     DEFAULT_DATASET,
     compose,
     dataset_layers,
@@ -16,20 +19,9 @@ from sslzoo.compose import (
     spell_out,
     views_model,
 )
-from sslzoo.config import (
-    Layer,
-    SettingError,
-    config_names,
-    find_layer,
-    merge,
-    merge_all,
-    read_layer,
-    read_layers,
-)
-from sslzoo.errors import UserError, near_misses
-from sslzoo.evaluate.job import STANDARD, Job
-from sslzoo.experiment import Experiment
-from sslzoo.flags import parse_flags
+from sslzoo.experiment.flags import parse_flags
+from sslzoo.experiment.schema import Experiment
+from sslzoo.runtime.errors import UserError, near_misses
 
 HELP = """
   run.py evaluate RUN                                        the backbone of a run
@@ -83,7 +75,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"evaluate {run}: no run is there (it has no config.yaml)")
-    from sslzoo.backbones import resolve_name
+    from sslzoo.modules.backbones import resolve_name
 
     experiment = compose(["--config", str(config)])
     weights = run / "backbone.safetensors"

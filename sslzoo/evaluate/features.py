@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.data.batch import Batch
+from sslzoo.data.images import Pictures
 from sslzoo.data.loader import ordered_batches
-from sslzoo.data.pictures import Pictures
 
 
 @torch.inference_mode()

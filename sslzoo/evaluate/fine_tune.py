@@ -9,17 +9,17 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.counter import random_bits
-from sslzoo.data.pictures import Pictures
-from sslzoo.distributed import average_norm_statistics, gather_rows
-from sslzoo.errors import UserError
+from sslzoo.data.images import Pictures
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.labels import Indices
 from sslzoo.evaluate.score import top_classes
-from sslzoo.evaluate.settings import FineTuneConfig
 from sslzoo.evaluate.subject import Subject
-from sslzoo.optim import create_optimizer, create_schedule
+from sslzoo.experiment.evaluation import FineTuneConfig
+from sslzoo.modules.optim import create_optimizer, create_schedule
+from sslzoo.runtime.counter_rng import random_bits
+from sslzoo.runtime.distributed import average_norm_statistics, gather_rows
+from sslzoo.runtime.errors import UserError
 
 LOOK_EVERY = 10
 """Steps after which the loss is looked at, which waits for the device."""

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from sslzoo.backbone_config import BackboneConfig
-from sslzoo.config import Config, dump_layer
+from sslzoo.config.layers import dump_layer
+from sslzoo.config.schema import Config
+from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.views import ViewRecipe
-from sslzoo.evaluate.settings import EvaluationConfig
-from sslzoo.precision import PrecisionSetting
+from sslzoo.experiment.evaluation import EvaluationConfig
+from sslzoo.modules.backbone_config import BackboneConfig
+from sslzoo.runtime.precision import PrecisionSetting
 
 STANDARD = "standard"
 """What the protocol is called where none is asked for: what `evaluation` says, kNN and linear probe by default."""
@@ -57,9 +58,9 @@ class Job(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     views: Config
 
-    def recipe(self, view: str) -> ViewRecipe:
+    def recipe(self, view: str) -> Augmentation:
         """The view recipe of that name."""
-        recipe: ViewRecipe = getattr(self.views, view)
+        recipe: Augmentation = getattr(self.views, view)
         return recipe
 
     def as_yaml(self) -> str:

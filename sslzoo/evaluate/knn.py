@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.evaluate.classifier import FeatureClassifier
-from sslzoo.evaluate.settings import EvaluationConfig
+from sslzoo.experiment.evaluation import EvaluationConfig
 
 MOST_FLOATS = 1 << 26
 """Size of the largest table of similarities or votes that is held at once, 256 MiB."""

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslzoo.counter import permutation
-from sslzoo.errors import UserError, few
-from sslzoo.evaluate.settings import EvaluationConfig
+from sslzoo.experiment.evaluation import EvaluationConfig
+from sslzoo.runtime.counter_rng import permutation
+from sslzoo.runtime.errors import UserError, few
 
 Indices = NDArray[np.int64]
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.counter import permutation
 from sslzoo.evaluate.classifier import FeatureClassifier
-from sslzoo.evaluate.settings import LinearGrid
+from sslzoo.experiment.evaluation import LinearGrid
+from sslzoo.runtime.counter_rng import permutation
 
 PIECE = 4096
 """Queries that are classified at once."""

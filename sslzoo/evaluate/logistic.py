@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sslzoo.evaluate.classifier import FeatureClassifier
 from sslzoo.evaluate.linear import PIECE, Standardiser
-from sslzoo.evaluate.settings import LogisticGrid
+from sslzoo.experiment.evaluation import LogisticGrid
 
 
 class LogisticRegression(FeatureClassifier):

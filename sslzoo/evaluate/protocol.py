@@ -12,7 +12,7 @@ from sslzoo.evaluate.labels import check_labels, held_out_and_drawn
 from sslzoo.evaluate.linear import LinearProbe
 from sslzoo.evaluate.logistic import LogisticRegression
 from sslzoo.evaluate.score import Score, Scores, score_of
-from sslzoo.evaluate.settings import EvaluationConfig
+from sslzoo.experiment.evaluation import EvaluationConfig
 
 
 def score_classifiers(

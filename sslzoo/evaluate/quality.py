@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sslzoo.counter import permutation
 from sslzoo.evaluate.hypersphere import alignment, uniformity
-from sslzoo.evaluate.neighbourhood import neighbourhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import neighbourhood_purity, same_class_chance
 from sslzoo.evaluate.representation import effective_rank, embedding_std
 from sslzoo.evaluate.spectrum import PowerLaw, eigenspectrum_decay, lidar
+from sslzoo.runtime.counter_rng import permutation
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from sslzoo.backbones import resolve_name
-from sslzoo.data.pictures import Pictures
-from sslzoo.environment import device_name, environment
-from sslzoo.errors import UserError
+from sslzoo.config.folders import fresh_folder, slug, write_json
+from sslzoo.data.images import Pictures
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.evaluate.labels import held_out_and_drawn
 from sslzoo.evaluate.quality import Quality, quality_rows
 from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.subject import Subject
+from sslzoo.evaluate.summary import CLASSIFIERS, percent
 from sslzoo.evaluate.transform import Transform
-from sslzoo.folders import fresh_folder, slug, write_json
+from sslzoo.modules.backbones import resolve_name
 from sslzoo.report import plots
-from sslzoo.report.summary import CLASSIFIERS, percent
+from sslzoo.runtime.environment import device_name, environment
+from sslzoo.runtime.errors import UserError
 
 SHORT = {"temperature": "t", "weight_decay": "decay", "c": "C"}
 

@@ -8,12 +8,9 @@ from accelerate.utils import set_seed
 from rich.console import Console
 from torch import Tensor, nn
 
-from sslzoo import launch
-from sslzoo.backbones import create_backbone, model_arguments, resolve_name
 from sslzoo.data.cache import cache_root
+from sslzoo.data.images import Pictures
 from sslzoo.data.load import Data, load_data
-from sslzoo.data.pictures import Pictures
-from sslzoo.errors import UserError
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.fine_tune import FineTuning
@@ -27,8 +24,11 @@ from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform, transform_of_weights
 from sslzoo.evaluate.unfinished import Unfinished
-from sslzoo.launch import claim_cores, create_accelerator, made_by_main, precision_of
-from sslzoo.progress import Steps, fact, warn
+from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
+from sslzoo.runtime import launch
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import claim_cores, create_accelerator, made_by_main, precision_of
+from sslzoo.runtime.progress import Steps, fact, warn
 
 
 def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:

@@ -11,13 +11,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sslzoo.data.pictures import Pictures, digest
-from sslzoo.distributed import state_digest
-from sslzoo.errors import UserError
+from sslzoo.data.images import Pictures, digest
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.transform import Transform
-from sslzoo.launch import made_by_main
-from sslzoo.progress import Steps
+from sslzoo.runtime.distributed import state_digest
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import made_by_main
+from sslzoo.runtime.progress import Steps
 
 FORMAT = 1
 """Raised whenever the same encoder, pictures and transform would give other features."""

@@ -8,15 +8,15 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor, nn
 
-from sslzoo.counter import permutation
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.images import Pictures
 from sslzoo.data.loader import batches_per_epoch, epoch_batches, ordered_batches
-from sslzoo.data.pictures import Pictures
-from sslzoo.data.views import ViewRecipe
-from sslzoo.distributed import gather_rows
 from sslzoo.evaluate.features import evaluating
 from sslzoo.evaluate.transform import Transform
 from sslzoo.evaluate.unfinished import Unfinished
-from sslzoo.progress import Steps
+from sslzoo.runtime.counter_rng import permutation
+from sslzoo.runtime.distributed import gather_rows
+from sslzoo.runtime.progress import Steps
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Subject:
     """A timm model without classifier: (B, C, H, W) -> (B, D)."""
     transform: Transform
     """The test view."""
-    probe: ViewRecipe
+    probe: Augmentation
     """The view that probes and fine-tuning learn from."""
     train: Pictures
     test: Pictures
@@ -49,7 +49,7 @@ class Subject:
         return len(self.train.classes)
 
     @torch.inference_mode()
-    def encode_views(self, recipe: ViewRecipe, *, pictures: int, views: int, seed: int) -> Tensor:
+    def encode_views(self, recipe: Augmentation, *, pictures: int, views: int, seed: int) -> Tensor:
         """Features (n, q, D) of q random views of n test pictures, drawn where there are more; on every process's CPU.
 
         Args:

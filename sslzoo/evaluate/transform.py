@@ -8,11 +8,12 @@ import timm.data
 import torch
 from torch import Tensor
 
-from sslzoo.backbone_config import BackboneConfig
-from sslzoo.backbones import resolve_name
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import Batch
-from sslzoo.data.views import ViewRecipe, make_view
-from sslzoo.errors import UserError
+from sslzoo.modules.backbone_config import BackboneConfig
+from sslzoo.modules.backbones import resolve_name
+from sslzoo.runtime.errors import UserError
 
 CROPS = ("center", "squash")
 """Crops that timm and view recipes both have, under one name."""
@@ -22,7 +23,7 @@ CROPS = ("center", "squash")
 class Transform:
     """The test view of an encoder, and the numbers that it normalises by."""
 
-    recipe: ViewRecipe
+    recipe: Augmentation
     """Its size is filled in."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -33,7 +34,7 @@ class Transform:
         """(B, C, size, size) float32."""
         return self.view(self.recipe, batch)
 
-    def view(self, recipe: ViewRecipe, batch: Batch, *, seed: int = 0, epoch: int = 0, view: int = 0) -> Tensor:
+    def view(self, recipe: Augmentation, batch: Batch, *, seed: int = 0, epoch: int = 0, view: int = 0) -> Tensor:
         """Another view of the same pictures, of the same size unless the recipe says otherwise."""
         if recipe.size is None:
             recipe = recipe.model_copy(update={"size": self.recipe.size})
@@ -78,7 +79,7 @@ def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | No
             f"--dataset.channels {channels}: {name} takes {wanted['input_size'][0]}; "
             f"--dataset.channels {wanted['input_size'][0]} converts the pictures"
         )
-    recipe = ViewRecipe(
+    recipe = Augmentation(
         size=size or max(wanted["input_size"][1:]),
         crop=wanted["crop_mode"],
         crop_pct=wanted["crop_pct"],

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sslzoo.data.pictures import digest
+from sslzoo.data.images import digest
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 import sslzoo.config
-from sslzoo.registry import Registry
+from sslzoo.config.registry import Registry
 
 
 class Loss(nn.Module):

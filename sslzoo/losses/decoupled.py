@@ -3,8 +3,8 @@
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from sslzoo.distributed import gather, local_part
 from sslzoo.losses.base import LOSSES, Loss
+from sslzoo.runtime.distributed import gather, local_part
 
 
 @LOSSES.register("decoupled")

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 
 from sslzoo.data.load import Data
-from sslzoo.distributed import world_size
-from sslzoo.experiment import Experiment
+from sslzoo.experiment.schema import Experiment
 from sslzoo.plan.measure import AUGMENT, COMMUNICATION, DATA, Measured
+from sslzoo.runtime.distributed import world_size
 
 WORTH_IT = 0.1
 """Share of a step below which a part is not worth a word."""

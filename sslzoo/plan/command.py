@@ -6,17 +6,17 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.arguments import ArgumentParser
-from sslzoo.compose import compose
+from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import Data, load_data
-from sslzoo.errors import UserError
-from sslzoo.experiment import Experiment
-from sslzoo.launch import claim_cores, in_words, made_by_main
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.schema import Experiment
 from sslzoo.plan.advice import groups, hints, tries
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured, measure
-from sslzoo.progress import fact, stage
-from sslzoo.train.finite import NotFinite
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import claim_cores, in_words, made_by_main
+from sslzoo.runtime.progress import fact, stage
+from sslzoo.train.nonfinite import NotFinite
 from sslzoo.train.setup import resolve_auto, start_accelerator
 
 HELP = """

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sslzoo.data.load import Data
-from sslzoo.experiment import Experiment
+from sslzoo.experiment.schema import Experiment
 from sslzoo.plan.measure import Measured
 
 

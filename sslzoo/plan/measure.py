@@ -16,16 +16,16 @@ from torch import Tensor
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.load import Data
-from sslzoo.distributed import world_size
-from sslzoo.experiment import Experiment
-from sslzoo.launch import made_by_main
-from sslzoo.method import PairMethod
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.pair import PairMethod
+from sslzoo.modules.momentum import Teacher
 from sslzoo.plan.clock import Clock, replaced, wait
-from sslzoo.progress import Steps
-from sslzoo.teacher import Teacher
+from sslzoo.runtime.distributed import world_size
+from sslzoo.runtime.launch import made_by_main
+from sslzoo.runtime.progress import Steps
+from sslzoo.train.evaluator import Judge
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.run import peak_resident_bytes
-from sslzoo.train.scoring import Judge
 from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
 from sslzoo.train.step import Stepper
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 from rich.console import Group
 from rich.table import Table
 
-from sslzoo.method import METHODS, PairMethod, misfit, usual_loss
+from sslzoo.method.base import METHODS
+from sslzoo.method.combination import misfit, usual_loss
+from sslzoo.method.pair import PairMethod
 from sslzoo.targets import TARGETS, Target
 
 

@@ -10,13 +10,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sslzoo.config import PartConfig, config_names, configs_folder
+from sslzoo.config.layers import config_names, configs_folder
+from sslzoo.config.registry import Registry
+from sslzoo.config.schema import PartConfig
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.sources import DATASETS
-from sslzoo.errors import UserError, near_misses
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS
-from sslzoo.registry import Registry
+from sslzoo.method.base import METHODS
+from sslzoo.runtime.errors import UserError, near_misses
 from sslzoo.targets import TARGETS
 
 REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}

@@ -5,7 +5,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 import sslzoo.config
-from sslzoo.registry import Registry
+from sslzoo.config.registry import Registry
 
 
 class TargetOutput(NamedTuple):

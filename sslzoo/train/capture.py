@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sslzoo.method import MethodOutput
+from sslzoo.method.base import MethodOutput
 
 WARM_UP = 3
 """Passes that run as they are before one is recorded: libraries choose kernels and allocate workspaces in them."""

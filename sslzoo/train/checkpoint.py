@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
-from sslzoo.errors import UserError
-from sslzoo.launch import made_by_main
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import made_by_main
 from sslzoo.train.monitor import IntervalMeans
 
 CHECKSUMS = "checksums.json"

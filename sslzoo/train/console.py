@@ -9,8 +9,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from sslzoo.progress import LineTimer, Steps
-from sslzoo.train.remaining import RemainingTime
+from sslzoo.runtime.progress import LineTimer, Steps
+from sslzoo.train.remaining_time import RemainingTime
 
 
 class TrainingDisplay:

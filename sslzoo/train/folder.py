@@ -9,10 +9,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sslzoo.environment import environment
-from sslzoo.errors import UserError
-from sslzoo.experiment import Experiment
-from sslzoo.folders import fresh_folder, write_json
+from sslzoo.config.folders import fresh_folder, write_json
+from sslzoo.experiment.schema import Experiment
+from sslzoo.runtime.environment import environment
+from sslzoo.runtime.errors import UserError
 
 
 class RunFolder:

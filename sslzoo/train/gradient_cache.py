@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.data.batch import Batch
-from sslzoo.method import InBatchMethod, MethodOutput
+from sslzoo.method.base import MethodOutput
+from sslzoo.method.in_batch import InBatchMethod
 
 
 def accumulate_with_all_negatives(

@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sslzoo.errors import UserError
 from sslzoo.evaluate.representation import collapse_warning
-from sslzoo.method import MethodOutput
-from sslzoo.progress import CountSteps, warn
+from sslzoo.method.base import MethodOutput
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.progress import CountSteps, warn
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
-from sslzoo.train.finite import NotFinite, require_finite_state, require_scale
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.monitor import health
+from sslzoo.train.nonfinite import NotFinite, require_finite_state, require_scale
 from sslzoo.train.step import Stepper
 from sslzoo.train.stop import Interrupted, StopRequest
 

@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from sslzoo.distributed import world_size
 from sslzoo.evaluate.representation import effective_rank, embedding_std
-from sslzoo.method import MethodOutput
+from sslzoo.method.base import MethodOutput
+from sslzoo.runtime.distributed import world_size
 
 
 class IntervalMeans:

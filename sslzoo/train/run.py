@@ -14,24 +14,24 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from sslzoo.data.load import load_data
-from sslzoo.distributed import state_digests
-from sslzoo.environment import device_name
-from sslzoo.errors import UserError
-from sslzoo.experiment import Experiment
-from sslzoo.launch import claim_cores, join_processes, made_by_main
-from sslzoo.method import Method
-from sslzoo.progress import fact, warn
-from sslzoo.train.begun import find_begun, with_settings_of
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import Method
+from sslzoo.runtime.distributed import state_digests
+from sslzoo.runtime.environment import device_name
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import claim_cores, join_processes, made_by_main
+from sslzoo.runtime.progress import fact, warn
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
-from sslzoo.train.finish import finish
+from sslzoo.train.evaluator import Judge
+from sslzoo.train.final import finish
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.introduce import introduce
+from sslzoo.train.header import introduce
 from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.scoring import Judge
 from sslzoo.train.setup import create_learner, create_seeded_backbone, resolve_auto, start_accelerator, start_trackers
 from sslzoo.train.stop import StopRequest
+from sslzoo.train.unfinished import find_begun, with_settings_of
 
 
 def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = None) -> dict[str, Any] | None:

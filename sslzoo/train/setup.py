@@ -11,16 +11,17 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import Optimizer
 
-from sslzoo.backbones import create_backbone
-from sslzoo.build import build_method
+from sslzoo.data.augment.view import why_not_compiled
 from sslzoo.data.load import Data
 from sslzoo.data.loader import batches_per_epoch
-from sslzoo.data.views import why_not_compiled
-from sslzoo.errors import UserError
-from sslzoo.experiment import Experiment
-from sslzoo.launch import create_accelerator, precision_of
-from sslzoo.method import METHODS, InBatchMethod, Method
-from sslzoo.optim import create_optimizer, create_schedule
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import METHODS, Method
+from sslzoo.method.build import build_method
+from sslzoo.method.in_batch import InBatchMethod
+from sslzoo.modules.backbones import create_backbone
+from sslzoo.modules.optim import create_optimizer, create_schedule
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import create_accelerator, precision_of
 from sslzoo.train.folder import RunFolder
 
 

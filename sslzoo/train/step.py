@@ -7,21 +7,23 @@ from functools import partial
 from accelerate import Accelerator
 from torch import Tensor
 
-from sslzoo.backbones import preferred_memory_format
+from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import Batch, ViewParameters
+from sslzoo.data.images import Pictures
 from sslzoo.data.loader import epoch_batches, epoch_shares
-from sslzoo.data.pictures import Pictures
 from sslzoo.data.resident import ResidentImages
 from sslzoo.data.stream import StreamedPictures
 from sslzoo.data.threads import threaded_map
-from sslzoo.data.views import draw, make_view
-from sslzoo.distributed import average_norm_statistics
-from sslzoo.experiment import Experiment
-from sslzoo.method import InBatchMethod, Method, MethodOutput
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import Method, MethodOutput
+from sslzoo.method.in_batch import InBatchMethod
+from sslzoo.modules.backbones import preferred_memory_format
+from sslzoo.runtime.distributed import average_norm_statistics
 from sslzoo.train.capture import CapturedPass, Inputs, Result
-from sslzoo.train.finite import FiniteCheck
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives
 from sslzoo.train.monitor import IntervalMeans
+from sslzoo.train.nonfinite import FiniteCheck
 from sslzoo.train.setup import Learner
 
 

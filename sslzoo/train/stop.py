@@ -10,7 +10,7 @@ from typing import Self
 import torch
 import torch.distributed as dist
 
-from sslzoo.distributed import world_size
+from sslzoo.runtime.distributed import world_size
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """SIGUSR1 is what Slurm sends ahead of the end, where `sbatch --signal=USR1@60` asks for it."""

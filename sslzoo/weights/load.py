@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sslzoo.errors import UserError, few
+from sslzoo.runtime.errors import UserError, few
 from sslzoo.weights.hints import hints, other_heads
 from sslzoo.weights.layouts import PLAIN, Layout, find_layout, groups, spellings
 from sslzoo.weights.names import lacks_relu, parts_of_sequential, timm_name

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sslzoo.errors import UserError, few
+from sslzoo.runtime.errors import UserError, few
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Entries that hold the one state_dict of a file; they are no part of its tensors' names."""

@@ -10,9 +10,9 @@ from sslzoo.check.command import Part, check, trial
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import does_not_collapse
 from sslzoo.cli import main
+from sslzoo.config.registry import load_plugin
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS
-from sslzoo.registry import load_plugin
+from sslzoo.method.base import METHODS
 from sslzoo.targets import TARGETS
 
 

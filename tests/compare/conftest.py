@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sslzoo.backbones import create_backbone, model_arguments, resolve_name
-from sslzoo.compose import compose
-from sslzoo.experiment import Experiment
-from sslzoo.export import export_backbone
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.schema import Experiment
+from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
+from sslzoo.weights.export import export_backbone
 
 SMALL = [
     "--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--epochs", "2", "--dataset.limit", "256",

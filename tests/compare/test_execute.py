@@ -15,7 +15,7 @@ from sslzoo.compare.cells import Cell, make_cells
 from sslzoo.compare.execute import last_line, run_cells, state_of
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.compare.request import parse_request
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 from sslzoo.train.stop import Interrupted
 
 MakeRun = Callable[..., Path]

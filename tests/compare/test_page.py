@@ -13,7 +13,7 @@ import yaml
 
 from sslzoo.compare.command import compare
 from sslzoo.compare.encode import encode_test
-from sslzoo.compare.neighbours import choose_queries, nearest_neighbours
+from sslzoo.compare.neighbors import choose_queries, nearest_neighbours
 from sslzoo.compare.statistics import paired
 from sslzoo.report.published import published
 

@@ -7,8 +7,8 @@ import pytest
 from sslzoo.compare.cells import make_cells
 from sslzoo.compare.command import compare, plan
 from sslzoo.compare.request import parse_request
-from sslzoo.errors import UserError
-from sslzoo.folders import slug
+from sslzoo.config.folders import slug
+from sslzoo.runtime.errors import UserError
 
 
 def labels(words: str) -> list[str]:

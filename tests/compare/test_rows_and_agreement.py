@@ -8,7 +8,7 @@ import pytest
 from sslzoo.compare.command import compare
 from sslzoo.compare.rows import Comparison, check_rows, read_run, rows_of
 from sslzoo.compare.tables import setting_lines, settings_table
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 MakeRun = Callable[..., Path]
 

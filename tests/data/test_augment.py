@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from sslzoo.data import blur, boxes, colour, resample
-from sslzoo.data.rotate import rotate
+from sslzoo.data.augment import blur, boxes, color, resample
+from sslzoo.data.augment.rotate import rotate
 
 MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
@@ -79,7 +79,7 @@ def all_colours() -> Tensor:
 
 @pytest.mark.parametrize("turn", [-0.5, -0.2, 0.0, 1 / 6, 0.5])
 def test_hue_of_every_colour(turn: float) -> None:
-    turned = colour.hue(all_colours(), torch.tensor([turn]))
+    turned = color.hue(all_colours(), torch.tensor([turn]))
     torch.testing.assert_close(turned, reference.adjust_hue(all_colours(), turn), atol=2e-6, rtol=0)
 
 
@@ -89,7 +89,7 @@ def test_jitter_in_every_order() -> None:
     factors = torch.tensor([0.0, 0.6, 0.6, -0.5]) + noise(24, 4) * torch.tensor([2.0, 0.8, 0.8, 1.0])
     chosen = torch.arange(24) % 5 > 0
     before = pictures.clone()
-    ours = colour.jitter(pictures, chosen, order, factors)
+    ours = color.jitter(pictures, chosen, order, factors)
     assert torch.equal(pictures, before)
     adjust = [
         reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue,
@@ -102,13 +102,13 @@ def test_jitter_in_every_order() -> None:
 
 def test_one_channel_has_no_colour() -> None:
     pictures, factor = noise(4, 1, 5, 5), torch.tensor([0.0, 0.3, 1.0, 1.7])
-    assert torch.equal(colour.hue(pictures, factor - 0.5), pictures)
-    torch.testing.assert_close(colour.saturation(pictures, factor), pictures)
+    assert torch.equal(color.hue(pictures, factor - 0.5), pictures)
+    torch.testing.assert_close(color.saturation(pictures, factor), pictures)
 
 
 def test_saturation_of_zero_is_grey() -> None:
     pictures = noise(2, 3, 5, 5)
-    ours = colour.saturation(pictures, torch.tensor([0.0, 1.0]))
+    ours = color.saturation(pictures, torch.tensor([0.0, 1.0]))
     torch.testing.assert_close(ours[0], reference.rgb_to_grayscale(pictures[0], 3))
     assert torch.equal(ours[1], pictures[1])
 

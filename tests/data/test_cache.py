@@ -13,9 +13,9 @@ from PIL import Image
 from sslzoo.data import cache
 from sslzoo.data.cache import CachedPictures, cache_root
 from sslzoo.data.config import DatasetConfig
+from sslzoo.data.images import EncodedPictures
 from sslzoo.data.load import load_data
-from sslzoo.data.pictures import EncodedPictures
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 
 def load(path, **settings):

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_views import EVERYTHING, pictures
 
-from sslzoo.compose import compose
-from sslzoo.data import fused
+from sslzoo.data.augment import numba_kernel
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.view import apply, make_view, normalise
 from sslzoo.data.batch import Batch
-from sslzoo.data.views import ViewRecipe, apply, draw, make_view, normalise
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
+from sslzoo.runtime.errors import UserError
 from sslzoo.train.setup import resolve_auto, start_accelerator
 
 ATOL = 1e-5
@@ -23,12 +25,12 @@ ATOL = 1e-5
 DIGEST = Path(__file__).with_name("digest_compiled_views.py")
 
 
-def both(recipe: ViewRecipe, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def both(recipe: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """The views of random pictures of random sizes by torch, and compiled."""
     pixels, sizes = pictures(channels=channels)
     parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
     mean, std = (0.0,) * channels, (1.0,) * channels
-    return apply(recipe, parameters, pixels, sizes), fused.make(recipe, parameters, pixels, sizes, mean, std)
+    return apply(recipe, parameters, pixels, sizes), numba_kernel.make(recipe, parameters, pixels, sizes, mean, std)
 
 
 @pytest.mark.parametrize("crop", ["random", "center", "squash"])
@@ -36,7 +38,7 @@ def both(recipe: ViewRecipe, channels: int, seed: int = 0) -> tuple[torch.Tensor
 @pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5), (3, 64)])
 def test_crops_and_colours(crop: str, interpolation: str, channels: int, size: int) -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
-    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    recipe = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
     plain, compiled = both(recipe, channels)
     torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
 
@@ -52,7 +54,7 @@ def test_crops_and_colours(crop: str, interpolation: str, channels: int, size: i
 def test_any_recipe(
     seed: int, size: int, hue: float, strength: float, sigma: tuple[float, float], channels: int
 ) -> None:
-    recipe = ViewRecipe(
+    recipe = Augmentation(
         size=size, crop="random", flip=0.5, jitter=0.9, brightness=strength, contrast=strength, saturation=strength,
         hue=hue, grey=0.3, blur=0.7, blur_sigma=sigma, blur_kernel=min(2 * (size // 2) + 1, 2 * size - 1),
     )  # fmt: skip
@@ -62,8 +64,8 @@ def test_any_recipe(
 
 def test_solarising_agrees_wherever_a_pixel_is_not_at_the_threshold() -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
-    before, _ = both(ViewRecipe(size=24, crop="random", **settings), 3)
-    plain, compiled = both(ViewRecipe(size=24, crop="random", **{**settings, "solarize": 1.0}), 3)
+    before, _ = both(Augmentation(size=24, crop="random", **settings), 3)
+    plain, compiled = both(Augmentation(size=24, crop="random", **{**settings, "solarize": 1.0}), 3)
     clear = (before - 128 / 255).abs() > ATOL
     assert clear.float().mean() > 0.99
     torch.testing.assert_close(compiled[clear], plain[clear], atol=ATOL, rtol=0)
@@ -71,11 +73,11 @@ def test_solarising_agrees_wherever_a_pixel_is_not_at_the_threshold() -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 100])
 def test_threads_share_the_batch(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = ViewRecipe(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0})
+    recipe = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0})
     _, alone = both(recipe, 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert torch.equal(both(recipe, 3)[1], alone)
-    assert len(fused.make_each.signatures) == 1
+    assert len(numba_kernel.make_each.signatures) == 1
 
 
 def test_views_are_bit_identical_whether_a_process_compiles_or_loads_from_the_cache(tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
     batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
     keys = {"seed": 1, "epoch": 2, "view": 0, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 1.0)}
     for rotate in (0.0, 20.0):
-        recipe = ViewRecipe(size=24, crop="random", flip=0.5, rotate=rotate)
+        recipe = Augmentation(size=24, crop="random", flip=0.5, rotate=rotate)
         plain, compiled = (make_view(recipe, batch, compiled=compiled, **keys) for compiled in (False, True))
         torch.testing.assert_close(compiled, plain, atol=4 * ATOL, rtol=0)
         assert torch.equal(compiled, plain) == bool(rotate)
@@ -111,7 +113,7 @@ def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
 @pytest.fixture
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
-        if name.partition(".")[0] == "numba" or name == "sslzoo.data.fused":
+        if name.partition(".")[0] == "numba" or name == "sslzoo.data.augment.numba_kernel":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
+from sslzoo.data.images import Pictures
 from sslzoo.data.load import load_data
 from sslzoo.data.loader import batches_per_epoch, epoch_batches, ordered_batches
-from sslzoo.data.pictures import Pictures
 from sslzoo.data.threads import threaded_map
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 
 class Numbers(Pictures):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from sslzoo.compose import compose
+from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.view import make_view
 from sslzoo.data.load import load_data
 from sslzoo.data.loader import epoch_batches, epoch_shares
 from sslzoo.data.resident import ResidentImages
-from sslzoo.data.views import draw, make_view
+from sslzoo.experiment.compose import compose
 
 
 @pytest.mark.parametrize("drawn_at_once", [1, 100, 1 << 16])

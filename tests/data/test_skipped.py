@@ -11,7 +11,7 @@ from sslzoo.data.cache import CachedPictures, cache_root
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.load import load_data
 from sslzoo.data.loader import epoch_batches, ordered_batches
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 
 @pytest.fixture

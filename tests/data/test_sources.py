@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sslzoo.config import config_names, configs_folder, find_layer, read_layer
+from sslzoo.config.layers import config_names, configs_folder, find_layer, read_layer
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.decode import open_scaled
 from sslzoo.data.load import load_data
 from sslzoo.data.sources import DATASETS, Source
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 
 def png(pixels):

@@ -4,9 +4,11 @@ import pytest
 import torch
 from test_views import EVERYTHING, pictures
 
-from sslzoo.data.views import ViewRecipe, apply, draw, normalise
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.view import apply, normalise
 
-triton_kernel = pytest.importorskip("sslzoo.data.triton_kernel", reason="Triton is not installed")
+triton_kernel = pytest.importorskip("sslzoo.data.augment.triton_kernel", reason="Triton is not installed")
 
 ATOL = 1e-5
 """As far as the views of torch may be from torchvision's; levels in [0, 1]."""
@@ -14,7 +16,7 @@ FEW = 8
 
 
 def both(
-    recipe: ViewRecipe, channels: int, memory_format: torch.memory_format = torch.contiguous_format
+    recipe: Augmentation, channels: int, memory_format: torch.memory_format = torch.contiguous_format
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The views of random images of random sizes by torch, and by the kernel."""
     pixels, sizes = pictures(n=FEW, channels=channels, largest=24)
@@ -29,19 +31,19 @@ def both(
 @pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5), (3, 40)])
 def test_every_operation(crop: str, interpolation: str, channels: int, size: int) -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
-    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    recipe = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
     plain, made = both(recipe, channels)
     torch.testing.assert_close(made, plain, atol=4 * ATOL, rtol=0)
 
 
 def test_channels_last() -> None:
-    recipe = ViewRecipe(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0, "solarize": 0.0})
+    recipe = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0, "solarize": 0.0})
     plain, made = both(recipe, 3, torch.channels_last)
     assert made.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(made, plain, atol=4 * ATOL, rtol=0)
 
 
 def test_solarize_agrees_wherever_a_pixel_is_not_at_the_threshold() -> None:
-    plain, made = both(ViewRecipe(size=24, crop="random", flip=0.5, solarize=1.0), 3)
+    plain, made = both(Augmentation(size=24, crop="random", flip=0.5, solarize=1.0), 3)
     agrees = (plain - made).abs() < 4 * ATOL
     assert agrees.float().mean() > 0.99

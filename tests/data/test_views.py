@@ -11,9 +11,11 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.view import apply, make_view
 from sslzoo.data.batch import Batch, ViewParameters
-from sslzoo.data.views import ViewRecipe, apply, draw, make_view
-from sslzoo.errors import UserError
+from sslzoo.runtime.errors import UserError
 
 EVERYTHING = {
     "crop_scale": (0.2, 1.0), "flip": 0.5, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4,
@@ -34,7 +36,7 @@ def pictures(n: int = 24, channels: int = 3, largest: int = 50) -> tuple[Tensor,
     return pixels, sizes
 
 
-def by_torchvision(recipe: ViewRecipe, parameters: ViewParameters, picture: Tensor, i: int) -> Tensor:
+def by_torchvision(recipe: Augmentation, parameters: ViewParameters, picture: Tensor, i: int) -> Tensor:
     """One view of one picture (C, H, W) in [0, 1], operation by operation."""
     mode = InterpolationMode.BILINEAR if recipe.interpolation == "bilinear" else InterpolationMode.BICUBIC
     size = [recipe.size, recipe.size]
@@ -69,7 +71,7 @@ def by_torchvision(recipe: ViewRecipe, parameters: ViewParameters, picture: Tens
 @pytest.mark.parametrize(("channels", "size", "rotate"), [(3, 24, 0), (3, 24, 180), (1, 24, 20), (3, 5, 0)])
 def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: int, size: int, rotate: float) -> None:
     settings = {**EVERYTHING, "rotate": rotate}
-    recipe = ViewRecipe(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    recipe = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
     pixels, sizes = pictures(channels=channels)
     parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
     views = apply(recipe, parameters, pixels, sizes)
@@ -80,7 +82,7 @@ def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: in
 
 def test_rounding_to_bytes_in_between_changes_little() -> None:
     """The reference pipeline on uint8 pictures rounds after each operation; the views stay within a few levels."""
-    recipe = ViewRecipe(size=24, crop="random", **{**EVERYTHING, "solarize": 0.0})
+    recipe = Augmentation(size=24, crop="random", **{**EVERYTHING, "solarize": 0.0})
     pixels, sizes = pictures()
     smooth = torch.nn.functional.interpolate(pixels[:, :, :8, :8].float(), size=50, mode="bicubic")
     pixels, sizes = smooth.clamp(0, 255).to(torch.uint8), torch.full_like(sizes, 50)
@@ -98,7 +100,7 @@ def test_rounding_to_bytes_in_between_changes_little() -> None:
     epoch=st.integers(0, 1000),
 )
 def test_a_picture_has_the_same_view_in_any_company(ids: list[int], seed: int, epoch: int) -> None:
-    recipe = ViewRecipe(size=6, crop="random", **EVERYTHING)
+    recipe = Augmentation(size=6, crop="random", **EVERYTHING)
     pixels, sizes = pictures(8, largest=9)
     pixels, sizes = pixels[: len(ids)], sizes[: len(ids)]
     batch = Batch(pixels, sizes, torch.tensor(ids), torch.zeros(len(ids)))
@@ -110,7 +112,7 @@ def test_a_picture_has_the_same_view_in_any_company(ids: list[int], seed: int, e
 
 
 def test_draws_made_ahead_are_those_that_are_made_on_the_way() -> None:
-    recipes = [ViewRecipe(size=6, crop="random", **EVERYTHING), ViewRecipe(size=6, crop="random", flip=0.5)]
+    recipes = [Augmentation(size=6, crop="random", **EVERYTHING), Augmentation(size=6, crop="random", flip=0.5)]
     pixels, sizes = pictures(8, largest=9)
     batch = Batch(pixels, sizes, torch.arange(8), torch.zeros(8))
     keys = {"seed": 3, "epoch": 5}
@@ -127,7 +129,7 @@ def test_draws_made_ahead_are_those_that_are_made_on_the_way() -> None:
 
 
 def test_views_epochs_and_seeds_differ() -> None:
-    recipe, sizes, ids = ViewRecipe(size=8, crop="random"), torch.full((50, 2), 32), torch.arange(50)
+    recipe, sizes, ids = Augmentation(size=8, crop="random"), torch.full((50, 2), 32), torch.arange(50)
     base = draw(recipe, sizes, ids, seed=0, epoch=0, view=0).box
     for other in ({"seed": 1}, {"epoch": 1}, {"view": 1}):
         box = draw(recipe, sizes, ids, **{"seed": 0, "epoch": 0, "view": 0, **other}).box
@@ -136,7 +138,7 @@ def test_views_epochs_and_seeds_differ() -> None:
 
 @given(order=st.permutations(range(8)), kept=st.integers(1, 8), view=st.integers(0, 9))
 def test_draws_do_not_depend_on_the_batch(order: list[int], kept: int, view: int) -> None:
-    recipe, ids, sizes = ViewRecipe(size=6, crop="random", **EVERYTHING), torch.arange(8) * 10**8, pictures(8)[1]
+    recipe, ids, sizes = Augmentation(size=6, crop="random", **EVERYTHING), torch.arange(8) * 10**8, pictures(8)[1]
     chosen = torch.tensor(order[:kept])
     whole = draw(recipe, sizes, ids, seed=0, epoch=0, view=view)
     part = draw(recipe, sizes[chosen], ids[chosen], seed=0, epoch=0, view=view)
@@ -147,7 +149,7 @@ def test_draws_do_not_depend_on_the_batch(order: list[int], kept: int, view: int
 @pytest.mark.parametrize("shape", [(32, 32), (20, 60), (3, 64), (2, 500), (1, 1)])
 def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
     n = 4000
-    recipe = ViewRecipe(size=8, crop="random", crop_scale=(0.2, 1.0))
+    recipe = Augmentation(size=8, crop="random", crop_scale=(0.2, 1.0))
     ours = draw(recipe, torch.tensor([shape] * n), torch.arange(n), seed=0, epoch=0, view=0).box.double()
     torch.manual_seed(0)
     theirs_of = v2.RandomResizedCrop(8, scale=(0.2, 1.0))  # its 10 tries often fail on the long pictures
@@ -165,7 +167,7 @@ def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
 
 def test_factors_order_and_rates() -> None:
     n = 24_000
-    recipe = ViewRecipe(size=8, crop="random", **{**EVERYTHING, "brightness": 1.5})
+    recipe = Augmentation(size=8, crop="random", **{**EVERYTHING, "brightness": 1.5})
     p = draw(recipe, torch.full((n, 2), 32), torch.arange(n), seed=0, epoch=0, view=0)
     for rate, happened in ((0.5, p.flip), (0.8, p.jitter), (0.2, p.grey), (0.5, p.blur), (0.3, p.solarize)):
         assert happened.float().mean().item() == pytest.approx(rate, abs=0.012)
@@ -190,7 +192,7 @@ def test_factors_order_and_rates() -> None:
 def test_a_plain_recipe_is_resize_and_center_crop_without_chance() -> None:
     pixels, sizes = pictures()
     batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
-    recipe = ViewRecipe(size=12)
+    recipe = Augmentation(size=12)
     views = [make_view(recipe, batch, seed=s, epoch=s, view=s, mean=(0.0,), std=(1.0,)) for s in (0, 1)]
     assert torch.equal(*views)
 
@@ -199,7 +201,7 @@ def test_normalised_by_channel() -> None:
     batch = Batch(
         torch.full((1, 3, 4, 4), 51, dtype=torch.uint8), torch.tensor([[4, 4]]), torch.tensor([0]), torch.zeros(1)
     )
-    view = make_view(ViewRecipe(size=4), batch, seed=0, epoch=0, view=0, mean=(0.1, 0.2, 0.3), std=(0.1, 0.5, 1.0))
+    view = make_view(Augmentation(size=4), batch, seed=0, epoch=0, view=0, mean=(0.1, 0.2, 0.3), std=(0.1, 0.5, 1.0))
     torch.testing.assert_close(view[0, :, 0, 0], torch.tensor([1.0, 0.0, -0.1]))
 
 
@@ -219,5 +221,5 @@ MISTAKES = {
 def test_bad_recipes_are_refused_in_one_line(setting: str) -> None:
     value, message = MISTAKES[setting]
     with pytest.raises(UserError) as error:
-        ViewRecipe(**{setting: value})
+        Augmentation(**{setting: value})
     assert message in str(error.value)

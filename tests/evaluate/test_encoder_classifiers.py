@@ -13,26 +13,26 @@ from torch import nn
 
 import sslzoo.evaluate.fine_tune
 import sslzoo.evaluate.unfinished
-from sslzoo.counter import permutation
-from sslzoo.data.pictures import EncodedPictures
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.images import EncodedPictures
 from sslzoo.data.skipped import Skipped
-from sslzoo.data.views import ViewRecipe
-from sslzoo.errors import UserError
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.fine_tune import FineTuning, with_classifier
 from sslzoo.evaluate.linear import LinearHeads, Standardiser
-from sslzoo.evaluate.settings import FineTuneConfig, LinearGrid
 from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform
 from sslzoo.evaluate.unfinished import Unfinished
-from sslzoo.optim import ScheduleConfig, create_optimizer
-from sslzoo.progress import Steps
+from sslzoo.experiment.evaluation import FineTuneConfig, LinearGrid
+from sslzoo.modules.optim import ScheduleConfig, create_optimizer
+from sslzoo.runtime.counter_rng import permutation
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.progress import Steps
 
 QUIET = Console(quiet=True)
-TEST = ViewRecipe(size=16)
+TEST = Augmentation(size=16)
 TRANSFORM = Transform(TEST, (0.5,), (0.25,), "of a test")
 
 
@@ -67,7 +67,7 @@ def store(encoder: nn.Module, root: Path, **made_of: str) -> FeatureStore:
     return FeatureStore(root, encoder, made_of, Accelerator(cpu=True), batch_size=16, workers=0)
 
 
-def subject(encoder: nn.Module, root: Path, probe: ViewRecipe) -> Subject:
+def subject(encoder: nn.Module, root: Path, probe: Augmentation) -> Subject:
     train, test = pictures(40, 0), pictures(20, 1)
     kept = store(encoder, root)
     features = [kept.features(part, TRANSFORM, Steps(QUIET, "", len(part))) for part in (train, test)]
@@ -107,7 +107,7 @@ def test_half_precision_is_the_encoders_alone(encoder: nn.Module) -> None:
 
 def test_another_file_for_whatever_changes_the_features(encoder: nn.Module, tmp_path: Path) -> None:
     part, same = pictures(10, 0), store(encoder, tmp_path, model="a")
-    other_size = Transform(ViewRecipe(size=20), (0.5,), (0.25,), "")
+    other_size = Transform(Augmentation(size=20), (0.5,), (0.25,), "")
     other_mean = Transform(TEST, (0.4,), (0.25,), "")
     files = [same.file(part, t) for t in (TRANSFORM, other_size, other_mean)]
     files += [same.file(pictures(10, 1), TRANSFORM), same.file(part.subset(np.arange(5)), TRANSFORM)]
@@ -163,7 +163,7 @@ def test_augmented_probe_without_augmentation_is_the_probe_on_features(
 
 
 def test_augmented_probe_learns_and_sees_other_views(encoder: nn.Module, tmp_path: Path) -> None:
-    probe = ViewRecipe(size=16, crop="random", flip=0.5)
+    probe = Augmentation(size=16, crop="random", flip=0.5)
     judged = subject(encoder, tmp_path, probe)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     seen = []
@@ -178,7 +178,7 @@ def test_augmented_probe_learns_and_sees_other_views(encoder: nn.Module, tmp_pat
 
 
 def test_fine_tuning_learns_a_copy(encoder: nn.Module, tmp_path: Path) -> None:
-    judged = subject(encoder, tmp_path, ViewRecipe(size=16, crop="random", crop_scale=(0.5, 1.0)))
+    judged = subject(encoder, tmp_path, Augmentation(size=16, crop="random", crop_scale=(0.5, 1.0)))
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     config = FineTuneConfig(epochs=6, batch_size=20, learning_rates=(1e-3, 1e-2), schedule={"warmup_epochs": 1})
     classifier = FineTuning(judged, config, seed=0)
@@ -230,7 +230,7 @@ def test_a_loss_that_is_not_finite_says_so(encoder: nn.Module, tmp_path: Path) -
 def test_a_stopped_training_goes_on_exactly(
     encoder: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    probe = ViewRecipe(size=16, crop="random", flip=0.5)
+    probe = Augmentation(size=16, crop="random", flip=0.5)
 
     def classifier(root: Path) -> Classifier:
         judged = subject(encoder, root, probe)

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional as F
 
-from sslzoo.counter import permutation
 from sslzoo.evaluate.linear import Standardiser, fit_linear
-from sslzoo.evaluate.settings import LinearGrid
+from sslzoo.experiment.evaluation import LinearGrid
+from sslzoo.runtime.counter_rng import permutation
 
 GRID = LinearGrid(learning_rates=(0.03, 0.3), weight_decays=(0.0, 1e-2), epochs=6, batch_size=32)
 

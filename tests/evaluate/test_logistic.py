@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from sslzoo.evaluate.labels import Indices
 from sslzoo.evaluate.logistic import LogisticRegression, fit_logistic
-from sslzoo.evaluate.settings import LogisticGrid
+from sslzoo.experiment.evaluation import LogisticGrid
 
 
 @pytest.mark.parametrize("c", [1e-3, 1.0, 10.0])

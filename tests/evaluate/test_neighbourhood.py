@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.evaluate.neighbourhood import neighbour_mass, neighbourhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import neighbour_mass, neighbourhood_purity, same_class_chance
 from sslzoo.targets import TARGETS, Target, TargetOutput
 
 

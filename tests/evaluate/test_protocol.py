@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sslzoo.config import SettingError
-from sslzoo.errors import UserError
+from sslzoo.config.schema import SettingError
 from sslzoo.evaluate.knn import knn_predict
 from sslzoo.evaluate.labels import check_labels, draw_labels, split_holdout
 from sslzoo.evaluate.protocol import score, watch_knn
-from sslzoo.evaluate.settings import EvaluationConfig, LinearGrid, LogisticGrid
+from sslzoo.experiment.evaluation import EvaluationConfig, LinearGrid, LogisticGrid
+from sslzoo.runtime.errors import UserError
 
 FAST = LinearGrid(learning_rates=(0.03, 0.3), weight_decays=(0.0, 1e-2), epochs=10)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sslzoo.counter import permutation
 from sslzoo.evaluate.hypersphere import alignment, uniformity
-from sslzoo.evaluate.neighbourhood import neighbourhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import neighbourhood_purity, same_class_chance
 from sslzoo.evaluate.quality import measure, quality_rows
 from sslzoo.evaluate.representation import effective_rank, embedding_std
 from sslzoo.evaluate.spectrum import eigenspectrum_decay, lidar
+from sslzoo.runtime.counter_rng import permutation
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

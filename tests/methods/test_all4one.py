@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
+from sslzoo.runtime.errors import UserError
 
 FLAGS = "--method all4one --method.queue-size 40 --method.neighbors 3 --loss.temperature 0.2"
 

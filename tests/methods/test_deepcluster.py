@@ -6,11 +6,11 @@ from test_prototype_methods import units, views
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.build import build_method
 from sslzoo.check.tiny import TinyBackbone
-from sslzoo.errors import UserError
-from sslzoo.kmeans import spherical_kmeans
-from sslzoo.method import METHODS, Method
+from sslzoo.method.base import METHODS, Method
+from sslzoo.method.build import build_method
+from sslzoo.modules.kmeans import spherical_kmeans
+from sslzoo.runtime.errors import UserError
 
 EPOCHS = 10
 
@@ -56,7 +56,7 @@ def test_kmeans_restated(monkeypatch: pytest.MonkeyPatch) -> None:
     centroids, nearest = spherical_kmeans(points, 7, 5, 1, 2)
     torch.testing.assert_close(centroids, expected)
     assert nearest.tolist() == clusters
-    monkeypatch.setattr("sslzoo.kmeans.CHUNK", 9)
+    monkeypatch.setattr("sslzoo.modules.kmeans.CHUNK", 9)
     torch.testing.assert_close(spherical_kmeans(points, 7, 5, 1, 2), (centroids, nearest))
     assert not torch.equal(start, spherical_kmeans(points, 7, 0, 1, 3)[0])  # another epoch begins elsewhere
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
 from sslzoo.check.tiny import Sample, Tiny, run
-from sslzoo.method import METHODS, Method
+from sslzoo.method.base import METHODS, Method
 
 READS_THE_DEVICE_IN_AN_EPOCH = {"deepcluster-v2"}
 """Methods whose `before_epoch` asks the host for a count: k-means over the images seen so far."""
@@ -38,7 +38,7 @@ def move_to_fake_gpu(mode: FakeTensorMode, method: Method) -> None:
 def test_a_pass_stays_on_the_device_and_scores_in_float32(
     name: str, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sslzoo.norm.has_triton_package", lambda: False)  # kernels take no fake tensors
+    monkeypatch.setattr("sslzoo.modules.batch_norm.has_triton_package", lambda: False)  # kernels take no fake tensors
     with monkeypatch.context() as patch:  # autocast asks when it is created, fake tensors later
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda *arguments, **settings: True)

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.check.tiny import Sample, Tiny, run
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, Method
+from sslzoo.method.base import METHODS, Method
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
 

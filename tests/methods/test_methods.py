@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.build import build_method
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.errors import UserError
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS, Method
+from sslzoo.method.base import METHODS, Method
+from sslzoo.method.build import build_method
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.bank import Bank
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
+from sslzoo.modules.queue import Bank
+from sslzoo.runtime.errors import UserError
 
 
 def tiny(name: str, flags: str = "") -> Tiny:

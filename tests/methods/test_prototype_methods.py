@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.build import build_method
 from sslzoo.check.tiny import Tiny, TinyBackbone, run
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
-from sslzoo.method import METHODS, Method
-from sslzoo.prototypes import WeightNormedPrototypes, spread
-from sslzoo.sinkhorn import sinkhorn
+from sslzoo.experiment.compose import compose
+from sslzoo.method.base import METHODS, Method
+from sslzoo.method.build import build_method
+from sslzoo.method.prototypes import WeightNormedPrototypes, spread
+from sslzoo.modules.sinkhorn import sinkhorn
+from sslzoo.runtime.errors import UserError
 from sslzoo.train.setup import create_seeded_backbone
 
 EPOCHS = 10

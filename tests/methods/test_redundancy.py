@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.check.tiny import Tiny, TinyBackbone
-from sslzoo.compose import compose
-from sslzoo.config import find_layer, read_layer
-from sslzoo.counter import permutation
-from sslzoo.errors import UserError
-from sslzoo.method import METHODS, Method
-from sslzoo.redundancy import off_diagonal, standardise
+from sslzoo.config.layers import find_layer, read_layer
+from sslzoo.experiment.compose import compose
+from sslzoo.method.base import METHODS, Method
+from sslzoo.method.redundancy import off_diagonal, standardise
+from sslzoo.runtime.counter_rng import permutation
+from sslzoo.runtime.errors import UserError
 
 seeds = st.integers(0, 2**31)
 NAMES = ("barlow-twins", "vicreg", "tico", "w-mse")

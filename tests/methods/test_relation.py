@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
-from sslzoo.method import METHODS
+from sslzoo.experiment.compose import compose
+from sslzoo.method.base import METHODS
+from sslzoo.runtime.errors import UserError
 
 ONE_GROUP = "--method.split-bn 1 --method.shuffle false"
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.compose import compose
-from sslzoo.method import METHODS
+from sslzoo.experiment.compose import compose
+from sslzoo.method.base import METHODS
 
 PRESETS = {"dcl": "decoupled", "dclw": "decoupled-weighted", "debiased": "debiased", "hcl": "hard-negative"}
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.check.tiny import Tiny
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
-from sslzoo.method import Method
+from sslzoo.experiment.compose import compose
+from sslzoo.method.base import Method
+from sslzoo.runtime.errors import UserError
 from sslzoo.train.run import pretrain
 
 LABELS = torch.tensor([0, 1, 0, -1, 2, 0, -1])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from sslzoo.backbones import create_backbone
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.method import METHODS
+from sslzoo.method.base import METHODS
+from sslzoo.modules.backbones import create_backbone
 
 SIZES = ["--img-size", "64"]
 LOCAL = ["--views.local.size", "32"]

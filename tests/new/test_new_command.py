@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sslzoo.cli import main
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
-from sslzoo.new.command import KINDS, Names, new
-from sslzoo.registry import load_plugin
+from sslzoo.config.registry import load_plugin
+from sslzoo.experiment.compose import compose
+from sslzoo.runtime.errors import UserError
+from sslzoo.scaffold.command import KINDS, Names, new
 
 ROOT = Path(__file__).resolve().parents[2]
 

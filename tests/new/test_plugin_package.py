@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sslzoo.new.command import KINDS, new
+from sslzoo.scaffold.command import KINDS, new
 
 ROOT = Path(__file__).resolve().parents[2]
 

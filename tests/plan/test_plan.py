@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sslzoo.compose import compose
+from sslzoo.experiment.compose import compose
 from sslzoo.plan.advice import groups, hints, tries
 from sslzoo.plan.clock import Clock
 from sslzoo.plan.command import spoken

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from sslzoo.compose import compose
-from sslzoo.errors import UserError
+from sslzoo.experiment.compose import compose
 from sslzoo.losses import LOSSES, Loss
-from sslzoo.method import METHODS, misfit, usual_loss
+from sslzoo.method.base import METHODS
+from sslzoo.method.combination import misfit, usual_loss
 from sslzoo.report.pairs import pairs, pairs_markdown
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS, Target
 
 DOCS = Path(__file__).parents[2] / "docs"

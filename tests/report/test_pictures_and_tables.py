@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sslzoo.errors import UserError
 from sslzoo.evaluate.score import Score, Scores
+from sslzoo.evaluate.summary import summary_table
 from sslzoo.report.parts import describe_part, parts_table
 from sslzoo.report.plots import confusion, curves, tsne
-from sslzoo.report.summary import summary_table
+from sslzoo.runtime.errors import UserError
 
 
 def shown(renderable: object) -> str:

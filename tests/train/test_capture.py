@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslzoo.method import MethodOutput
+from sslzoo.method.base import MethodOutput
 from sslzoo.train import capture
 from sslzoo.train.capture import WARM_UP, CapturedPass, Inputs, Pass, Result
 

@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from test_resume import StopAfter, begin
 from torch import nn
 
-from sslzoo.errors import UserError
-from sslzoo.method import MethodOutput
+from sslzoo.method.base import MethodOutput
+from sslzoo.runtime.errors import UserError
 from sslzoo.train.checkpoint import CHECKSUMS, Checkpoints, damaged
 from sslzoo.train.monitor import IntervalMeans
 

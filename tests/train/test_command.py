@@ -18,8 +18,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-import sslzoo.backbones  # noqa: F401  (registers resnet10t_cifar)
-from sslzoo.precision import choose_precision
+import sslzoo.modules.backbones  # noqa: F401  (registers resnet10t_cifar)
+from sslzoo.runtime.precision import choose_precision
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [

@@ -6,13 +6,13 @@ import pytest
 import torch
 from test_resume import StopAfter, begin, metrics
 
-from sslzoo.data import fused
+from sslzoo.data.augment import numba_kernel
 
 
 @pytest.mark.parametrize("method", ["moco", "ascl", "barlow-twins"])
 def test_the_loss_curve_is_that_of_plain_views(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, make = [], fused.make
-    monkeypatch.setattr(fused, "make", lambda *arguments: made.append(1) or make(*arguments))
+    made, make = [], numba_kernel.make
+    monkeypatch.setattr(numba_kernel, "make", lambda *arguments: made.append(1) or make(*arguments))
     flags = f"--method {method} --precision fp32 --log-every 1"
     flags += " --views.strong.rotate 0 --views.weak.rotate 0 --views.strong.jitter 0.8"
     curves = []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from rich.console import Console
 
-from sslzoo.progress import FIRST_LINE, NEXT_LINE
+from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE
 from sslzoo.train.console import TrainingDisplay
 
 VALUES = {"loss": 5.4321, "lr": 0.03, "images_per_second": 1234.5, "confidence": 0.25}

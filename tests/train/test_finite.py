@@ -7,10 +7,10 @@ import torch
 from test_resume import StopAfter, begin
 from torch import nn
 
-from sslzoo.errors import UserError
-from sslzoo.method import METHODS, MethodOutput
-from sslzoo.train.finite import FiniteCheck, NotFinite, require_finite_state, require_scale
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.runtime.errors import UserError
 from sslzoo.train.loop import Training
+from sslzoo.train.nonfinite import FiniteCheck, NotFinite, require_finite_state, require_scale
 
 NAN, INF = float("nan"), float("inf")
 

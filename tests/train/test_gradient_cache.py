@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from sslzoo.check.tiny import Sample, Tiny, run
-from sslzoo.compose import compose
 from sslzoo.data.batch import Batch
-from sslzoo.errors import UserError
-from sslzoo.launch import create_accelerator
-from sslzoo.method import METHODS, InBatchMethod, Method
+from sslzoo.experiment.compose import compose
+from sslzoo.method.base import METHODS, Method
+from sslzoo.method.in_batch import InBatchMethod
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import create_accelerator
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives, statistics_kept
 from sslzoo.train.setup import start_accelerator
 

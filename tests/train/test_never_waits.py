@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.compose import compose
+from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import Batch
-from sslzoo.data.views import draw, make_view
-from sslzoo.method import METHODS
+from sslzoo.experiment.compose import compose
+from sslzoo.method.base import METHODS
 
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "bincount"}
 SENDS = {"lift_fresh"}
@@ -87,7 +88,7 @@ def test_views(name: str, ahead: bool) -> None:
 @pytest.mark.parametrize("name", METHODS.names())
 def test_forward_and_backward_pass_bank_and_teacher(name: str, pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pieces:
-        monkeypatch.setattr("sslzoo.pieces.MOST_SIMILARITIES", 100)
+        monkeypatch.setattr("sslzoo.modules.chunked.MOST_SIMILARITIES", 100)
     method, sample = (tiny := Tiny.of("--method", name)).method(), tiny.sample()
     method.before_epoch(0)
     method.after_batch(run(method, tiny.sample(seed=1)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sslzoo.train.remaining import WINDOW, RemainingTime
+from sslzoo.train.remaining_time import WINDOW, RemainingTime
 
 
 class Clock:

@@ -8,10 +8,10 @@ import torch
 from rich.console import Console
 
 from sslzoo.check.tiny import TinyBackbone
-from sslzoo.compose import compose
 from sslzoo.data.load import load_data
-from sslzoo.experiment import Experiment
-from sslzoo.method import METHODS
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import METHODS
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder

@@ -2,8 +2,8 @@
 
 import torch
 
-from sslzoo.compose import compose
 from sslzoo.data.load import load_data
+from sslzoo.experiment.compose import compose
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.setup import create_learner, start_accelerator
 from sslzoo.train.step import Stepper

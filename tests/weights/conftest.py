@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-import sslzoo.backbones  # noqa: F401  (registers the small ResNets)
+import sslzoo.modules.backbones  # noqa: F401  (registers the small ResNets)
 
 RESNET = {"num_classes": 0, "channels": [8, 16, 24, 32]}
 VIT = {"num_classes": 0, "img_size": 32}

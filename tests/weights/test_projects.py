@@ -15,11 +15,11 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sslzoo.backbones import BackboneConfig, create_backbone
-from sslzoo.compose import compose
-from sslzoo.heads import Encoder
-from sslzoo.progress import fact
-from sslzoo.teacher import Teacher
+from sslzoo.experiment.compose import compose
+from sslzoo.modules.backbones import BackboneConfig, create_backbone
+from sslzoo.modules.heads import Encoder
+from sslzoo.modules.momentum import Teacher
+from sslzoo.runtime.progress import fact
 from sslzoo.train.setup import create_method
 from sslzoo.weights.load import load_checkpoint
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sslzoo.backbones import BackboneConfig, create_backbone
-from sslzoo.config import SettingError
-from sslzoo.errors import UserError
+from sslzoo.config.schema import SettingError
+from sslzoo.modules.backbones import BackboneConfig, create_backbone
+from sslzoo.runtime.errors import UserError
 from sslzoo.weights.load import load_checkpoint
 
 

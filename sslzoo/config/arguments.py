@@ -1,0 +1,23 @@
+"""Arguments that are read before the settings."""
+
+import argparse
+import re
+from typing import NoReturn
+
+from sslzoo.runtime.errors import UserError, near_misses
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse without abbreviations, whose mistakes are errors of one line."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Told by the caller, with the flags that an unknown one may have been meant for.
+
+        Raises:
+            UserError: always.
+        """
+        unknown = re.match(r"unrecognized arguments: (--\S+)", message)
+        raise UserError(message + (near_misses(unknown[1], self._option_string_actions) if unknown else ""))

@@ -1,0 +1,44 @@
+"""Gaussian blur of batches, each picture with a width of its own."""
+
+import torch
+from torch import Tensor
+
+from sslzoo.data.augment.device import change
+from sslzoo.data.augment.resample import separable
+
+
+def gaussian(pictures: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tensor:
+    """Blur the chosen pictures, as two matrix products each; equals torchvision's `gaussian_blur`.
+
+    Args:
+        pictures: (B, C, S, S).
+        chosen: (B,) bool.
+        sigma: (B,) standard deviations in pixels.
+        taps: odd length of the kernel, at most 2 S - 1.
+    """
+
+    def blur(sharp: Tensor, sigma: Tensor) -> Tensor:
+        matrices = blur_matrices(sigma, taps, pictures.shape[-1])
+        return separable(sharp, matrices, matrices)
+
+    return change(pictures.clone(), chosen, blur, sigma)
+
+
+def blur_matrices(sigma: Tensor, taps: int, size: int) -> Tensor:
+    """Blur along one axis with reflection at the borders, as matrices (B, size, size).
+
+    Pixel j reaches pixel i directly, and by its mirror images at -j and at 2 (size - 1) - j.
+    """
+    place = torch.arange(size, device=sigma.device)
+    row, column = place[:, None], place[None, :]
+    mirrored = (
+        (row - column, torch.ones_like(column, dtype=torch.bool)),
+        (row + column, column > 0),
+        (2 * (size - 1) - row - column, column < size - 1),
+    )
+    falloff = -0.5 / sigma[:, None, None].square()
+    matrices = sigma.new_zeros(len(sigma), size, size)
+    for distance, exists in mirrored:
+        reached = exists & (distance.abs() <= taps // 2)
+        matrices = matrices + torch.where(reached, (falloff * distance.square()).exp(), 0.0)
+    return matrices / matrices.sum(dim=2, keepdim=True)

@@ -1,0 +1,135 @@
+"""The interface of a method, and the registry of methods."""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, Self
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+import sslzoo.config
+from sslzoo.config.registry import Registry
+from sslzoo.modules.heads import Encoder
+
+
+class MethodOutput(NamedTuple):
+    """What a forward pass hands to the training loop."""
+
+    loss: Tensor
+    """() float32, the mean over this process's anchors."""
+    logs: dict[str, Tensor]
+    """Scalars without gradient."""
+    embeddings: Tensor
+    """(B, D) of the student, without gradient: what the collapse monitor looks at."""
+    keys: Tensor | None = None
+    """What `after_batch` needs, without gradient."""
+    sample_ids: Tensor | None = None
+    """(B,) of the batch, where `after_batch` needs them."""
+
+    @classmethod
+    def mean(cls, outputs: Sequence["MethodOutput"]) -> Self:
+        """The mean of the losses and logs of several directions, their embeddings and keys one after the other."""
+        keys = [output.keys for output in outputs if output.keys is not None]
+        return cls(
+            loss=torch.stack([output.loss for output in outputs]).mean(),
+            logs={name: torch.stack([output.logs[name] for output in outputs]).mean() for name in outputs[0].logs},
+            embeddings=torch.cat([output.embeddings for output in outputs]),
+            keys=torch.cat(keys) if keys else None,
+        )
+
+
+class Method(nn.Module):
+    """A framework: turns views into a loss, and keeps its own teacher, bank and other state.
+
+    The hooks are called on all processes, around the forward pass: `begin`, then in each epoch `before_epoch`, and in
+    each step `after_batch` (once for every accumulated batch), `before_step` and `after_step`.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    default_target: ClassVar[str | None] = None
+    """Name of the target that the method comes with; None for a method without pairs, which takes no target."""
+    supervised: ClassVar[bool] = False
+    """Whether `forward` also takes the labels: `forward(views, sample_ids, labels)`."""
+
+    student: Encoder
+    """Backbone and projector, trained."""
+
+    class Config(sslzoo.config.PartConfig):
+        """Settings of the method, shown as `--method.*`."""
+
+        views: tuple[str, ...] = ("strong", "strong")
+        """The view recipe of each input, in the order that the method takes them."""
+        split_bn: PositiveInt = 1
+        """Groups that the backbone's batch norm sees a batch in, over all processes; 1 is the whole batch."""
+
+        @property
+        def directions(self) -> str:
+            """How the loss treats views, for the record: one-directional or symmetric; more than two are counted."""
+            return "symmetric" if len(self.views) == 2 else f"symmetric, {len(self.views)}-view"
+
+        def check_batch(self, pictures: int) -> None:
+            """Whether the method can work with batches of this size.
+
+            Args:
+                pictures: of one forward pass, over all processes.
+
+            Raises:
+                ValueError: it cannot.
+            """
+            splits = self.split_bn
+            if pictures % splits:
+                raise ValueError(
+                    f"method.split_bn = {splits}: must divide the batch of {pictures} pictures "
+                    "(batch_size / accumulate)"
+                )
+            if pictures // splits < 2:
+                raise ValueError(
+                    f"method.split_bn = {splits}: leaves {pictures // splits} picture to each group of batch norm, "
+                    "2 are needed"
+                )
+
+    def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+
+    def begin(self, id_bound: int | None, epochs: int) -> None:
+        """Called once before training, and before a checkpoint is read where a run goes on.
+
+        Args:
+            id_bound: all sample ids are below it; None where pictures are streamed and ids tell nothing.
+            epochs: passes over the training pictures, the length of `progress`.
+
+        Raises:
+            UserError: the method needs ids that tell pictures apart, and has none.
+        """
+
+    def before_epoch(self, epoch: int) -> None:
+        """Called before the first step of each epoch, not where a run goes on within one."""
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Loss of one batch; the only call that is wrapped for several processes.
+
+        Args:
+            views: one (B, C, H, W) tensor for each of `config.views`.
+            sample_ids: (B,) numbers of the pictures in their data set.
+        """
+        raise NotImplementedError
+
+    def after_batch(self, output: MethodOutput) -> None:
+        """Called after each backward pass."""
+
+    def before_step(self, progress: float) -> None:
+        """Called before each optimiser step, at a share of training in [0, 1]: the place to withhold a gradient."""
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimiser step, at a share of training in [0, 1]."""
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """Context in which autocast is off: a temperature of 0.04 in bf16 would lose the ranking of similarities."""
+    return torch.autocast(device.type, enabled=False)
+
+
+METHODS: Registry[type[Method]] = Registry("method", base=Method)

@@ -1,0 +1,1 @@
+"""Building blocks of methods: backbones, heads, batch norm, momentum teacher, queue, optimizers."""

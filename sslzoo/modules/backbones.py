@@ -1,0 +1,188 @@
+"""timm's models as backbones, and ResNets for small pictures registered among them."""
+
+import logging
+from collections.abc import Callable, Collection
+from typing import Any
+
+import timm
+import torch
+from timm.models import register_model
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from sslzoo.modules.backbone_config import BackboneConfig
+from sslzoo.modules.heads import feature_width
+from sslzoo.runtime.errors import UserError, near_misses
+from sslzoo.weights.load import load_checkpoint
+
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "SMALL_STEMS", "BackboneConfig", "create_backbone", "feature_width", "model_arguments", "preferred_memory_format",
+    "resolve_name",
+]  # fmt: skip
+
+SMALL_STEMS = {"small": "_cifar", "small-pool": "_cifar_pool"}
+"""Stem to the ending of the name that such a model has in timm's registry."""
+
+
+def create_backbone(
+    config: BackboneConfig,
+    *,
+    in_chans: int,
+    img_size: int,
+    view_sizes: Collection[int] = (),
+    tell: Callable[[str], None] | None = None,
+) -> nn.Module:
+    """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
+
+    Args:
+        view_sizes: sides of other pictures that it must take as well; position embeddings are resized to theirs.
+        tell: is given what became of the tensors of `checkpoint`, as one line; None logs it.
+
+    Raises:
+        UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
+            model that does not take pictures of these sizes.
+    """
+    name = resolve_name(config, img_size)
+    arguments = model_arguments(config, in_chans=in_chans, img_size=img_size)
+    other_sizes = sorted({*view_sizes} - {img_size})
+    if other_sizes and _is_fixed_size(name) and _takes_several_sizes(name):
+        arguments = {"dynamic_img_size": True} | arguments
+    backbone = _create(name, config.pretrained, arguments)
+    if config.checkpoint is not None:
+        (tell or log.info)(str(load_checkpoint(backbone, config.checkpoint, config.encoder)))
+    for size in (img_size, *other_sizes):
+        _check_features(backbone, name, in_chans, size)
+    return backbone.to(memory_format=preferred_memory_format(backbone))
+
+
+def preferred_memory_format(backbone: nn.Module) -> torch.memory_format:
+    """The layout that a backbone computes fastest in: channels_last for a convolutional network.
+
+    Convolutions whose kernel is no larger than their stride only cut patches or mix channels: a vision transformer
+    without others keeps the contiguous layout.
+    """
+    convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    overlapping = any(side > step for c in convolutions for side, step in zip(c.kernel_size, c.stride, strict=True))
+    return torch.channels_last if overlapping else torch.contiguous_format
+
+
+def model_arguments(config: BackboneConfig, *, in_chans: int, img_size: int) -> dict[str, Any]:
+    """What `timm.create_model` is given besides the name."""
+    arguments = {"in_chans": in_chans, "num_classes": 0}
+    if _is_fixed_size(resolve_name(config, img_size)):
+        arguments["img_size"] = img_size
+    return arguments | config.kwargs
+
+
+def resolve_name(config: BackboneConfig, img_size: int) -> str:
+    """timm's name of the configured model, its stem included: resnet18 with the small stem is resnet18_cifar.
+
+    Raises:
+        UserError: no such model, or a stem that it cannot have.
+    """
+    if ":" in config.name:
+        return config.name
+    architecture, _, tag = config.name.partition(".")
+    if not timm.is_model(architecture):
+        raise UserError(
+            f"--backbone {config.name}: timm {timm.__version__} has no such model"
+            f"{near_misses(architecture, timm.list_models())}"
+        )
+    if tag and config.name not in (tagged := timm.list_pretrained(f"{architecture}.*")):
+        raise UserError(f"--backbone {config.name}: timm has no such weights{near_misses(config.name, tagged)}")
+    weights = config.pretrained or bool(tag)
+    stem = config.stem
+    if stem == "auto":
+        possible = timm.is_model(f"{architecture}_cifar") and not weights
+        stem = "standard" if not possible or img_size > 64 else "small" if img_size <= 32 else "small-pool"
+    if stem == "standard":
+        return config.name
+    if not timm.is_model(architecture + SMALL_STEMS[stem]):
+        raise UserError(
+            f"--backbone.stem {stem}: {config.name} has no such stem, only the ResNet families of timm do; "
+            "leave it at auto, or choose a ResNet"
+        )
+    if weights:
+        raise UserError(
+            f"--backbone.stem {stem}: the pretrained weights of {config.name} are for the standard stem; "
+            "use --backbone.stem standard, or --backbone.pretrained false"
+        )
+    return architecture + SMALL_STEMS[stem]
+
+
+def _is_fixed_size(name: str) -> bool:
+    if ":" in name:
+        return False
+    cfg = timm.get_pretrained_cfg(name.partition(".")[0])
+    return bool(cfg is not None and cfg.fixed_input_size)
+
+
+def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    try:
+        backbone: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # timm's builders raise whatever their arguments run into
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"--backbone {name} with {_shown(arguments)}: timm says: {reason}") from error
+    return backbone
+
+
+def _takes_several_sizes(name: str) -> bool:
+    """Whether a model of fixed size can be told to take pictures of other sizes as well."""
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, dynamic_img_size=True)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_features(backbone: nn.Module, name: str, in_chans: int, img_size: int) -> None:
+    """A trial forward pass, so that a size that does not fit is told before anything is trained."""
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            features: Tensor = backbone.eval()(torch.zeros(2, in_chans, img_size, img_size))
+    except Exception as error:  # whatever the layer that does not fit raises
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"--backbone {name}: does not take {img_size} x {img_size} pictures: {reason}") from error
+    finally:
+        backbone.train(training)
+    if features.shape != (2, feature_width(backbone)):
+        raise UserError(f"--backbone {name}: gives features of shape {tuple(features.shape)}, not one vector a picture")
+
+
+def _shown(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in arguments.items())
+
+
+def _small_resnet(base: str, max_pool: bool) -> Callable[..., ResNet]:
+    def build(pretrained: bool = False, **kwargs: Any) -> ResNet:
+        if pretrained:
+            raise UserError(f"--backbone.pretrained: there are no weights of {base} with the small stem")
+        kwargs = {key: value for key, value in kwargs.items() if not key.startswith("pretrained_cfg")}
+        model: ResNet = timm.create_model(base, **kwargs)
+        convolutions = [part for part in model.conv1.modules() if isinstance(part, nn.Conv2d)]
+        model.conv1 = nn.Conv2d(
+            convolutions[0].in_channels, convolutions[-1].out_channels, kernel_size=3, padding=1, bias=False
+        )
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if not max_pool:
+            model.maxpool = nn.Identity()
+        return model
+
+    return build
+
+
+def _register_small_resnets() -> None:
+    for base in timm.list_models(module="resnet"):
+        for stem, ending in SMALL_STEMS.items():
+            build = _small_resnet(base, max_pool=stem == "small-pool")
+            build.__name__, build.__module__ = base + ending, __name__
+            globals()[build.__name__] = register_model(build)
+
+
+_register_small_resnets()

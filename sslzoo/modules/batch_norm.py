@@ -1,0 +1,217 @@
+"""Batch norm over groups of a batch, as several small GPUs would do it, and over the batches of all processes."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._triton import has_triton_package
+
+from sslzoo.runtime.distributed import sum_with_gradient, world_size
+
+
+class SplitBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose training statistics come from each of `splits` chunks of the batch on its own.
+
+    Chunks are consecutive images, so that two processes with half the splits each form the chunks that one process
+    would. Running statistics are the mean over chunks; in evaluation it is plain batch norm. Parameters and buffers
+    have the names of the module that it replaces, and the activation of timm's BatchNormAct2d is taken along.
+
+    Each chunk is a slice of the batch, so the memory format stays as it is and no activation is rearranged. On a GPU,
+    Triton kernels take all chunks at once, and the ReLU along; torch.compile sees the chunks as one more dimension.
+
+    Source: the MoCo authors' CIFAR notebook, which imitates eight GPUs on one this way.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d, splits: int) -> None:
+        super().__init__(
+            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats,
+        )  # fmt: skip
+        self.load_state_dict(norm.state_dict())
+        self.splits = splits
+        self.drop = getattr(norm, "drop", nn.Identity())
+        self.act = getattr(norm, "act", nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same, in the same memory format.
+
+        Raises:
+            ValueError: in training, B is not a multiple of `splits`.
+        """
+        if not self.training:
+            return self._activate(super().forward(x))
+        if len(x) % self.splits:
+            raise ValueError(f"a batch of {len(x)} images does not divide into {self.splits} chunks of batch norm")
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        if torch.compiler.is_compiling():
+            return self._activate(self._normalize_together(x))
+        if x.is_cuda and has_triton_package():
+            return self._normalize_by_kernel(x)
+        return self._activate(self._normalize_each(x) if self.splits > 1 else self._normalize_whole(x))
+
+    def _activate(self, normalized: Tensor) -> Tensor:
+        activated: Tensor = self.act(self.drop(normalized))
+        return activated
+
+    def _normalize_by_kernel(self, x: Tensor) -> Tensor:
+        """The same by `sslzoo.modules.triton_batch_norm`, with the activation where that is ReLU alone."""
+        from sslzoo.modules.triton_batch_norm import split_batch_norm  # Triton is not installed everywhere
+
+        relu = isinstance(self.act, nn.ReLU) and isinstance(self.drop, nn.Identity)
+        normalized = split_batch_norm(
+            x,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            splits=self.splits,
+            momentum=self.momentum or 0.0,
+            eps=self.eps,
+            relu=relu,
+        )
+        return normalized if relu else self._activate(normalized)
+
+    def _normalize_whole(self, x: Tensor) -> Tensor:
+        """One batch norm of the whole batch."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum or 0.0, self.eps
+        )  # fmt: skip
+
+    def _normalize_each(self, x: Tensor) -> Tensor:
+        """One batch norm a chunk, each with running statistics of its own, which are then averaged."""
+        means, variances = self._repeat(self.running_mean), self._repeat(self.running_var)
+        chunks = [
+            F.batch_norm(chunk, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+            for chunk, mean, variance in zip(x.chunk(self.splits), means, variances, strict=True)
+        ]
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                self.running_mean.copy_(torch.stack(means).mean(dim=0))  # type: ignore[arg-type]
+                self.running_var.copy_(torch.stack(variances).mean(dim=0))  # type: ignore[arg-type]
+        return torch.cat(chunks)
+
+    def _normalize_together(self, x: Tensor) -> Tensor:
+        """The same from elementary operations on (splits, B / splits, C, H, W), in float32."""
+        chunks = x.view(self.splits, -1, *x.shape[1:]).float()
+        variance, mean = torch.var_mean(chunks, dim=(1, 3, 4), correction=0, keepdim=True)
+        normalized = (chunks - mean) * (variance + self.eps).rsqrt()
+        if self.weight is not None:
+            normalized = normalized * self.weight[:, None, None] + self.bias[:, None, None]
+        if self.running_mean is not None and self.running_var is not None:
+            count = chunks[0, :, 0].numel()
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.mean(dim=0).flatten(), self.momentum or 0.0)
+                unbiased = variance.mean(dim=0).flatten() * (count / max(1, count - 1))
+                self.running_var.lerp_(unbiased, self.momentum or 0.0)
+        return normalized.flatten(0, 1).to(x.dtype)
+
+    def _repeat(self, per_channel: Tensor | None) -> list[Tensor | None]:
+        if per_channel is None:
+            return [None] * self.splits
+        return [*per_channel.repeat(self.splits, 1)]
+
+
+FOLLOWED_BY_RELU = {
+    "timm.models.resnet.ResNet": ("1",),
+    "timm.models.resnet.BasicBlock": ("1",),
+    "timm.models.resnet.Bottleneck": ("1", "2"),
+}
+"""Numbers of the norms `bn*` of timm's ResNets whose `act*` comes right behind them, not after the residual sum."""
+
+
+def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
+    """Replace every two-dimensional batch norm of a model by one that works in chunks.
+
+    In timm's ResNets it takes the ReLU behind it along, which one kernel then computes with it. One chunk is the whole
+    batch: on one process the kernels do that as well, on several it is left to `synchronise_batch_norm`.
+
+    Args:
+        splits: chunks of the batch over all processes, of which each process has its share.
+    """
+    if splits > 1 or world_size() == 1:
+        for name, child in model.named_children():
+            if isinstance(child, nn.BatchNorm2d) and (splits > 1 or child.momentum is not None):
+                setattr(model, name, SplitBatchNorm2d(child, splits // world_size()))
+            else:
+                split_batch_norm(child, splits)
+        for number in FOLLOWED_BY_RELU.get(f"{type(model).__module__}.{type(model).__qualname__}", ()):
+            _take_relu(model, number)
+    return model
+
+
+def _take_relu(block: nn.Module, number: str) -> None:
+    """Move a ReLU into the norm before it, where nothing is between them."""
+    norm, act = getattr(block, f"bn{number}"), getattr(block, f"act{number}")
+    between = getattr(block, "drop_block", nn.Identity())
+    if isinstance(norm, SplitBatchNorm2d) and isinstance(act, nn.ReLU) and isinstance(between, nn.Identity):
+        norm.act = act
+        setattr(block, f"act{number}", nn.Identity())
+
+
+class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm whose training statistics come from the batches of all processes, on any device.
+
+    Torch's SyncBatchNorm, which is faster, takes no tensors of a CPU. Parameters and buffers are those of the module
+    that it replaces, and the activation of timm's BatchNormAct2d is taken along.
+    """
+
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
+        self.drop = getattr(norm, "drop", nn.Identity())
+        self.act = getattr(norm, "act", nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) to the same."""
+        normalised = self._global_norm(x.float()).to(x.dtype) if self.training else super().forward(x)
+        activated: Tensor = self.act(self.drop(normalised))
+        return activated
+
+    def _global_norm(self, x: Tensor) -> Tensor:
+        rows = x.transpose(0, 1).flatten(1)
+        sums = sum_with_gradient(torch.stack([rows.sum(dim=1), torch.full_like(rows[:, 0], rows.shape[1])]))
+        count, shape = sums[1, 0], (-1, *[1] * (x.dim() - 2))
+        mean = sums[0] / count
+        var = sum_with_gradient((rows - mean[:, None]).square().sum(dim=1)) / count
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum or 0.0)
+                self.running_var.lerp_(var * count / (count - 1), self.momentum or 0.0)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        out = (x - mean.view(shape)) * (var + self.eps).rsqrt().view(shape)
+        return out if self.weight is None else out * self.weight.view(shape) + self.bias.view(shape)
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f"batch norm takes (B, C, ...), not {tuple(x.shape)}")
+
+
+def synchronise_batch_norm(model: nn.Module) -> nn.Module:
+    """With several processes, let plain batch norm see the batches of all; what works in groups stays as it is."""
+    if world_size() == 1:
+        return model
+    for name, child in model.named_children():
+        if isinstance(child, SplitBatchNorm2d):
+            continue
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(model, name, _over_processes(child))
+        else:
+            synchronise_batch_norm(child)
+    return model
+
+
+def _over_processes(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
+    if "nccl" not in dist.get_backend():
+        return GlobalBatchNorm(norm)
+    from timm.layers import convert_sync_batchnorm
+
+    converted: nn.Module = convert_sync_batchnorm(norm)
+    return converted
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether any statistics of a batch enter the model's output in training."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())

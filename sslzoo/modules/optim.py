@@ -1,0 +1,132 @@
+"""timm's optimisers and schedules."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from torch import nn
+from torch.optim import Optimizer
+
+from sslzoo.config.schema import Config, YamlMapping
+from sslzoo.runtime.errors import UserError, near_misses
+
+if TYPE_CHECKING:
+    from timm.scheduler.scheduler import Scheduler
+
+FUSED = ("sgd", "momentum", "adam", "adamw")
+"""Those of which torch has one kernel for all parameters of a device."""
+USUAL = ("adamw", "lars", "momentum", "sgd")
+"""Names of optimizers that need no look into timm, whose import takes seconds."""
+
+
+class OptimizerConfig(Config):
+    """The optimiser, by its name in timm."""
+
+    name: str = "momentum"
+    """timm's name: `momentum` is SGD with plain momentum, `sgd` is Nesterov's; `adamw`, `lars`, `lamb`, `muon`, ..."""
+    lr: PositiveFloat = 0.03
+    """Learning rate at the end of warm-up, for the configured batch size."""
+    lr_batch: PositiveInt | None = None
+    """When set, `lr` is meant for this batch size and is scaled linearly to the configured one."""
+    weight_decay: NonNegativeFloat = 5e-4
+    """Weight decay."""
+    decay_all: bool = True
+    """Decay biases and norms as well, as MoCo and ASCL do; timm's own habit is to leave them out."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum, where the optimiser has one."""
+    kwargs: YamlMapping = {}
+    """Further arguments of the optimiser, such as `{betas: [0.9, 0.95]}`."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name in USUAL:
+            return name
+        from timm.optim import list_optimizers
+
+        if name not in list_optimizers():
+            raise ValueError(f"timm has no such optimiser{near_misses(name, list_optimizers())}")
+        return name
+
+    def scaled_lr(self, batch_size: int) -> float:
+        """The learning rate for this batch size."""
+        return self.lr if self.lr_batch is None else self.lr * batch_size / self.lr_batch
+
+
+class ScheduleConfig(Config):
+    """The learning rate over training, set at every optimiser step."""
+
+    name: Literal["cosine", "step", "poly", "constant"] = "cosine"
+    """Shape after warm-up."""
+    warmup_epochs: NonNegativeFloat = 5
+    """Epochs in which the learning rate rises linearly."""
+    warmup_lr: NonNegativeFloat = 0
+    """Learning rate of the first step."""
+    min_lr: NonNegativeFloat = 0
+    """Learning rate at the end."""
+    kwargs: YamlMapping = {}
+    """Further arguments of timm's `create_scheduler_v2`, such as `{decay_milestones: [120, 160]}`."""
+
+
+def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int, *, fused: bool = False) -> Optimizer:
+    """The optimizer of a model's trainable parameters.
+
+    Args:
+        fused: as one kernel, where torch has one. Not with a gradient scaler: if the first step overflows, fused SGD
+            skips it and keeps a momentum that nobody has written.
+
+    Raises:
+        UserError: the optimiser does not take these settings, or needs a package that is not there.
+    """
+    from timm.optim import create_optimizer_v2
+
+    try:
+        optimizer: Optimizer = create_optimizer_v2(
+            model,
+            opt=config.name,
+            lr=config.scaled_lr(batch_size),
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            filter_bias_and_bn=not config.decay_all,
+            **({"fused": True} if fused and config.name in FUSED else {}) | config.kwargs,
+        )
+    except Exception as error:  # optimisers differ in what they refuse, and how
+        raise UserError(f"optimizer.name = {config.name!r}: timm says: {' '.join(str(error).split())}") from error
+    return optimizer
+
+
+def create_schedule(
+    config: ScheduleConfig, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int
+) -> "Scheduler | None":
+    """timm's schedule, to be told the number of the coming step by `step_update`; None when the rate is constant.
+
+    Raises:
+        UserError: warm-up is as long as training, or the schedule does not take these settings.
+    """
+    if config.name == "constant" and not config.warmup_epochs:
+        return None
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    steps = epochs * steps_per_epoch - warmup
+    if steps < 1:
+        raise UserError(
+            f"schedule.warmup_epochs = {config.warmup_epochs:g}: "
+            f"warm-up must end before training does, after {epochs} epochs"
+        )
+    from timm.scheduler import create_scheduler_v2
+
+    try:
+        schedule, _ = create_scheduler_v2(
+            optimizer,
+            sched="step" if config.name == "constant" else config.name,
+            num_epochs=steps,
+            decay_epochs=steps + 1 if config.name == "constant" else max(1, steps // 3),
+            min_lr=config.min_lr,
+            warmup_lr=config.warmup_lr,
+            warmup_epochs=warmup,
+            warmup_prefix=True,
+            step_on_epochs=False,
+            updates_per_epoch=1,
+            **config.kwargs,
+        )
+    except Exception as error:
+        raise UserError(f"schedule.name = {config.name!r}: timm says: {' '.join(str(error).split())}") from error
+    return schedule

@@ -1,0 +1,43 @@
+"""Assignments of pictures to prototypes that all get an equal share."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sslzoo.runtime.distributed import world_size
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int, counted: Tensor | None = None) -> Tensor:
+    """Soft assignments Q that maximise tr(Q scores^T) + epsilon H(Q), after some iterations of Sinkhorn and Knopp.
+
+    Each iteration gives the columns of Q, over the rows of all processes, the same sum, and then each row the sum 1.
+    It works on logarithms in float32, so that nothing over- or underflows. Source: Caron et al., NeurIPS 2020 (arXiv
+    2006.09882), equations 3 to 5.
+
+    Args:
+        scores: (N, K), similarities of this process's N pictures to K prototypes.
+        counted: (N,) 1 for rows that have a share in the columns, 0 for rows that are as if not there; None is all.
+
+    Returns:
+        (N, K) float32, rows sum to 1.
+    """
+    logits = scores.float() / epsilon
+    present = logits if counted is None else logits + counted.log()[:, None]
+    rows = torch.zeros_like(logits[:, :1])
+    shared = logits
+    for _ in range(iterations):
+        shared = logits - _log_sum_exp(present + rows)
+        rows = -shared.logsumexp(dim=1, keepdim=True)
+    return shared.softmax(dim=1)
+
+
+def _log_sum_exp(logits: Tensor) -> Tensor:
+    """(N, K) to (1, K), over the rows of all processes."""
+    largest = logits.amax(dim=0, keepdim=True)
+    if world_size() > 1:
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+    total = (logits - largest).exp().sum(dim=0, keepdim=True)
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return largest + total.log()

@@ -1,0 +1,1 @@
+"""Processes, launch, environment, progress, errors and random numbers."""

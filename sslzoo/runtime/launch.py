@@ -1,0 +1,128 @@
+"""How a command takes its share of the machine: cores, device, precision, processes."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from sslzoo.runtime.distributed import rank, world_size
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.precision import Precision, PrecisionSetting, choose_precision, launcher_precision
+
+if TYPE_CHECKING:  # its import takes seconds, and settings need no more than `Precision`
+    from accelerate import Accelerator, PartialState
+
+Made = TypeVar("Made")
+
+
+def claim_cores(threads: int) -> None:
+    """Give this process its share of the machine's cores.
+
+    Launchers set OMP_NUM_THREADS to 1 where nobody else did, which would leave a CPU run on one core; any other
+    value of it is taken to be the user's.
+    """
+    if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def join_processes() -> "PartialState":
+    """This process among all of the run, and its device; made on the first call, as `Accelerator` would make it."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerator":
+    """The accelerator of this process.
+
+    Args:
+        setting: arithmetic of the encoders; `auto` is chosen by the main process for all.
+        options: further ones of `accelerate.Accelerator`.
+
+    Raises:
+        UserError: the device cannot do what `precision` asks, or the launcher was told otherwise.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    state = join_processes()
+    precision = made_by_main(state, lambda: choose_precision(setting, state.device))
+    asked = launcher_precision()
+    if asked not in ("no", precision):
+        raise UserError(
+            f"--precision {precision}: `accelerate launch` is set to {asked}; give both the same, as in "
+            f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
+        )
+    # accelerate knows the argument by this name only
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    try:
+        accelerator = Accelerator(
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            **options,
+        )
+    except (ValueError, ImportError) as error:
+        raise UserError(f"--precision {precision}: {error}") from error
+    if accelerator.distributed_type.startswith(("FSDP", "DEEPSPEED", "MEGATRON")):
+        raise UserError(
+            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo works with whole copies of the "
+            "encoders on each process, `accelerate launch --multi_gpu`"
+        )
+    return accelerator
+
+
+def precision_of(accelerator: "Accelerator") -> Precision:
+    """The arithmetic that the accelerator was created with."""
+    precision: Precision | Literal["no"] = accelerator.mixed_precision
+    return "fp32" if precision == "no" else precision
+
+
+def in_words(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
+    """Device, arithmetic, processes and threads."""
+    chosen = f"{precision_of(accelerator)} (auto)" if setting == "auto" else setting
+    return (
+        f"{accelerator.device.type}, {chosen}, processes: {accelerator.num_processes}, "
+        f"threads of each: {torch.get_num_threads()}"
+    )
+
+
+def made_by_main(accelerator: "Accelerator | PartialState", make: Callable[[], Made]) -> Made:
+    """What the main process makes, told to all.
+
+    Raises:
+        UserError: of the main process, on all.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [make()]
+        except UserError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    made: Made = answer[0]
+    return made
+
+
+def told_in_one_line(error: RuntimeError | MemoryError) -> str | None:
+    """What to say of an error that is the machine's: no memory left, or another process gone; None for others."""
+    text = str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
+        needed = re.search(r"allocate [\d.]+ ?\w+", text)
+        wanted = f", could not {needed[0]}" if needed else ""
+        less = "a smaller --batch-size, --accumulate (the same batch in pieces), --precision bf16 or a smaller bank"
+        return f"out of memory{wanted}; {less} needs less"
+    if world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in text):
+        gone = f"process {rank()}: another process of the run has ended; its own message tells why"
+        return f"{gone}; --resume goes on with a training run from its last checkpoint"
+    return None

@@ -1,0 +1,199 @@
+"""`run.py new`: write a part of one's own to start from, and its test."""
+
+import argparse
+import importlib.util
+import keyword
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sslzoo.config.arguments import ArgumentParser
+from sslzoo.config.layers import config_names
+from sslzoo.config.registry import Registry
+from sslzoo.data.sources import DATASETS
+from sslzoo.report.parts import REGISTRIES
+from sslzoo.runtime.errors import UserError, near_misses
+
+NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
+
+KINDS: dict[str, Registry[Any]] = {**REGISTRIES, "dataset": DATASETS}
+
+TRIAL = {
+    "method": "--method {part}",
+    "target": "--method moco --target {part}",
+    "loss": "--method moco --loss {part}",
+    "dataset": "--dataset {part} --method moco --method.queue-size 256 --backbone resnet10t --img-size 16 "
+    "--batch-size 64 --epochs 10",
+}
+"""Flags of a first training run."""
+
+DESCRIPTION = """\
+Write a part of your own to start from, and its test:
+
+  run.py new target my_target      what a query should match
+  run.py new loss my_loss          how the student is scored against it
+  run.py new method my_method      which encoders there are, and what is compared
+  run.py new dataset my_pictures   where pictures come from
+
+my_target.py trains at once, and docs/plugins.md leads on from there. Nothing is overwritten.
+"""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a part is called where."""
+
+    module: str
+    """Of the file: `my_target`."""
+
+    @property
+    def part(self) -> str:
+        """On the command line: `my-target`."""
+        return self.module.replace("_", "-")
+
+    @property
+    def cls(self) -> str:
+        """Of the class: `MyTarget`."""
+        return "".join(word.capitalize() for word in self.module.split("_"))
+
+
+def new(words: Sequence[str]) -> int:
+    """Write the two files, and say what to do with them.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        UserError: kind or name cannot be, or a file is there already or cannot be written; nothing was written then.
+        SystemExit: after `--help`.
+    """
+    kind, names, folder = _parse(words)
+    part, test = folder / f"{names.module}.py", folder / f"test_{names.module}.py"
+    contents = {part: render(f"new_{kind}.py", kind, names), test: render(f"test_new_{kind}.py", kind, names)}
+    _check_free(kind, names, contents)
+    write(contents)
+    commands = next_commands(kind, names, part, test)
+    print(f"{part}: a {kind.replace('dataset', 'data set')} to start from\n{test}: its test\n\nWhat to do next:")
+    width = max(map(len, commands))
+    for what, command in commands.items():
+        print(f"  {what:<{width}}  {command}")
+    return 0
+
+
+def next_commands(kind: str, names: Names, part: Path, test: Path) -> dict[str, str]:
+    """What to type, by what it is for."""
+    program, plugin = _program(), ["--plugin", str(part)]
+    commands = {
+        "test it": ["python", "-m", "pytest", str(test)],
+        "train with it": [*program, *plugin, *TRIAL[kind].format(part=names.part).split()],
+        "see its settings": [*program, "describe", names.part, *plugin],
+    }
+    if kind in REGISTRIES:
+        commands["check it"] = [*program, "check", names.part, *plugin]
+    return {what: shlex.join(words) for what, words in commands.items()}
+
+
+def render(file: str, kind: str, names: Names) -> str:
+    """A template with the names of the new part."""
+    text = _template(file)
+    theirs = Names(f"new_{kind}")
+    for old, own in ((theirs.module, names.module), (theirs.part, names.part), (theirs.cls, names.cls)):
+        text = text.replace(old, own)
+    return text
+
+
+def _template(file: str) -> str:
+    return (files("sslzoo.scaffold") / "templates" / file).read_text(encoding="utf-8")
+
+
+def write(contents: Mapping[Path, str]) -> None:
+    """Write new files, all or none.
+
+    Raises:
+        UserError: one is there already, or cannot be written.
+    """
+    written: list[Path] = []
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                written.append(path)
+                file.write(content)
+    except OSError as error:
+        for path in written:
+            path.unlink()
+        raise UserError(f"new: {error.filename or path}: cannot be written: {error.strerror}") from error
+
+
+def _parse(words: Sequence[str]) -> tuple[str, Names, Path]:
+    """Kind, names and folder.
+
+    Raises:
+        UserError: kind or name is missing or cannot be.
+        SystemExit: after `--help`.
+    """
+    parser = ArgumentParser(
+        prog="run.py new",
+        usage="run.py new KIND NAME [--folder FOLDER]",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="lower-case words joined by _ or -")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where the files go (default: the current folder)")
+    asked = parser.parse_args(list(words))
+    if asked.kind is None:
+        raise UserError("new: takes a kind and a name, as in `new target my_target`; kinds are " + ", ".join(KINDS))
+    if asked.kind not in KINDS:
+        raise UserError(f"new {asked.kind}: no such kind of part{near_misses(asked.kind, KINDS)}")
+    if asked.name is None:
+        raise UserError(f"new {asked.kind}: takes a name, as in `new {asked.kind} my_{asked.kind}`")
+    return asked.kind, _names(asked.kind, asked.name), asked.folder
+
+
+def _names(kind: str, name: str) -> Names:
+    module = name.replace("-", "_")
+    if not re.fullmatch(NAME, module):
+        words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", Path(name).stem).lower()).strip("_")
+        example = words if re.fullmatch(NAME, words) else f"my_{kind}"
+        raise UserError(f"new {kind} {name}: a name is lower-case words joined by _ or -, as in {example}")
+    if keyword.iskeyword(module):
+        raise UserError(f"new {kind} {name}: is a word of Python's own; my_{module} is not")
+    return Names(module)
+
+
+def _check_free(kind: str, names: Names, contents: Mapping[Path, str]) -> None:
+    """Nothing else may have the files, the part's name, the module's or the class's.
+
+    Raises:
+        UserError: something has.
+    """
+    asked = f"new {kind} {names.module}"
+    for path in contents:
+        if os.path.lexists(path):
+            raise UserError(f"{asked}: {path} is there already; nothing is overwritten")
+    owner = KINDS[kind].owner(names.part)
+    if kind == "dataset" and f"dataset/{names.part}" in config_names("dataset"):
+        owner = f"the config dataset/{names.part} that ships"
+    if owner is not None:
+        raise UserError(f"{asked}: there is a {kind} {names.part} already, by {owner}")
+    found = importlib.util.find_spec(names.module)
+    if found is not None and found.origin is not None:
+        raise UserError(f"{asked}: {names.module}.py would hide the module of that name ({found.origin})")
+    imported = re.findall(r"^from .* import (.*)$", _template(f"new_{kind}.py"), flags=re.MULTILINE)
+    if names.cls in ", ".join(imported).split(", "):
+        raise UserError(f"{asked}: its class would have the name of {names.cls}, which it needs")
+
+
+def _program() -> list[str]:
+    """How this program was started."""
+    started = Path(sys.argv[0])
+    if started.name == "sslzoo":
+        return ["sslzoo"]
+    return ["python", sys.argv[0]] if started.name == "run.py" else ["python", "-m", "sslzoo"]

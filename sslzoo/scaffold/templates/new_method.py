@@ -1,0 +1,55 @@
+"""A method of your own: which encoders there are, and what is compared with what."""
+
+from sslzoo.modules.heads import Encoder, HeadConfig
+from sslzoo.losses import Loss
+from sslzoo.method.base import METHODS, MethodOutput
+from sslzoo.method.pair import PairMethod
+from sslzoo.targets import Target
+from torch import Tensor, nn
+
+
+@METHODS.register("new-method")
+class NewMethod(PairMethod):
+    """One encoder: each view finds the other view of its picture in the batch."""
+
+    paper = ""  # "Authors, venue (arXiv id), section", which list and describe show
+    default_target = "one-hot"
+    default_loss = "cross-entropy"
+
+    class Config(PairMethod.Config):
+        """Each field is a flag, `--method.projector.hidden`, with its docstring."""
+
+        symmetric: bool = True
+        """Let each view find the other; otherwise view 0 finds view 1."""
+        projector: HeadConfig = HeadConfig(hidden=128, out=64, norm="batch")
+        """Head on the backbone."""
+
+    config: Config
+
+    def __init__(
+        self,
+        config: Config,
+        backbone: nn.Module,
+        target: Target,
+        loss: Loss,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(config, backbone, target, loss, seed=seed)
+        self.student = Encoder.of(backbone, config.projector)
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Loss of a batch, the mean over its pictures.
+
+        Args:
+            views: two tensors (B, C, H, W) of the same pictures.
+            sample_ids: (B,) numbers of the pictures in their data set.
+        """
+        embeddings = [self.student(view) for view in views]
+        pairs = [(embeddings[q], embeddings[k]) for q, k in self.config.pairs]
+        return MethodOutput.mean([self.match(query, key) for query, key in pairs])
+
+    def match(self, query: Tensor, key: Tensor) -> MethodOutput:
+        """Queries (B, out) against their keys (B, out) and the batch's other keys."""
+        loss, logs = self.score_in_batch(query, key)
+        return MethodOutput(loss, logs, query.detach())

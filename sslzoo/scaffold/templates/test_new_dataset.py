@@ -1,0 +1,41 @@
+"""What every data set must do, and what this one is meant to hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sslzoo.experiment.compose import compose
+from sslzoo.data.load import load_data
+from sslzoo.data.sources import open_source
+
+PLUGIN = str(Path(__file__).with_name("new_dataset.py"))
+FLAGS = ["--plugin", PLUGIN, "--dataset", "new-dataset"]
+CONFIG = compose(FLAGS).dataset
+
+
+def pictures(split: str) -> list[NDArray[np.uint8]]:
+    """All of a split, decoded."""
+    return [np.asarray(row) for row in open_source(CONFIG).load(split)["image"]]
+
+
+def test_splits_load_as_training_reads_them() -> None:
+    data = load_data(CONFIG.model_copy(update={"cache": "none"}))
+    assert len(data.train) == 512
+    assert data.test is not None
+    assert len(data.test) == 128
+    assert data.classes == ["bar", "square"]
+
+
+def test_pictures_are_the_same_each_time() -> None:
+    assert np.array_equal(pictures("test"), pictures("test"))
+
+
+def test_no_test_picture_is_among_the_training_pictures() -> None:
+    train, test = pictures("train"), pictures("test")
+    assert not {*map(bytes, train)} & {*map(bytes, test)}
+
+
+def test_a_split_that_is_not_there_is_told() -> None:
+    with pytest.raises(ValueError, match="no such split"):
+        open_source(CONFIG).load("trian")

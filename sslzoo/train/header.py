@@ -1,0 +1,70 @@
+"""What a run says before it starts."""
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from sslzoo.data.load import Data
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import Method
+from sslzoo.modules.backbone_config import BackboneConfig
+from sslzoo.modules.backbones import resolve_name
+from sslzoo.runtime.launch import in_words
+from sslzoo.runtime.precision import PrecisionSetting
+from sslzoo.runtime.progress import fact, warn
+from sslzoo.train.folder import RunFolder
+
+
+def introduce(
+    console: Console,
+    experiment: Experiment,
+    data: Data,
+    method: Method,
+    accelerator: Accelerator,
+    folder: RunFolder,
+    step: int,
+    setting: PrecisionSetting,
+) -> None:
+    """Say what is about to be done, derived values included.
+
+    Args:
+        setting: what was asked for as `precision`, which the experiment has resolved.
+    """
+    parameters = sum(parameter.numel() for parameter in method.student.backbone.parameters()) / 1e6
+    pictures = [f"{len(data.train):,} pictures to train on"]
+    pictures += [f"{len(data.labelled):,} labelled"] if data.labelled is not None else ["no labels"]
+    pictures += [f"{len(data.test):,} to test on"] if data.test is not None else []
+    optimizer = experiment.optimizer
+    lr = f"lr {optimizer.scaled_lr(experiment.batch_size):g}"
+    if optimizer.lr_batch is not None:
+        lr += f" (scaled from {optimizer.lr:g} at batch {optimizer.lr_batch} to {experiment.batch_size})"
+    decayed = "all parameters" if optimizer.decay_all else "all but biases and norms"
+    target = f", target {experiment.target.name}" if experiment.target else ""
+    lines = {
+        "method": f"{experiment.method.name}{target}, views {' + '.join(experiment.method.views)}, "
+        f"{experiment.method.directions}",
+        "backbone": f"{resolve_name(experiment.backbone, experiment.img_size)}, {parameters:.2f} M parameters, "
+        f"{experiment.img_size} px, {weights_of(experiment.backbone)}",
+        "data": f"{experiment.dataset.name}, {', '.join(pictures)}",
+        "optimiser": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
+        f"batch {experiment.batch_size}",
+        "device": in_words(accelerator, setting),
+        "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
+    }
+    for label, text in lines.items():
+        fact(console, label, text)
+    if data.skipped.names:
+        warn(console, data.skipped.in_words())
+    queue = getattr(experiment.method, "queue_size", 0)
+    if queue > len(data.train):
+        warn(
+            console,
+            f"method.queue_size = {queue}: the bank is larger than the data set, so older keys of a picture are among "
+            "its own negatives",
+        )
+
+
+def weights_of(backbone: BackboneConfig) -> str:
+    """Where training starts from."""
+    if backbone.checkpoint is not None:
+        return f"weights of {backbone.checkpoint}"
+    return "timm's pretrained weights" if backbone.pretrained else "random weights"

@@ -1,0 +1,44 @@
+"""Runs that were begun with the settings that are asked for."""
+
+from pathlib import Path
+
+from sslzoo.config.folders import slug
+from sslzoo.experiment.compose import compose, require_same_settings
+from sslzoo.experiment.schema import Experiment
+from sslzoo.runtime.errors import UserError
+from sslzoo.train.folder import RunFolder
+
+
+def find_begun(experiment: Experiment) -> Path | None:
+    """The run to go on with: that in `run_folder`, else the newest below `output` that is not finished; None for none.
+
+    Raises:
+        UserError: the run in `run_folder` has other settings.
+    """
+    if experiment.run_folder is not None:
+        folder = RunFolder(experiment.run_folder)
+        if not folder.config.is_file():
+            return None
+        require_same_settings(folder.path, _settings(folder), experiment)
+        return folder.path
+    found = map(RunFolder, experiment.output.glob(f"{slug(RunFolder.stem(experiment))}-*"))
+    begun = [f for f in found if f.config.is_file() and not f.summary.exists() and _has_settings(f, experiment)]
+    return max(begun, key=lambda folder: folder.config.stat().st_mtime).path if begun else None
+
+
+def with_settings_of(folder: RunFolder, experiment: Experiment) -> Experiment:
+    """The settings to go on with: what is `auto` in them is as it was in the run."""
+    before = _settings(folder)
+    return experiment.resolve_auto(before.precision, before.compile_views)
+
+
+def _has_settings(folder: RunFolder, experiment: Experiment) -> bool:
+    try:
+        require_same_settings(folder.path, _settings(folder), experiment)
+    except UserError:
+        return False
+    return True
+
+
+def _settings(folder: RunFolder) -> Experiment:
+    return compose(["--config", str(folder.config)])
