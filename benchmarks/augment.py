@@ -1,17 +1,17 @@
 """Pairs of views a second, beside what people use today.
 
     python benchmarks/augment.py
-    python benchmarks/augment.py --pictures 512 --size 32
+    python benchmarks/augment.py --images 512 --size 32
 
-A pair is a strong and a weak view of one picture, by ASCL's recipe for CIFAR-10: crop and flip, and for the strong one
-jitter, grey and blur as well. Peers, in the form that their users have them:
+A pair is a strong and a weak view of one image, by ASCL's augmentations for CIFAR-10: crop and flip, and for the strong
+one jitter, grayscale and blur as well. Peers, in the form that their users have them:
 
-- per picture: torchvision's transforms on PIL pictures, as most papers' code does it;
-- per picture, tensors: torchvision's transforms v2 on uint8 tensors;
-- lightly's transform of MoCo v2 on PIL pictures, with the weak view of the first;
+- per image: torchvision's transforms on PIL images, as most papers' code does it;
+- per image, tensors: torchvision's transforms v2 on uint8 tensors;
+- lightly's transform of MoCo v2 on PIL images, with the weak view of the first;
 - kornia: its transforms on a batch.
 
-All work on the same decoded pictures. The floor is what no views can do without: each picture gathered and normalised,
+All work on the same decoded images. The floor is what no views can do without: each image gathered and normalized,
 once a view. Each is repeated in turn; the ratio is to the first.
 """
 
@@ -32,7 +32,7 @@ from torch import Tensor
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from sslzoo.data.augment.view import make_view, normalise
+from sslzoo.data.augment.view import make_view, normalize
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
 
@@ -45,46 +45,46 @@ class PilBlur:
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = low, high
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
-        return picture.filter(ImageFilter.GaussianBlur(random.uniform(self.low, self.high)))
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.filter(ImageFilter.GaussianBlur(random.uniform(self.low, self.high)))
 
 
-def contenders(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int) -> dict[str, Callable[[], object]]:
+def contenders(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int) -> dict[str, Callable[[], object]]:
     """What is timed, by name; each makes all pairs once.
 
     Args:
-        pictures: (N, size, size, 3).
+        images: (N, size, size, 3).
     """
     experiment = compose(["--method", "ascl", "--dataset", "cifar10", "--img-size", str(size)])
-    strong, weak = experiment.recipe("strong"), experiment.recipe("weak")
+    strong, weak = experiment.augmentation("strong"), experiment.augmentation("weak")
     mean, std = experiment.dataset.mean, experiment.dataset.std
     jitter = (strong.brightness, strong.contrast, strong.saturation, strong.hue)
-    batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     n = len(batch)
     stored = Batch(batch, torch.full((n, 2), size), torch.arange(n), torch.zeros(n, dtype=torch.int64))
 
     def by_pil() -> Tensor:
         crop = [v1.RandomResizedCrop(size, strong.crop_scale), v1.RandomHorizontalFlip()]
         end = [v1.ToTensor(), v1.Normalize(mean, std)]
-        colours = [
+        colors = [
             v1.RandomApply([v1.ColorJitter(*jitter)], strong.jitter),
-            v1.RandomGrayscale(strong.grey),
+            v1.RandomGrayscale(strong.grayscale),
             v1.RandomApply([PilBlur(*strong.blur_sigma)], strong.blur),
         ]
-        pipelines = v1.Compose([*crop, *colours, *end]), v1.Compose([*crop, *end])
-        views = [make(Image.fromarray(picture)) for picture in pictures for make in pipelines]
+        pipelines = v1.Compose([*crop, *colors, *end]), v1.Compose([*crop, *end])
+        views = [make(Image.fromarray(image)) for image in images for make in pipelines]
         return torch.stack(views)
 
     def by_tensors() -> Tensor:
         crop = [v2.RandomResizedCrop(size, strong.crop_scale, antialias=True), v2.RandomHorizontalFlip()]
         end = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
-        colours = [
+        colors = [
             v2.RandomApply([v2.ColorJitter(*jitter)], strong.jitter),
-            v2.RandomGrayscale(strong.grey),
+            v2.RandomGrayscale(strong.grayscale),
             v2.RandomApply([v2.GaussianBlur(strong.taps, strong.blur_sigma)], strong.blur),
         ]
-        pipelines = v2.Compose([*crop, *colours, *end]), v2.Compose([*crop, *end])
-        return torch.stack([make(picture) for picture in batch for make in pipelines])
+        pipelines = v2.Compose([*crop, *colors, *end]), v2.Compose([*crop, *end])
+        return torch.stack([make(image) for image in batch for make in pipelines])
 
     def by_lightly() -> Tensor:
         from lightly.transforms import MoCoV2Transform
@@ -92,7 +92,7 @@ def contenders(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: 
         strong_view = MoCoV2Transform(input_size=size, normalize={"mean": list(mean), "std": list(std)}).transforms[0]
         crop = [v1.RandomResizedCrop(size, strong.crop_scale), v1.RandomHorizontalFlip()]
         weak_view = v1.Compose([*crop, v1.ToTensor(), v1.Normalize(mean, std)])
-        views = [make(Image.fromarray(picture)) for picture in pictures for make in (strong_view, weak_view)]
+        views = [make(Image.fromarray(image)) for image in images for make in (strong_view, weak_view)]
         return torch.stack(views)
 
     def by_kornia() -> Tensor:
@@ -100,48 +100,48 @@ def contenders(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: 
 
         crop = [kornia.RandomResizedCrop((size, size), strong.crop_scale), kornia.RandomHorizontalFlip()]
         taps = (strong.taps, strong.taps)
-        colours = [
+        colors = [
             kornia.ColorJitter(*jitter, p=strong.jitter),
-            kornia.RandomGrayscale(p=strong.grey),
+            kornia.RandomGrayscale(p=strong.grayscale),
             kornia.RandomGaussianBlur(taps, strong.blur_sigma, p=strong.blur),
         ]
         pixels = batch.float() / 255
-        pipelines = torch.nn.Sequential(*crop, *colours), torch.nn.Sequential(*crop)
-        return torch.cat([normalise(make(pixels), mean, std) for make in pipelines])
+        pipelines = torch.nn.Sequential(*crop, *colors), torch.nn.Sequential(*crop)
+        return torch.cat([normalize(make(pixels), mean, std) for make in pipelines])
 
     def by_sslzoo(compiled: bool) -> list[Tensor]:
         return [
-            make_view(recipe, stored, seed=0, epoch=0, view=view, mean=mean, std=std, compiled=compiled)
-            for view, recipe in enumerate((strong, weak))
+            make_view(augmentation, stored, seed=0, epoch=0, view=view, mean=mean, std=std, compiled=compiled)
+            for view, augmentation in enumerate((strong, weak))
         ]
 
     def floor() -> list[Tensor]:
         order = torch.arange(n).flip(0)
-        return [normalise(batch[order].float() / 255, mean, std) for _ in range(2)]
+        return [normalize(batch[order].float() / 255, mean, std) for _ in range(2)]
 
     return {
-        "torchvision, per picture": by_pil,
-        "torchvision v2, per picture, tensors": by_tensors,
-        "lightly, per picture": by_lightly,
+        "torchvision, per image": by_pil,
+        "torchvision v2, per image, tensors": by_tensors,
+        "lightly, per image": by_lightly,
         "kornia, per batch": by_kornia,
         "sslzoo, torch": partial(by_sslzoo, False),
         "sslzoo, compiled": partial(by_sslzoo, True),
-        "floor: gather and normalise": floor,
+        "floor: gather and normalize": floor,
     }
 
 
 def comparison(count: int, size: int) -> Comparison:
-    """The contenders on random pictures."""
-    pictures = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    title = f"pairs of a strong and a weak view, {count} pictures of {size} pixels"
-    return Comparison(title, "pairs a second", count, contenders(pictures, size))
+    """The contenders on random images."""
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    title = f"pairs of a strong and a weak view, {count} images of {size} pixels"
+    return Comparison(title, "pairs a second", count, contenders(images, size))
 
 
 def main() -> None:
     """Time all, in turn, and print the table."""
-    asked = arguments(__doc__, pictures=256, size=32)
+    asked = arguments(__doc__, images=256, size=32)
     console = Console()
-    show(console, comparison(asked.pictures, asked.size), REPEATS)
+    show(console, comparison(asked.images, asked.size), REPEATS)
     console.print(f"torchvision {torchvision.__version__}, {conditions(REPEATS)}")
 
 

@@ -19,11 +19,11 @@ from rounds import Comparison, arguments, show
 from step import experiment
 
 from sslzoo.data.load import load_data
-from sslzoo.plan.measure import Course
+from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 
-BEFORE = ("--precision", "fp32", "--compile-views", "false")
+BEFORE = ("--precision", "fp32", "--compile-augmentations", "false")
 ADAMW = ("--optimizer", "adamw", "--optimizer.lr", "0.001")
 NETWORKS = {
     "ResNet-18, 32 pixels": (),
@@ -33,13 +33,13 @@ NETWORKS = {
 """Name to flags."""
 
 
-def course(batch: int, *flags: str) -> Course:
+def course(batch: int, *flags: str) -> StepRunner:
     """The steps of a run."""
     chosen = experiment(batch, 1, "--method", "ascl", *flags)
-    return Course(chosen, load_data(chosen.dataset))
+    return StepRunner(chosen, load_data(chosen.dataset))
 
 
-def before(batch: int, *flags: str) -> Course:
+def before(batch: int, *flags: str) -> StepRunner:
     """The steps of a run as they were before."""
     made = course(batch, *flags, *BEFORE)
     made.stepper.method.to(memory_format=torch.contiguous_format)

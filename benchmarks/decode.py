@@ -2,7 +2,7 @@
 
     python benchmarks/decode.py
 
-Photographs are made up: coloured noise, enlarged, at quality 90; 3000 x 2000 pixels as a camera has them, and 500 x 375
+Photographs are made up: colored noise, enlarged, at quality 90; 3000 x 2000 pixels as a camera has them, and 500 x 375
 as ImageNet has them. All are shrunk to a short side of 256 pixels with antialiasing.
 """
 
@@ -42,8 +42,8 @@ def comparison(width: int, height: int, count: int) -> Comparison:
 
     def by_torchvision() -> None:
         for file in files:
-            picture = decode_jpeg(torch.frombuffer(bytearray(file), dtype=torch.uint8))
-            functional.resize(picture, [size[1], size[0]], antialias=True)
+            image = decode_jpeg(torch.frombuffer(bytearray(file), dtype=torch.uint8))
+            functional.resize(image, [size[1], size[0]], antialias=True)
 
     def ours() -> None:
         for cell in cells:
@@ -51,7 +51,7 @@ def comparison(width: int, height: int, count: int) -> Comparison:
 
     return Comparison(
         f"JPEGs of {width} x {height} pixels to a short side of {SHORT_SIDE}",
-        "pictures a second",
+        "images a second",
         count,
         {"Pillow": by_pillow, "torchvision, decode_jpeg": by_torchvision, "sslzoo, decode": ours},
     )

@@ -1,10 +1,10 @@
-"""Evaluation beside lightly's and scikit-learn's: nearest neighbours, a linear sweep, features.
+"""Evaluation beside lightly's and scikit-learn's: nearest neighbors, a linear sweep, features.
 
     python benchmarks/evaluation.py
-    python benchmarks/evaluation.py --pictures 50000 --queries 10000
+    python benchmarks/evaluation.py --images 50000 --queries 10000
 
-Nearest neighbours and probes are of random features of 512 numbers; features are a ResNet-18's, with its stem for small
-pictures and random weights, of random pictures of 32 pixels.
+Nearest neighbors and probes are of random features of 512 numbers; features are a ResNet-18's, with its stem for small
+images and random weights, of random images of 32 pixels.
 """
 
 import os
@@ -27,7 +27,7 @@ import sslzoo.modules.backbones  # noqa: F401  (registers resnet18_cifar)
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import Batch
-from sslzoo.data.images import Indices, Pictures
+from sslzoo.data.images import Images, Indices
 from sslzoo.data.loader import ordered_batches
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.knn import knn_predict
@@ -39,26 +39,26 @@ REPEATS, WIDTH, CLASSES, K = 5, 512, 10, 200
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def neighbours(pictures: int, queries: int) -> Comparison:
+def neighbors(images: int, queries: int) -> Comparison:
     """Weighted kNN, k 200."""
     from lightly.utils.benchmarking.knn import knn_predict as lightly
 
     generator = torch.Generator().manual_seed(0)
-    bank, query = (F.normalize(torch.randn(n, WIDTH, generator=generator)).to(DEVICE) for n in (pictures, queries))
-    labels = torch.arange(pictures, device=DEVICE) % CLASSES
+    queue, query = (F.normalize(torch.randn(n, WIDTH, generator=generator)).to(DEVICE) for n in (images, queries))
+    labels = torch.arange(images, device=DEVICE) % CLASSES
     classifier = KNeighborsClassifier(K, weights=lambda d: np.exp((1 - d) / 0.1), algorithm="brute", metric="cosine")
-    classifier.fit(bank.cpu().numpy(), labels.cpu().numpy())
+    classifier.fit(queue.cpu().numpy(), labels.cpu().numpy())
 
     def by_lightly() -> Tensor:
         parts = torch.split(query, 256)  # as its benchmark has them: a batch at a time
-        return torch.cat([lightly(part, bank.T, labels, CLASSES, K, 0.1)[:, 0] for part in parts])
+        return torch.cat([lightly(part, queue.T, labels, CLASSES, K, 0.1)[:, 0] for part in parts])
 
     def ours() -> Tensor:
-        return knn_predict(bank, labels, query, classes=CLASSES, k=K, temperature=0.1)
+        return knn_predict(queue, labels, query, classes=CLASSES, k=K, temperature=0.1)
 
     assert (ours() == by_lightly()).float().mean() > 0.999
     return Comparison(
-        f"kNN, {queries:,} queries among {pictures:,} features of {WIDTH}, k {K}",
+        f"kNN, {queries:,} queries among {images:,} features of {WIDTH}, k {K}",
         "queries a second",
         queries,
         {
@@ -69,10 +69,10 @@ def neighbours(pictures: int, queries: int) -> Comparison:
     )
 
 
-def sweep(pictures: int) -> Comparison:
+def sweep(images: int) -> Comparison:
     """A linear probe for each of several settings, on kept features."""
-    features = torch.randn(pictures, WIDTH, generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    labels = torch.arange(pictures, device=DEVICE) % CLASSES
+    features = torch.randn(images, WIDTH, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    labels = torch.arange(images, device=DEVICE) % CLASSES
     grid = LinearGrid(epochs=2)
 
     def one_by_one() -> None:
@@ -86,13 +86,13 @@ def sweep(pictures: int) -> Comparison:
                 weight_decay=setting["weight_decay"],
             )
             for _ in range(grid.epochs):
-                for rows in torch.split(torch.randperm(pictures, device=DEVICE), grid.batch_size):
+                for rows in torch.split(torch.randperm(images, device=DEVICE), grid.batch_size):
                     optimizer.zero_grad()
                     F.cross_entropy(head(features[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
 
     return Comparison(
-        f"linear probes of {len(grid.settings())} settings, {grid.epochs} epochs of {pictures:,} kept features",
+        f"linear probes of {len(grid.settings())} settings, {grid.epochs} epochs of {images:,} kept features",
         "",
         1,
         {
@@ -102,8 +102,8 @@ def sweep(pictures: int) -> Comparison:
     )
 
 
-class Noise(Pictures):
-    """Random pictures of 32 pixels, decoded."""
+class Noise(Images):
+    """Random images of 32 pixels, decoded."""
 
     decoded = True
 
@@ -113,20 +113,20 @@ class Noise(Pictures):
         self.fingerprint = "noise"
 
     def gather(self, indices: Indices) -> Batch:
-        """These pictures."""
+        """These images."""
         return self._batch(torch.from_numpy(self.pixels[indices]), torch.full((len(indices), 2), 32), indices)
 
 
-def features(pictures: int) -> Comparison:
-    """A frozen encoder on decoded pictures."""
-    noise = Noise(pictures)
+def features(images: int) -> Comparison:
+    """A frozen encoder on decoded images."""
+    noise = Noise(images)
     encoder = create_backbone(BackboneConfig(name="resnet18_cifar"), in_chans=3, img_size=32, view_sizes=[32])
     encoder.to(DEVICE).eval()
-    recipe = Augmentation(size=32, crop="center")
+    augmentation = Augmentation(size=32, crop="center")
     accelerator = Accelerator(cpu=DEVICE.type == "cpu")
 
     def view(batch: Batch) -> Tensor:
-        return make_view(recipe, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
+        return make_view(augmentation, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
 
     def ours(precision: torch.dtype | None = None) -> None:
         with torch.autocast(DEVICE.type, precision or torch.bfloat16, enabled=precision is not None):
@@ -141,26 +141,26 @@ def features(pictures: int) -> Comparison:
                 encoder(torch.stack([prepare(image) for image in images]).to(DEVICE)).cpu()
 
     contenders: dict[str, Callable[[], object]] = {
-        "torchvision's transforms, picture by picture": one_by_one,
+        "torchvision's transforms, image by image": one_by_one,
         "sslzoo, encode": ours,
         "sslzoo, encode, bf16": lambda: ours(torch.bfloat16),
     }
-    title = f"features of a ResNet-18, {pictures:,} pictures of 32 pixels, batch 128"
-    return Comparison(title, "images a second", pictures, contenders)
+    title = f"features of a ResNet-18, {images:,} images of 32 pixels, batch 128"
+    return Comparison(title, "images a second", images, contenders)
 
 
-def report(console: Console, pictures: int, queries: int) -> None:
+def report(console: Console, images: int, queries: int) -> None:
     """Print all tables."""
-    show(console, neighbours(pictures, queries), REPEATS)
-    show(console, sweep(pictures), REPEATS)
+    show(console, neighbors(images, queries), REPEATS)
+    show(console, sweep(images), REPEATS)
     show(console, features(queries // 4), REPEATS)
 
 
 def main() -> None:
     """Print the tables."""
-    asked = arguments(__doc__, pictures=20_000, queries=2_000)
+    asked = arguments(__doc__, images=20_000, queries=2_000)
     console = Console()
-    report(console, asked.pictures, asked.queries)
+    report(console, asked.images, asked.queries)
     console.print(conditions(REPEATS))
 
 

@@ -46,7 +46,7 @@ TRAIN = {
     "moco-authors": ["--config", "paper/moco-cifar10", *KNN_200],
     "ascl-authors": [
         *("--config", "paper/moco-cifar10", "--target", "adaptive-soft", *KNN_200),
-        *("--method.views", "strong", "weak", "--views.weak.crop-scale", "0.08", "1.0"),
+        *("--method.views", "strong", "weak", "--augmentations.weak.crop-scale", "0.08", "1.0"),
     ],
     "moco": ["--method", "moco", "--dataset", "cifar10"],
     "ascl": ["--method", "ascl", "--dataset", "cifar10"],
@@ -111,15 +111,15 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
     import numpy as np
     from accelerate.state import AcceleratorState
 
-    from sslzoo.data.images import Indices, Pictures
+    from sslzoo.data.images import Images, Indices
     from sslzoo.data.load import Data
     from sslzoo.data.skipped import Skipped
     from sslzoo.train.monitor import IntervalMeans
     from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
     from sslzoo.train.step import Stepper
 
-    class RandomImages(Pictures):
-        """Smooth noise, labelled."""
+    class RandomImages(Images):
+        """Smooth noise, labeled."""
 
         decoded, channels, fingerprint = True, 3, "random"
 
@@ -155,9 +155,9 @@ def run_steps(stepper: "Stepper", count: int) -> list[float]:
             stepper.method.before_epoch(epoch)
         batches = stepper.batches(epoch, skip=place)
         for _ in range(min(count, stepper.per_epoch - place)):
-            losses.append(stepper.optimise(batches, epoch).loss.clone())
+            losses.append(stepper.optimize(batches, epoch).loss.clone())
             count -= 1
-    stepper.finite.settle()
+    stepper.finite.raise_pending()
     return torch.stack(losses).tolist()
 
 
@@ -187,30 +187,33 @@ def check_views(report: Report) -> None:
     from sslzoo.data.batch import Batch
     from sslzoo.experiment.compose import compose
 
-    def random_batch(recipe: Augmentation, count: int, side: int) -> Batch:
+    def random_batch(augmentation: Augmentation, count: int, side: int) -> Batch:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
         sizes, ids = torch.full((count, 2), side), torch.arange(count)
-        return Batch(pixels, sizes, ids, ids, (draw(recipe, sizes, ids, seed=0, epoch=0, view=0),))
+        return Batch(pixels, sizes, ids, ids, (draw(augmentation, sizes, ids, seed=0, epoch=0, view=0),))
 
     for dataset, count, side in (("cifar10", 512, 32), ("imagenet-1k", 256, 400)):
         experiment = compose(["--method", "ascl", "--dataset", dataset])
         mean, std = experiment.dataset.mean, experiment.dataset.std
 
-        def make(recipe: Augmentation, batch: Batch, mean: Any = mean, std: Any = std) -> torch.Tensor:
+        def make(augmentation: Augmentation, batch: Batch, mean: Any = mean, std: Any = std) -> torch.Tensor:
             compiled = batch.pixels.device.type == "cuda"
-            return make_view(recipe, batch, seed=0, epoch=0, view=0, mean=mean, std=std, compiled=compiled)
+            return make_view(augmentation, batch, seed=0, epoch=0, view=0, mean=mean, std=std, compiled=compiled)
 
         for name in experiment.method.views:
-            recipe = experiment.recipe(name)
-            few, many = random_batch(recipe, 32, side), random_batch(recipe, count if CUDA else 4, side).to(DEVICE)
-            difference = (make(recipe, few.to(DEVICE)).cpu() - make(recipe, few)).abs()
+            augmentation = experiment.augmentation(name)
+            few, many = (
+                random_batch(augmentation, 32, side),
+                random_batch(augmentation, count if CUDA else 4, side).to(DEVICE),
+            )
+            difference = (make(augmentation, few.to(DEVICE)).cpu() - make(augmentation, few)).abs()
             report.add(
                 f"views {dataset} {name}",
                 {
                     "largest difference": float(difference.max()),
                     "share above 1e-3": float((difference > 1e-3).float().mean()),
-                    "images/s": round(len(many.ids) / seconds_of(partial(make, recipe, many))),
+                    "images/s": round(len(many.ids) / seconds_of(partial(make, augmentation, many))),
                 },
             )
 

@@ -35,16 +35,16 @@ def comparison(batch: int, queue: int) -> Comparison:
     flags = ("--method.queue-size", str(queue), "--method.projector.out", str(DIM), "--loss.temperature", "0.1")
     moco: Any = Tiny.of("--method", "moco", *flags).method().to(DEVICE)
     ascl: Any = Tiny.of("--method", "ascl", *flags, "--target.neighbors", "1").method().to(DEVICE)
-    bank = ascl.bank.keys
+    candidates = ascl.queue.keys
 
     def tables() -> Tensor:
         q, k = F.normalize(query, dim=1), F.normalize(key, dim=1)
         with torch.no_grad():
-            near = (k @ bank.T / 0.05).softmax(dim=1)
+            near = (k @ candidates.T / 0.05).softmax(dim=1)
             sure = 1 + (near * (near + 1e-12).log()).sum(dim=1) / torch.tensor(float(queue)).log()
             labels = torch.cat([torch.ones_like(near[:, :1]), (sure[:, None] * near).clamp(max=1)], dim=1)
             labels = labels / labels.sum(dim=1, keepdim=True)
-        logits = torch.cat([(q * k).sum(dim=1, keepdim=True), q @ bank.T], dim=1) / 0.1
+        logits = torch.cat([(q * k).sum(dim=1, keepdim=True), q @ candidates.T], dim=1) / 0.1
         return -(labels * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
     def through(loss: Callable[[], Tensor]) -> Callable[[], object]:
@@ -63,7 +63,7 @@ def comparison(batch: int, queue: int) -> Comparison:
         },
         memory=True,
         notes=[
-            f"one table of batch x queue is {4 * batch * queue / 2**20:,.0f} MiB; lightly's call also fills its bank"
+            f"one table of batch x queue is {4 * batch * queue / 2**20:,.0f} MiB; lightly's call also fills its queue"
         ],
     )
 

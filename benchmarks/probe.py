@@ -1,4 +1,4 @@
-"""What a linear probe costs: on features that are kept, with the encoder run every epoch, and on augmented pictures.
+"""What a linear probe costs: on features that are kept, with the encoder run every epoch, and on augmented images.
 
     python benchmarks/probe.py --backbone resnet18 --img-size 32
     python benchmarks/probe.py --backbone resnet18 --dataset cifar10 --dataset.path data/cifar10 --dataset.limit 5000
@@ -25,7 +25,7 @@ from sslzoo.data.load import load_data
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.linear import LinearProbe
-from sslzoo.evaluate.run import create_encoder, labelled_pictures, labels_of, subject_of, transform_of
+from sslzoo.evaluate.run import create_encoder, labeled_images, labels_of, subject_of, transform_of
 from sslzoo.plan.clock import wait
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
@@ -52,7 +52,7 @@ def main(words: list[str]) -> None:
     accelerator = create_accelerator(job.precision)
     quiet, console = Console(quiet=True), Console()
     data = load_data(job.dataset)
-    train, test = labelled_pictures(data, job)
+    train, test = labeled_images(data, job)
     transform = transform_of(job)
     encoder, _ = create_encoder(job, transform)
     encoder.to(accelerator.device)
@@ -70,7 +70,7 @@ def main(words: list[str]) -> None:
     grid = job.evaluation.linear.model_copy(update={"epochs": EPOCHS})
     few = grid.model_copy(update={"epochs": TIMED_EPOCHS})
     cached = LinearProbe(features, labels, features[:1], subject.classes, grid, seed=0)
-    plain = replace(subject, probe=transform.recipe)
+    plain = replace(subject, probe=transform.augmentation)
     again, augmented = (AugmentedProbe(judged, few, seed=0) for judged in (plain, subject))
 
     def fit(probe: AugmentedProbe) -> None:
@@ -104,7 +104,7 @@ def main(words: list[str]) -> None:
         )
     console.print(table)
     console.print(
-        f"({job.backbone.name}, {transform.recipe.size} px, {len(train):,} pictures of {job.dataset.name}, "
+        f"({job.backbone.name}, {transform.augmentation.size} px, {len(train):,} images of {job.dataset.name}, "
         f"{features.shape[1]} features; {device_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
         f"medians of {REPEATS} rounds; the last two are {TIMED_EPOCHS} epochs times {EPOCHS // TIMED_EPOCHS})",
         highlight=False,

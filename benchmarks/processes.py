@@ -50,7 +50,7 @@ def main(words: list[str]) -> None:
     torch.set_num_threads(1)
     names = words or METHODS.names()
     print(
-        "| method | loss | gradient | bank, teacher and other state | statistics of norms | both processes the same |"
+        "| method | loss | gradient | queue, teacher and other state | statistics of norms | both processes the same |"
     )
     print("|---|---|---|---|---|---|")
     cases = [["--method", name] for name in names]

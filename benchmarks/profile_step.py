@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import load_data
 from sslzoo.experiment.compose import compose
-from sslzoo.plan.measure import Course
+from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores
@@ -66,7 +66,7 @@ def profiled(flags: list[str], trace: str | None) -> Profile:
     """Profile some steps of a run."""
     experiment = compose(flags, prog="benchmarks/profile_step.py")
     claim_cores(experiment.threads)
-    course = Course(experiment, load_data(experiment.dataset))
+    course = StepRunner(experiment, load_data(experiment.dataset))
     course.steps(0)
     on_gpu = course.accelerator.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]

@@ -75,7 +75,7 @@ def show(console: Console, results: dict[int, Measured]) -> None:
         cells = [f"{processes}", f"{measured.images_per_second:,.1f}", f"{ratio:.2f}"]
         cells.append(f"{100 * ratio * first / processes:.0f} %")
         cells.append(f"{1e3 * measured.parts.get('communication', 0):,.1f}")
-        parts = ("gradients", "keys and pictures", "statistics")
+        parts = ("gradients", "keys and images", "statistics")
         cells += [f"{received.get(part, 0) / 2**20:,.2f} MiB" for part in parts]
         table.add_row(*cells)
     console.print(table)
@@ -84,7 +84,7 @@ def show(console: Console, results: dict[int, Measured]) -> None:
 def estimate(console: Console, measured: Measured, processes: int, seconds: float) -> None:
     """Communication of a step on many GPUs, from the bytes counted here.
 
-    A process's own share of pictures stays the same. An all-gather then brings (W - 1) shares instead of one less than
+    A process's own share of images stays the same. An all-gather then brings (W - 1) shares instead of one less than
     the processes here; a ring passes 2 (W - 1) / W of a tensor.
     """
     for link, (world, speed) in LINKS.items():
@@ -92,7 +92,7 @@ def estimate(console: Console, measured: Measured, processes: int, seconds: floa
         gather = (world - 1) / (processes - 1)
         received = {
             "gradients": measured.received["gradients"] * ring,
-            "keys and pictures": measured.received.get("keys and pictures", 0) * gather,
+            "keys and images": measured.received.get("keys and images", 0) * gather,
             "statistics": measured.received.get("statistics", 0) * ring,
         }
         times = {name: count / speed for name, count in received.items()}

@@ -1,7 +1,7 @@
 """Memory, open files and threads of a long run, as curves.
 
     python benchmarks/soak.py soak --epochs 250 --save-every 50 --knn-every 5
-    python benchmarks/soak.py soak --dataset folder --dataset.path pictures --dataset.cache none --epochs 40
+    python benchmarks/soak.py soak --dataset folder --dataset.path images --dataset.cache none --epochs 40
 
 The first word is a folder for soak.csv, soak.png and soak.svg, the others are the flags of `run.py`. A run is started
 and looked at every second, with the processes that it starts; what its scoring takes afterwards is left out.

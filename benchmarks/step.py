@@ -3,8 +3,8 @@
     python benchmarks/step.py
     python benchmarks/step.py --batch 256 --backbone resnet18 --img-size 32
 
-All train ResNet-18 with its stem for small pictures, split batch norm, a projector of 2048, a queue of 4096 and SGD, on
-pictures that are ready as tensors. lightly's step is put together from its backbone, head, loss, shuffling and momentum
+All train ResNet-18 with its stem for small images, split batch norm, a projector of 2048, a queue of 4096 and SGD, on
+images that are ready as tensors. lightly's step is put together from its backbone, head, loss, shuffling and momentum
 update, as its tutorial for CIFAR-10 does.
 
 The floor is the number of floating-point operations of convolutions and matrix products, as torch counts them, over
@@ -32,7 +32,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.momentum import Teacher
 from sslzoo.plan.clock import wait
-from sslzoo.plan.measure import Course
+from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision
 from sslzoo.train.setup import create_method
@@ -84,7 +84,7 @@ class LightlyMoCo(nn.Module):
 
 
 def steps(batch: int) -> dict[str, Callable[[], object]]:
-    """Whole steps, on the same pictures."""
+    """Whole steps, on the same images."""
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(batch, 3, 32, 32, generator=generator).to(DEVICE) for _ in range(2))
     if DEVICE.type == "cuda":
@@ -174,7 +174,7 @@ def floors(work: dict[str, Callable[[], object]], took: dict[str, float]) -> Tab
 def parts(batch: int, threads: int) -> Table:
     """A step of ASCL part by part."""
     chosen = experiment(batch, threads, "--method", "ascl")
-    course = Course(chosen, load_data(chosen.dataset))
+    course = StepRunner(chosen, load_data(chosen.dataset))
     course.steps(0)
     rounds = [course.parts(1) for _ in range(REPEATS)]
     table = Table(box=None, pad_edge=False)
@@ -191,13 +191,13 @@ def parts(batch: int, threads: int) -> Table:
 def report(console: Console, batch: int, threads: int) -> None:
     """Print all tables."""
     work = steps(batch)
-    title = f"a training step, ResNet-18, pictures of 32 pixels, batch {batch}"
+    title = f"a training step, ResNet-18, images of 32 pixels, batch {batch}"
     rows = show(console, Comparison(title, "images a second", batch, work, memory=True), REPEATS)
     console.print("the same steps and their floor")
     console.print(floors(work, {row.name: row.median for row in rows}))
     console.print()
     show(console, Comparison("momentum update of ResNet-18 and projector", "", 1, followers()), 5 * REPEATS)
-    console.print("a step of sslzoo, ASCL, part by part, views and optimiser included")
+    console.print("a step of sslzoo, ASCL, part by part, views and optimizer included")
     console.print(parts(batch, threads))
     console.print()
 

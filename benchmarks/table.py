@@ -27,8 +27,8 @@ def main() -> None:
     """Print all tables, and what they depend on."""
     asked = arguments(__doc__, batch=64)
     console = Console(width=120)
-    for size, pictures in ((32, 256), (224, 16)):
-        show(console, augment.comparison(pictures, size), augment.REPEATS)
+    for size, images in ((32, 256), (224, 16)):
+        show(console, augment.comparison(images, size), augment.REPEATS)
     decode.report(console)
     step.report(console, asked.batch, asked.threads)
     for queue in (4096, 65536):

@@ -1,4 +1,4 @@
-"""All4One: Symbiotic Neighbour Contrastive Learning via Self-Attention and Redundancy Reduction."""
+"""All4One: Symbiotic Neighbor Contrastive Learning via Self-Attention and Redundancy Reduction."""
 
 from typing import Self
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.losses import Loss
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
-from sslzoo.method.pair import own_rows
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
+from sslzoo.method.pair import local_rows
 from sslzoo.modules.heads import Head
 from sslzoo.modules.momentum import MomentumConfig, Teacher
 from sslzoo.runtime.distributed import gather_with_gradient, sum_with_gradient
@@ -22,9 +22,9 @@ from .nnclr import NNCLR
 class All4One(NNCLR):
     """NNCLR with a momentum encoder, a contrast of centroids, and features that should not repeat each other.
 
-    A transformer makes the centroid of a picture from the neighbours of its key; another centroid, with the prediction
-    of the other view in front of that view's neighbours, should be close to it and far from those of other pictures.
-    Unlike the authors' code: no dropout, so that processes agree; positions are numbered along the neighbours; one
+    A transformer makes the centroid of an image from the neighbors of its key; another centroid, with the prediction
+    of the other view in front of that view's neighbors, should be close to it and far from those of other images.
+    Unlike the authors' code: no dropout, so that processes agree; positions are numbered along the neighbors; one
     learning rate for all parameters.
     """
 
@@ -73,9 +73,9 @@ class All4One(NNCLR):
         embeddings, keys = [self.student(view) for view in views], [self.teacher(view) for view in views]
         predictions = [self.centroid_predictor(embedding) for embedding in embeddings]
         output = MethodOutput.mean([self.match(keys[a], embeddings[p]) for a, p in pairs])
-        with full_precision(views[0].device):
+        with disable_autocast(views[0].device):
             keys = [F.normalize(key.float()) for key in keys]
-            neighbors = [self.bank.nearest(key, self.config.neighbors) for key in keys]
+            neighbors = [self.support_set.nearest(key, self.config.neighbors) for key in keys]
             centroid = torch.stack([self.contrast(neighbors[a], predictions[p], neighbors[p]) for a, p in pairs]).mean()
             correlations = [correlate(keys[a], embeddings[p].float()) for a, p in pairs]
             feature = redundancy(torch.stack(correlations))
@@ -89,14 +89,14 @@ class All4One(NNCLR):
         return MethodOutput(loss, output.logs | {k: v.detach() for k, v in logs.items()}, seen, keys[0])
 
     def contrast(self, neighbors: Tensor, prediction: Tensor, others: Tensor) -> Tensor:
-        """InfoNCE of the centroids of neighbours (B, K, out) with those of predictions before the other view's."""
+        """InfoNCE of the centroids of neighbors (B, K, out) with those of predictions before the other view's."""
         shifted = torch.cat([prediction.float()[:, None], others], dim=1)[:, : self.config.neighbors]
         anchor, positive = self.centroid(neighbors), gather_with_gradient(self.centroid(shifted))
-        own = own_rows(len(anchor), anchor.device)
+        own = local_rows(len(anchor), anchor.device)
         return F.cross_entropy(anchor @ positive.T / self.config.centroid_temperature, own)
 
     def centroid(self, sequence: Tensor) -> Tensor:
-        """The transformer's first output for sequences (B, K, out), (B, out) L2-normalised."""
+        """The transformer's first output for sequences (B, K, out), (B, out) L2-normalized."""
         return F.normalize(self.transformer(sequence + self.positions[: sequence.shape[1]])[:, 0])
 
     def after_step(self, progress: float) -> None:

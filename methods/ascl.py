@@ -7,7 +7,7 @@ from .moco import MoCo
 
 @METHODS.register("ascl")
 class ASCL(MoCo):
-    """MoCo with a strong and a weak view, whose queries also match the key's neighbours in the queue."""
+    """MoCo with a strong and a weak view, whose queries also match the key's neighbors in the queue."""
 
     paper = "Feng and Patras, ICPR 2022 (arXiv 2207.11163)"
     default_target = "adaptive-soft"

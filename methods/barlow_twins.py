@@ -4,7 +4,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from sslzoo.method.base import METHODS
-from sslzoo.method.redundancy import RedundancyMethod, off_diagonal, standardise
+from sslzoo.method.redundancy import RedundancyMethod, off_diagonal, standardize
 
 
 @METHODS.register("barlow-twins")
@@ -25,7 +25,7 @@ class BarlowTwins(RedundancyMethod):
 
     def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, with C the correlation of dimensions over the batch."""
-        one, other = map(standardise, embeddings)
+        one, other = map(standardize, embeddings)
         correlation = one.T @ other / len(one)
         invariance = (1 - correlation.diagonal()).square().sum()
         redundancy = off_diagonal(correlation).square().sum()

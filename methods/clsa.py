@@ -5,7 +5,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
 from sslzoo.modules.chunked import Scored
 
 from .moco import MoCo
@@ -16,9 +16,9 @@ class CLSA(MoCo):
     """MoCo with a third, stronger view, which should stand to the key and the older keys as the query does.
 
     loss - beta sum_j p_j log p'_j, where p and p' are the softmax of the query's and of the stronger view's
-    similarities over [key, bank]; p carries no gradient. The paper draws the stronger view by RandAugment, several of
+    similarities over [key, queue]; p carries no gradient. The paper draws the stronger view by RandAugment, several of
     14 operations at random strength; the recipe `stronger` is made of the operations that view recipes have (crop,
-    rotation, colours, blur, solarisation), all of them at once, so it differs from the paper's.
+    rotation, colors, blur, solarization), all of them at once, so it differs from the paper's.
     """
 
     paper = "Wang and Qi, 2021 (arXiv 2104.07713)"
@@ -29,7 +29,7 @@ class CLSA(MoCo):
         divergence: NonNegativeFloat = 1.0
         """beta, the weight of the term of the stronger view; 0 is MoCo."""
         divergence_temperature: PositiveFloat = 0.2
-        """Temperature of the softmax over key and bank, of query and stronger view alike."""
+        """Temperature of the softmax over key and queue, of query and stronger view alike."""
 
     config: Config
 
@@ -43,16 +43,16 @@ class CLSA(MoCo):
         return output._replace(loss=loss, logs=output.logs | {"divergence": divergence.detach()})
 
     def diverge(self, query: Tensor, stronger: Tensor, key: Tensor) -> Tensor:
-        """Mean cross-entropy of queries (A, out) and stronger views (A, out) over key (A, out) and bank, in float32."""
-        with full_precision(query.device):
+        """Mean cross-entropy of queries (A, out) and stronger views (A, out) over keys (A, out) and queue, float32."""
+        with disable_autocast(query.device):
             query, stronger, key = (F.normalize(embedding.float()) for embedding in (query, stronger, key))
-            loss, _ = self.in_pieces(self.diverge_rows, query, stronger, key, candidates=len(self.bank.keys))
+            loss, _ = self.in_chunks(self.diverge_rows, query, stronger, key, candidates=len(self.queue.keys))
             return loss
 
     def diverge_rows(self, query: Tensor, stronger: Tensor, key: Tensor) -> Scored:
         """The same for some anchors."""
         target, prediction = (
-            torch.cat([(anchor * key).sum(dim=1, keepdim=True), anchor @ self.bank.keys.T], dim=1)
+            torch.cat([(anchor * key).sum(dim=1, keepdim=True), anchor @ self.queue.keys.T], dim=1)
             / self.config.divergence_temperature
             for anchor in (query, stronger)
         )

@@ -14,7 +14,7 @@ class CO2(MoCo):
     """MoCo whose query and key should also stand alike among the negatives.
 
     loss + alpha / 2 (KL(p || q) + KL(q || p)), where p and q are the softmax of the query's and of the key's
-    similarities over the bank alone; the key carries no gradient.
+    similarities over the queue alone; the key carries no gradient.
     """
 
     paper = "Wei et al., ICLR 2021 (arXiv 2010.02217)"

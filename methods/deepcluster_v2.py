@@ -17,10 +17,10 @@ from sslzoo.runtime.errors import UserError
 
 @METHODS.register("deepcluster-v2")
 class DeepClusterV2(MultiCrop):
-    """DeepCluster-v2: all views predict the cluster that k-means put their picture in before the epoch.
+    """DeepCluster-v2: all views predict the cluster that k-means put their image in before the epoch.
 
     Embeddings of the global views are kept from epoch to epoch, so the first epoch only collects them, without a
-    loss: the authors' pass over the pictures before training. Centroids are the classifier's fixed weights.
+    loss: the authors' pass over the images before training. Centroids are the classifier's fixed weights.
     """
 
     paper = "Caron et al., ECCV 2018 (arXiv 1807.05520), improved in Caron et al., NeurIPS 2020 (arXiv 2006.09882)"
@@ -40,32 +40,32 @@ class DeepClusterV2(MultiCrop):
     centroids: Tensor
 
     def begin(self, id_bound: int | None, epochs: int) -> None:
-        """Make room for the embeddings of all pictures.
+        """Make room for the embeddings of all images.
 
         Raises:
-            UserError: pictures are streamed, fewer than clusters, or there is no epoch to learn in.
+            UserError: images are streamed, fewer than clusters, or there is no epoch to learn in.
         """
         if id_bound is None:
-            raise UserError("--method deepcluster-v2: keeps pictures by id, and those of dataset.streaming have none")
+            raise UserError("--method deepcluster-v2: keeps images by id, and those of dataset.streaming have none")
         if epochs < 2:
             raise UserError(f"--epochs {epochs}: the first epoch of deepcluster-v2 only collects embeddings; takes 2")
-        self._require_pictures(id_bound)
+        self._require_images(id_bound)
         width, clusterings = self.config.projector.out, self.config.prototypes
         self.register_buffer("memory", torch.zeros(id_bound, GLOBAL, width))
         self.register_buffer("seen", torch.zeros(id_bound, dtype=torch.bool))
         self.register_buffer("assignments", torch.full((len(clusterings), id_bound), -1))
         self.register_buffer("centroids", torch.zeros(sum(clusterings), width))
 
-    def _require_pictures(self, count: int) -> None:
+    def _require_images(self, count: int) -> None:
         if count < max(self.config.prototypes):
-            raise UserError(f"--method.prototypes {max(self.config.prototypes)}: there are {count} pictures to cluster")
+            raise UserError(f"--method.prototypes {max(self.config.prototypes)}: there are {count} images to cluster")
 
     def before_epoch(self, epoch: int) -> None:
-        """Cluster the pictures seen so far; the clusterings take the embeddings of the global views in turn."""
+        """Cluster the images seen so far; the clusterings take the embeddings of the global views in turn."""
         ids = self.seen.nonzero()[:, 0]
         if not len(ids):
             return
-        self._require_pictures(len(ids))
+        self._require_images(len(ids))
         centroids = []
         for number, count in enumerate(self.config.prototypes):
             points = self.memory[ids, number % GLOBAL]
@@ -75,7 +75,7 @@ class DeepClusterV2(MultiCrop):
         self.centroids.copy_(torch.cat(centroids))
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Every view predicts the clusters of its picture; pictures in none have no part in the mean."""
+        """Every view predicts the clusters of its image; images in none have no part in the mean."""
         embeddings = self.embed(views)
         scores = similarities(embeddings, self.centroids) / self.config.temperature
         known = self.assignments[:, sample_ids]
@@ -89,7 +89,7 @@ class DeepClusterV2(MultiCrop):
         return MethodOutput(loss, {}, embeddings[0].detach(), keys, sample_ids)
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The embeddings of all processes are kept by the ids of their pictures."""
+        """The embeddings of all processes are kept by the ids of their images."""
         assert output.keys is not None
         assert output.sample_ids is not None
         ids = gather(output.sample_ids)

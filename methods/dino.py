@@ -14,7 +14,7 @@ from sslzoo.runtime.distributed import gather
 
 @METHODS.register("dino")
 class DINO(PrototypeMethod):
-    """Self-Distillation with No Labels: all views predict the centred, sharpened output of a momentum teacher.
+    """Self-Distillation with No Labels: all views predict the centered, sharpened output of a momentum teacher.
 
     The teacher sees the global views alone.
     """
@@ -39,7 +39,7 @@ class DINO(PrototypeMethod):
         warmup_epochs: NonNegativeInt = 30
         """Epochs over which the teacher's temperature goes from one to the other, linearly."""
         center_momentum: float = Field(0.9, ge=0, le=1)
-        """Share of the centre that stays after a batch."""
+        """Share of the center that stays after a batch."""
 
     config: Config
     center: Tensor
@@ -69,7 +69,7 @@ class DINO(PrototypeMethod):
         return MethodOutput(loss, spread(targets), embeddings[0].detach(), center)
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The centre follows the teacher's mean output over all processes (equation 4)."""
+        """The center follows the teacher's mean output over all processes (equation 4)."""
         assert output.keys is not None
         self.center.lerp_(gather(output.keys).mean(dim=0), 1 - self.config.center_momentum)
 

@@ -6,20 +6,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.losses import Loss
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
 from sslzoo.method.pair import PairMethod
 from sslzoo.modules.batch_norm import has_batch_norm
 from sslzoo.modules.chunked import Scored
 from sslzoo.modules.heads import Encoder
 from sslzoo.modules.momentum import MomentumConfig, Teacher
-from sslzoo.modules.queue import Bank
+from sslzoo.modules.queue import Queue
 from sslzoo.runtime.distributed import encode_shuffled
 from sslzoo.targets import Target
 
 
 @METHODS.register("moco")
 class MoCo(PairMethod):
-    """Momentum Contrast: a query finds the key of its picture among a queue of older keys."""
+    """Momentum Contrast: a query finds the key of its image among a queue of older keys."""
 
     paper = "He et al., CVPR 2020 (arXiv 1911.05722); projector: MoCo v2, Chen et al. 2020 (arXiv 2003.04297)"
 
@@ -29,7 +29,7 @@ class MoCo(PairMethod):
         shuffle: bool = True
         """Encode keys in random order, where the backbone has batch norm."""
         queue_size: PositiveInt = 4096
-        """Number of keys in the bank."""
+        """Number of keys in the queue."""
 
     config: Config
     step: Tensor
@@ -38,12 +38,12 @@ class MoCo(PairMethod):
         super().__init__(config, backbone, target, loss, seed=seed)
         self.student = Encoder.of(backbone, config.projector)
         self.teacher = Teacher(self.student, config.momentum, config.momentum_end)
-        self.bank = Bank(config.queue_size, config.projector.out)
+        self.queue = Queue(config.queue_size, config.projector.out)
         self.shuffle = config.shuffle and has_batch_norm(backbone)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Queries of view 0 against keys of view 1 and the bank; when symmetric, the other way round as well."""
+        """Queries of view 0 against keys of view 1 and the queue; when symmetric, the other way round as well."""
         return self.contrast(*self.encode(views))
 
     def encode(self, views: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -64,26 +64,26 @@ class MoCo(PairMethod):
         return encode_shuffled(self.teacher, view, self.seed, which, self.step)
 
     def contrast(self, query: Tensor, key: Tensor) -> MethodOutput:
-        """Queries (A, out) against their keys (A, out) and the bank, in float32."""
-        with full_precision(query.device):
+        """Queries (A, out) against their keys (A, out) and the queue, in float32."""
+        with disable_autocast(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
-            loss, logs = self.in_pieces(self.score_against_bank, query, key, candidates=len(self.bank.keys))
+            loss, logs = self.in_chunks(self.score_against_queue, query, key, candidates=len(self.queue.keys))
         return MethodOutput(loss, logs, query.detach(), key)
 
-    def score_against_bank(self, query: Tensor, key: Tensor) -> Scored:
+    def score_against_queue(self, query: Tensor, key: Tensor) -> Scored:
         """Mean loss of some queries (A, out), and the target's logs."""
         return self.score(
             student_positive=(query * key).sum(dim=1),
-            student_candidates=query @ self.bank.keys.T,
+            student_candidates=query @ self.queue.keys.T,
             teacher_positive=(key * key).sum(dim=1),
-            teacher_candidates=key @ self.bank.keys.T,
+            teacher_candidates=key @ self.queue.keys.T,
         )
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The keys enter the bank, view by view, so that their order is the same on one process and on many."""
+        """The keys enter the queue, view by view, so that their order is the same on one process and on many."""
         assert output.keys is not None
         for keys in output.keys.chunk(len(self.config.pairs)):
-            self.bank.push(keys)
+            self.queue.push(keys)
         self.step += 1
 
     def after_step(self, progress: float) -> None:

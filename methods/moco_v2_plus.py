@@ -12,7 +12,7 @@ from .moco import MoCo
 class MoCoV2Plus(MoCo):
     """MoCo v2 in both directions, its batch norm over the whole batch, as solo-learn's MoCo v2+.
 
-    One bank holds the keys of both views; solo-learn keeps one for each.
+    One queue holds the keys of both views; solo-learn keeps one for each.
     """
 
     paper = "Chen and He, CVPR 2021 (arXiv 2011.10566), appendix; solo-learn, da Costa et al., JMLR 2022"

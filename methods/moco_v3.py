@@ -12,7 +12,7 @@ from .byol import BYOL
 
 @METHODS.register("moco-v3")
 class MoCoV3(BYOL):
-    """BYOL's encoders, whose predictions find the key of their picture among the keys of the global batch.
+    """BYOL's encoders, whose predictions find the key of their image among the keys of the global batch.
 
     The loss is 2 t times the sum over both directions, which keeps its gradient's size at any temperature t. With
     another target the prediction also matches other keys, which is our extension.

@@ -1,20 +1,20 @@
-"""Nearest-Neighbour Contrastive Learning of Visual Representations."""
+"""Nearest-Neighbor Contrastive Learning of Visual Representations."""
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.losses import Loss
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
 from sslzoo.method.pair import PairMethod
 from sslzoo.modules.heads import Encoder, Head, HeadConfig, PredictorConfig
-from sslzoo.modules.queue import Bank
+from sslzoo.modules.queue import Queue
 from sslzoo.targets import Target
 
 
 @METHODS.register("nnclr")
 class NNCLR(PairMethod):
-    """The nearest older neighbour of a view finds the other view's prediction among those of the global batch.
+    """The nearest older neighbor of a view finds the other view's prediction among those of the global batch.
 
     Our extension: for targets other than one-hot the teacher's similarities are those of the embeddings that the
     predictions are made from, the other view's projector outputs, without gradient.
@@ -25,7 +25,7 @@ class NNCLR(PairMethod):
 
     class Config(PredictorConfig, PairMethod.Config):
         symmetric: bool = True
-        """Let each view look up the neighbour in turn; otherwise view 0 alone."""
+        """Let each view look up the neighbor in turn; otherwise view 0 alone."""
         projector: HeadConfig = HeadConfig(layers=3, hidden=2048, out=256, norm="batch", out_norm="batch")
         """Head of the encoder."""
         predictor: HeadConfig = HeadConfig(hidden=4096, out=256, norm="batch")
@@ -39,20 +39,20 @@ class NNCLR(PairMethod):
         super().__init__(config, backbone, target, loss, seed=seed)
         self.student = Encoder.of(backbone, config.projector)
         self.predictor = Head(config.projector.out, config.predictor)
-        self.bank = Bank(config.queue_size, config.projector.out)
+        self.support_set = Queue(config.queue_size, config.projector.out)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Neighbours of view 0 against predictions from view 1; when symmetric, the other way round as well."""
+        """Neighbors of view 0 against predictions from view 1; when symmetric, the other way round as well."""
         embeddings = [self.student(view) for view in views]
         output = MethodOutput.mean([self.match(embeddings[a], embeddings[p]) for a, p in self.config.pairs])
-        with full_precision(views[0].device):
+        with disable_autocast(views[0].device):
             return output._replace(keys=F.normalize(embeddings[0].detach().float()))
 
     def match(self, anchor: Tensor, positive: Tensor) -> MethodOutput:
-        """Neighbours of the embeddings (B, out) of one view against predictions from those (B, out) of the other."""
-        with full_precision(anchor.device):
+        """Neighbors of the embeddings (B, out) of one view against predictions from those (B, out) of the other."""
+        with disable_autocast(anchor.device):
             anchor = F.normalize(anchor.detach().float())
-        neighbor = self.bank.nearest(anchor, 1)[:, 0]
+        neighbor = self.support_set.nearest(anchor, 1)[:, 0]
         loss, logs = self.score_in_batch(neighbor, self.predictor(positive), teacher=positive.detach())
         similarity = (anchor * neighbor).sum(dim=1).mean()
         return MethodOutput(loss, logs | {"neighbor_similarity": similarity}, anchor)
@@ -60,4 +60,4 @@ class NNCLR(PairMethod):
     def after_batch(self, output: MethodOutput) -> None:
         """The embeddings of view 0 enter the support set, after the look-up, so that none finds itself."""
         assert output.keys is not None
-        self.bank.push(output.keys)
+        self.support_set.push(output.keys)

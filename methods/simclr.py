@@ -4,16 +4,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
 from sslzoo.method.in_batch import InBatchMethod
-from sslzoo.method.pair import own_rows, without
+from sslzoo.method.pair import drop_columns, local_rows
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.runtime.distributed import gather_with_gradient
 
 
 @METHODS.register("simclr")
 class SimCLR(InBatchMethod):
-    """SimCLR: each view finds the other one of its picture among all views of the global batch.
+    """SimCLR: each view finds the other one of its image among all views of the global batch.
 
     The loss of one-hot and cross-entropy is NT-Xent. With another target the teacher is the encoder itself: the
     similarities of the other view's embedding, without gradient. That extension, ASCL on SimCLR among it, is ours.
@@ -30,16 +30,16 @@ class SimCLR(InBatchMethod):
     config: Config
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """Loss of this process's pictures, from embeddings (B, 2, out)."""
-        with full_precision(embeddings.device):
+        """Loss of this process's images, from embeddings (B, 2, out)."""
+        with disable_autocast(embeddings.device):
             return self.match(F.normalize(embeddings.float(), dim=2))
 
     def match(self, embeddings: Tensor, relations: Tensor | None = None) -> MethodOutput:
-        """Anchors against the other views of the global batch, N pictures, in float32.
+        """Anchors against the other views of the global batch, N images, in float32.
 
         Args:
             embeddings: (B, 2, out) unit vectors.
-            relations: (A, 2 N) the teacher's similarities of the A anchors, by view, to all views, by picture; those of
+            relations: (A, 2 N) the teacher's similarities of the A anchors, by view, to all views, by image; those of
                 the keys' embeddings where there are no others.
         """
         query = torch.cat([embeddings[:, query] for query, _ in self.config.pairs])
@@ -48,11 +48,11 @@ class SimCLR(InBatchMethod):
         if relations is None:
             known = everyone.detach().T
             relations = torch.cat([embeddings[:, key].detach() @ known for _, key in self.config.pairs])
-        own = 2 * own_rows(len(embeddings), query.device).repeat(len(self.config.pairs))
+        own = 2 * local_rows(len(embeddings), query.device).repeat(len(self.config.pairs))
         loss, logs = self.score(
             student_positive=(query * key).sum(dim=1),
-            student_candidates=without(query @ everyone.T, own, own + 1),
+            student_candidates=drop_columns(query @ everyone.T, own, own + 1),
             teacher_positive=torch.ones_like(query[:, 0]),
-            teacher_candidates=without(relations, own, own + 1),
+            teacher_candidates=drop_columns(relations, own, own + 1),
         )
         return MethodOutput(loss, logs, query.detach())

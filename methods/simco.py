@@ -9,7 +9,7 @@ from sslzoo.method.in_batch import InBatchMethod
 
 @METHODS.register("simco")
 class SimCo(InBatchMethod):
-    """Each view finds the other one of its picture among the same views of the global batch's other pictures.
+    """Each view finds the other one of its image among the same views of the global batch's other images.
 
     Gradient goes through anchors and candidates, as in the authors' code. Unlike SimCLR, an anchor does not meet the
     views of its own kind.

@@ -13,7 +13,7 @@ from .simco import SimCo
 
 @METHODS.register("simmoco")
 class SimMoCo(SimCo):
-    """A query finds the momentum encoder's key of its picture among the other keys of the global batch."""
+    """A query finds the momentum encoder's key of its image among the other keys of the global batch."""
 
     class Config(MomentumConfig, SimCo.Config):
         symmetric: bool = False

@@ -5,8 +5,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
-from sslzoo.method.pair import own_rows
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
+from sslzoo.method.pair import local_rows
 from sslzoo.runtime.distributed import gather
 
 from .msf import MSF
@@ -14,10 +14,10 @@ from .msf import MSF
 
 @METHODS.register("snclr")
 class SNCLR(MSF):
-    """BYOL's prediction finds the key and, as much as attention says, the key's neighbours among older keys.
+    """BYOL's prediction finds the key and, as much as attention says, the key's neighbors among older keys.
 
-    Every picture of the global batch brings its key and the key's neighbours; a prediction is scored against all of
-    them, and its target sees its own: the similarities of its embedding, before the predictor, to the neighbours.
+    Every image of the global batch brings its key and the key's neighbors; a prediction is scored against all of
+    them, and its target sees its own: the similarities of its embedding, before the predictor, to the neighbors.
     Unlike in the authors' code no gradient goes through this attention, and the loss is not multiplied by 4 t.
     """
 
@@ -33,17 +33,17 @@ class SNCLR(MSF):
         momentum_end: float | None = Field(1.0, ge=0, le=1)
         """m at the end of training, reached along a cosine; None keeps it constant."""
         neighbors: PositiveInt = 30
-        """Older keys that each key brings as candidates; the target's neighbours are among them."""
+        """Older keys that each key brings as candidates; the target's neighbors are among them."""
 
     config: Config
 
     def match(self, embedding: Tensor, key: Tensor) -> MethodOutput:
-        """Predictions from embeddings (B, out) against keys (B, out) and neighbours of the whole global batch."""
+        """Predictions from embeddings (B, out) against keys (B, out) and neighbors of the whole global batch."""
         prediction = self.predictor(embedding)
-        with full_precision(key.device):
+        with disable_autocast(key.device):
             query, key = F.normalize(prediction.float()), F.normalize(key.float())
             embedding = F.normalize(embedding.detach().float())
-            block = torch.cat([key[:, None], self.bank.nearest(key, self.config.neighbors)], dim=1)
+            block = torch.cat([key[:, None], self.queue.nearest(key, self.config.neighbors)], dim=1)
             attention = torch.einsum("bd,bkd->bk", embedding, block)
             weights, logs = self.target(attention[:, 0], attention[:, 1:])
             student = self.compare(query, block)
@@ -51,8 +51,8 @@ class SNCLR(MSF):
             return MethodOutput(self.loss(student, weights).mean(), logs, embedding, key)
 
     def compare(self, query: Tensor, block: Tensor) -> Tensor:
-        """Similarities of queries (B, D) to the blocks (B, 1 + K, D) of all N pictures, (B, N (1 + K)), own first."""
+        """Similarities of queries (B, D) to the blocks (B, 1 + K, D) of all N images, (B, N (1 + K)), own first."""
         blocks = gather(block)
         similarities = torch.einsum("bd,nkd->bnk", query, blocks)
-        from_own = own_rows(len(query), query.device)[:, None] + torch.arange(len(blocks), device=query.device)
+        from_own = local_rows(len(query), query.device)[:, None] + torch.arange(len(blocks), device=query.device)
         return similarities.take_along_dim((from_own % len(blocks))[:, :, None], dim=1).flatten(1)

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.runtime.distributed import gather
 
@@ -14,7 +14,7 @@ from .simclr import SimCLR
 class SupCon(SimCLR):
     """SimCLR that knows labels: all views of the anchor's class are positives, with equal weights.
 
-    Cross-entropy is the paper's L_out. A picture without label is a class of its own.
+    Cross-entropy is the paper's L_out. An image without label is a class of its own.
     """
 
     paper = "Khosla et al., NeurIPS 2020 (arXiv 2004.11362), equation 2"
@@ -36,7 +36,7 @@ class SupCon(SimCLR):
         """
         if labels is None:
             raise ValueError("supcon learns from labels, and was given none")
-        with full_precision(embeddings.device):
+        with disable_autocast(embeddings.device):
             embeddings = F.normalize(embeddings.float(), dim=2)
             alike = (labels[:, None] == gather(labels)) & (labels[:, None] >= 0)
             relations = alike.float().repeat_interleave(2, dim=1).repeat(len(self.config.pairs), 1)

@@ -7,16 +7,16 @@ from torch import Tensor, nn
 from sslzoo.method.base import METHODS, MethodOutput
 from sslzoo.method.multi_crop import GLOBAL, swapped_prediction
 from sslzoo.method.prototypes import PrototypeMethod, Prototypes, spread
-from sslzoo.modules.queue import Bank
+from sslzoo.modules.queue import Queue
 from sslzoo.modules.sinkhorn import sinkhorn
 from sslzoo.runtime.distributed import rank, world_size
 
 
 @METHODS.register("swav")
 class SwAV(PrototypeMethod):
-    """Swapping Assignments between Views: predict the prototypes that another view of the picture was assigned to.
+    """Swapping Assignments between Views: predict the prototypes that another view of the image was assigned to.
 
-    Prototypes share the pictures of the global batch, and of a queue of older ones, equally.
+    Prototypes share the images of the global batch, and of a queue of older ones, equally.
     """
 
     paper = "Caron et al., NeurIPS 2020 (arXiv 2006.09882), section 3 and algorithm 1"
@@ -39,7 +39,7 @@ class SwAV(PrototypeMethod):
         super().__init__(config, backbone, seed=seed)
         self.prototypes = Prototypes(config.prototypes, config.projector.out)
         queues = GLOBAL if config.queue_length else 0
-        self.queues = nn.ModuleList(Bank(config.queue_length, config.projector.out) for _ in range(queues))
+        self.queues = nn.ModuleList(Queue(config.queue_length, config.projector.out) for _ in range(queues))
         self.register_buffer("queue_open", torch.zeros(()))
 
     def before_epoch(self, epoch: int) -> None:
@@ -64,10 +64,10 @@ class SwAV(PrototypeMethod):
         counted = torch.cat([torch.ones_like(scores[:, 0]), self.queue_open.expand(len(queue))])
         return sinkhorn(torch.cat([scores, self.prototypes(queue)]), epsilon, iterations, counted)[: len(scores)]
 
-    def queue(self, view: int) -> Bank:
+    def queue(self, view: int) -> Queue:
         """Older embeddings of a global view."""
         queue = self.queues[view]
-        assert isinstance(queue, Bank)
+        assert isinstance(queue, Queue)
         return queue
 
     def after_batch(self, output: MethodOutput) -> None:
@@ -78,4 +78,4 @@ class SwAV(PrototypeMethod):
 
     def after_step(self, progress: float) -> None:
         """Prototypes are unit vectors."""
-        self.prototypes.normalise()
+        self.prototypes.normalize()

@@ -5,7 +5,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.method.base import METHODS, MethodOutput, full_precision
+from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
 from sslzoo.method.redundancy import RedundancyMethod
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.modules.momentum import MomentumConfig, Teacher
@@ -24,7 +24,7 @@ class TiCo(RedundancyMethod):
         momentum_end: float | None = Field(1.0, ge=0, le=1)
         """m at the end of training, reached along a cosine; None keeps it constant."""
         beta: float = Field(0.9, ge=0, lt=1)
-        """Share of the running covariance that an optimiser step keeps."""
+        """Share of the running covariance that an optimizer step keeps."""
         rho: NonNegativeFloat = 8.0
         """Weight of the covariance contrast."""
         projector: HeadConfig = HeadConfig(hidden=4096, out=256, norm="batch")
@@ -59,7 +59,7 @@ class TiCo(RedundancyMethod):
 
         C is what it will be after this batch, and gradient goes through the batch's part of it.
         """
-        with full_precision(query.device):
+        with disable_autocast(query.device):
             z, other = (F.normalize(gather_with_gradient(each.float())) for each in (query, key))
             batch = z.T @ z / len(z)
             covariance = self.config.beta * self.covariance + (1 - self.config.beta) * batch

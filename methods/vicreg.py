@@ -1,4 +1,4 @@
-"""Variance-Invariance-Covariance Regularisation."""
+"""Variance-Invariance-Covariance Regularization."""
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -19,7 +19,7 @@ class VICReg(RedundancyMethod):
         views: tuple[str, str] = ("blurred", "solarized")
         """View recipes of both branches."""
         invariance: NonNegativeFloat = 25.0
-        """lambda, weight of the squared distance between views, a mean over pictures and dimensions."""
+        """lambda, weight of the squared distance between views, a mean over images and dimensions."""
         variance: NonNegativeFloat = 25.0
         """mu, weight of the hinge on the standard deviations, a mean over dimensions and views."""
         covariance: NonNegativeFloat = 1.0
@@ -47,6 +47,6 @@ class VICReg(RedundancyMethod):
 
     def covariance(self, embeddings: Tensor) -> Tensor:
         """c: squared covariances of different dimensions, divided by the number of dimensions."""
-        centred = embeddings - embeddings.mean(dim=0)
-        covariance = centred.T @ centred / (len(centred) - 1)
+        centered = embeddings - embeddings.mean(dim=0)
+        covariance = centered.T @ centered / (len(centered) - 1)
         return off_diagonal(covariance).square().sum() / covariance.shape[0]

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.method.base import METHODS, MethodOutput
-from sslzoo.method.redundancy import RedundancyMethod, standardise
+from sslzoo.method.redundancy import RedundancyMethod, standardize
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.runtime.counter_rng import permutation
 
 
 @METHODS.register("w-mse")
 class WMSE(RedundancyMethod):
-    """W-MSE: whitened embeddings of all views of a picture agree; whitening keeps them from collapsing."""
+    """W-MSE: whitened embeddings of all views of an image agree; whitening keeps them from collapsing."""
 
     paper = "Ermolov et al., ICML 2021 (arXiv 2007.06346), section 3"
 
@@ -25,7 +25,7 @@ class WMSE(RedundancyMethod):
         views: tuple[str, ...] = ("strong", "strong")
         """View recipes of the positives, two or more; all pairs of them are to agree."""
         sub_batch: PositiveInt = 128
-        """Pictures that are whitened together; the batch of all processes is divided into such groups at random."""
+        """Images that are whitened together; the batch of all processes is divided into such groups at random."""
         divisions: PositiveInt = 1
         """How often the batch is divided; the losses are averaged."""
         eps: float = Field(1e-4, gt=0, lt=1)
@@ -44,11 +44,11 @@ class WMSE(RedundancyMethod):
                 )
             return self
 
-        def check_batch(self, pictures: int) -> None:
-            super().check_batch(pictures)
-            if pictures % self.sub_batch:
+        def check_batch(self, images: int) -> None:
+            super().check_batch(images)
+            if images % self.sub_batch:
                 raise ValueError(
-                    f"method.sub_batch = {self.sub_batch}: must divide the batch of {pictures} pictures "
+                    f"method.sub_batch = {self.sub_batch}: must divide the batch of {images} images "
                     "(batch_size / accumulate)"
                 )
 
@@ -61,7 +61,7 @@ class WMSE(RedundancyMethod):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean of 2 - 2 cos over pictures, pairs of views and divisions."""
+        """Mean of 2 - 2 cos over images, pairs of views and divisions."""
         z = torch.stack(embeddings)
         distances = []
         for division in range(self.config.divisions):
@@ -77,12 +77,12 @@ class WMSE(RedundancyMethod):
 
 
 def whiten(embeddings: Tensor, eps: float) -> Tensor:
-    """(..., N, D): each group of N centred, decorrelated and scaled, by the inverse of a Cholesky factor.
+    """(..., N, D): each group of N centered, decorrelated and scaled, by the inverse of a Cholesky factor.
 
     The shrinkage is one of correlations, so that it is the same whatever the scale of a dimension. Without it
     whitening by Cholesky factors does not depend on that scale.
     """
-    scaled = standardise(embeddings, eps=1e-8)
+    scaled = standardize(embeddings, eps=1e-8)
     correlation = scaled.mT @ scaled / (scaled.shape[-2] - 1)
     shrunk = (1 - eps) * correlation + eps * torch.eye(correlation.shape[-1], device=correlation.device)
     factor = torch.linalg.cholesky_ex(shrunk).L

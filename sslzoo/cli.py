@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
-        from sslzoo.runtime.launch import told_in_one_line
+        from sslzoo.runtime.launch import summarize_error
 
-        line = told_in_one_line(error)
+        line = summarize_error(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

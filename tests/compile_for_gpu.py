@@ -85,16 +85,16 @@ def usage(kernel: Any, arguments: dict[str, Any], capability: int) -> dict[str, 
 
 def view_launches(size: int) -> list[tuple[Any, dict[str, Any]]]:
     """A strong view of this size."""
-    recipe = Augmentation(
+    augmentation = Augmentation(
         size=size, crop="random", flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
-        grey=0.2, blur=0.5, solarize=0.2,
+        grayscale=0.2, blur=0.5, solarize=0.2,
     )  # fmt: skip
     pixels, sizes = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.full((2, 2), 4)
-    parameters = draw(recipe, sizes, torch.arange(2), seed=0, epoch=0, view=0)
+    parameters = draw(augmentation, sizes, torch.arange(2), seed=0, epoch=0, view=0)
     return launches_of(
         triton_kernel,
         ["make_view"],
-        lambda: triton_kernel.make(recipe, parameters, pixels, sizes, (0.5,), (0.5,), torch.channels_last),
+        lambda: triton_kernel.make(augmentation, parameters, pixels, sizes, (0.5,), (0.5,), torch.channels_last),
     )
 
 

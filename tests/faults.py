@@ -70,41 +70,41 @@ def fault(kind: str, what: str, says: str, code: int = 2) -> Callable[[Callable[
     return lambda make: FAULTS.append(Fault(kind=kind, what=what, make=make, code=code, says=says))
 
 
-def picture(number: int = 0, size: tuple[int, int] = (20, 24)) -> Image.Image:
-    """One of different pictures."""
+def image(number: int = 0, size: tuple[int, int] = (20, 24)) -> Image.Image:
+    """One of different images."""
     pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 def holiday(folder: Path) -> Path:
-    """A folder of 24 pictures."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
+    """A folder of 24 images."""
+    images = folder / "images"
+    images.mkdir()
     for number in range(24):
-        picture(number).save(pictures / f"{number:02d}.png")
-    return pictures
+        image(number).save(images / f"{number:02d}.png")
+    return images
 
 
-def on(pictures: Path | str, *more: str) -> list[str]:
-    """Train on these pictures."""
-    return ["--dataset", "folder", "--dataset.path", str(pictures), *SMALL, *more]
+def on(images: Path | str, *more: str) -> list[str]:
+    """Train on these images."""
+    return ["--dataset", "folder", "--dataset.path", str(images), *SMALL, *more]
 
 
-# pictures
+# images
 
 
-def add_picture(kind: str, what: str, name: str, content: Callable[[], bytes], says: str, code: int = 2) -> None:
-    """A fault of one file among good pictures."""
+def add_image(kind: str, what: str, name: str, content: Callable[[], bytes], says: str, code: int = 2) -> None:
+    """A fault of one file among good images."""
 
     @fault(kind, what, says, code)
     def make(folder: Path) -> list[str]:
-        pictures = holiday(folder)
-        (pictures / name).write_bytes(content())
-        return on(pictures)
+        images = holiday(folder)
+        (images / name).write_bytes(content())
+        return on(images)
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    """A picture as the content of a file."""
+    """An image as the content of a file."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
@@ -122,120 +122,116 @@ def png(width: int, height: int) -> bytes:
     )
 
 
-NAMED = r"/pictures \(train\), row \d+ \(.*/pictures/bad\.\w+\): not a picture that can be decoded: "
-MEND = "; mend or remove it, or have up to N such pictures left out by --dataset.max-skipped N"
-TRAINED = r"25 pictures to train on(.|\n)*step 3/3"
+NAMED = r"/images \(train\), row \d+ \(.*/images/bad\.\w+\): not an image that can be decoded: "
+MEND = "; mend or remove it, or have up to N such images left out by --dataset.max-skipped N"
+TRAINED = r"25 images to train on(.|\n)*step 3/3"
 
-add_picture(
-    "picture",
+add_image(
+    "image",
     "truncated JPEG",
     "bad.jpg",
-    lambda: encoded(picture(), "JPEG")[:-300],
+    lambda: encoded(image(), "JPEG")[:-300],
     NAMED + f"image file is truncated.*{MEND}",
 )
-add_picture("picture", "empty file", "bad.png", lambda: b"", NAMED + "cannot identify image file")
-add_picture("picture", "text named .png", "bad.png", lambda: b"hello", NAMED + "cannot identify image file")
-add_picture("picture", "bomb (60,000 x 60,000)", "bad.png", lambda: png(60_000, 60_000), NAMED + ".*decompression bomb")
-add_picture(
-    "picture",
+add_image("image", "empty file", "bad.png", lambda: b"", NAMED + "cannot identify image file")
+add_image("image", "text named .png", "bad.png", lambda: b"hello", NAMED + "cannot identify image file")
+add_image("image", "bomb (60,000 x 60,000)", "bad.png", lambda: png(60_000, 60_000), NAMED + ".*decompression bomb")
+add_image(
+    "image",
     "floating-point TIFF",
     "bad.tiff",
     lambda: encoded(Image.new("F", (20, 20)), "TIFF"),
     NAMED + ".*8 or 16 bits are needed",
 )
-add_picture(
-    "picture",
+add_image(
+    "image",
     "16-bit PNG",
     "bad.png",
     lambda: encoded(Image.fromarray(np.full((9, 9), 40_000, np.uint16)), "PNG"),
     TRAINED,
     0,
 )
-add_picture("picture", "palette PNG", "bad.png", lambda: encoded(picture().quantize(16), "PNG"), TRAINED, 0)
-add_picture("picture", "CMYK JPEG", "bad.jpg", lambda: encoded(picture().convert("CMYK"), "JPEG"), TRAINED, 0)
-add_picture(
-    "picture",
+add_image("image", "palette PNG", "bad.png", lambda: encoded(image().quantize(16), "PNG"), TRAINED, 0)
+add_image("image", "CMYK JPEG", "bad.jpg", lambda: encoded(image().convert("CMYK"), "JPEG"), TRAINED, 0)
+add_image(
+    "image",
     "animated GIF",
     "bad.gif",
-    lambda: encoded(picture(), "GIF", save_all=True, append_images=[picture(1)]),
+    lambda: encoded(image(), "GIF", save_all=True, append_images=[image(1)]),
     TRAINED,
     0,
 )
-add_picture("picture", "1 x 1 pixel", "bad.png", lambda: encoded(picture(0, (1, 1)), "PNG"), TRAINED, 0)
-add_picture("picture", "1 x 4,000 pixels", "bad.png", lambda: encoded(picture(0, (4000, 1)), "PNG"), TRAINED, 0)
+add_image("image", "1 x 1 pixel", "bad.png", lambda: encoded(image(0, (1, 1)), "PNG"), TRAINED, 0)
+add_image("image", "1 x 4,000 pixels", "bad.png", lambda: encoded(image(0, (4000, 1)), "PNG"), TRAINED, 0)
 
 
 @fault(
-    "picture",
+    "image",
     "two damaged ones, two allowed",
-    r"warning: 2 pictures are left out \(--dataset\.max-skipped 2\): .*a\.png.*b\.png",
+    r"warning: 2 images are left out \(--dataset\.max-skipped 2\): .*a\.png.*b\.png",
     0,
 )
 def two_of_two(folder: Path) -> list[str]:
     return on(two_damaged(folder), "--dataset.max-skipped", "2")
 
 
-@fault(
-    "picture", "two damaged ones, one allowed", r"--dataset\.max-skipped 1: more cannot be decoded: .*a\.png.*b\.png"
-)
+@fault("image", "two damaged ones, one allowed", r"--dataset\.max-skipped 1: more cannot be decoded: .*a\.png.*b\.png")
 def two_of_one(folder: Path) -> list[str]:
     return on(two_damaged(folder), "--dataset.max-skipped", "1")
 
 
 def two_damaged(folder: Path) -> Path:
-    """A folder of pictures two of which are empty files."""
-    pictures = holiday(folder)
+    """A folder of images two of which are empty files."""
+    images = holiday(folder)
     for name in ("a.png", "b.png"):
-        (pictures / name).write_bytes(b"")
-    return pictures
+        (images / name).write_bytes(b"")
+    return images
 
 
-@fault("picture", "spaces, quotes and unicode in paths", TRAINED, 0)
+@fault("image", "spaces, quotes and unicode in paths", TRAINED, 0)
 def odd_paths(folder: Path) -> list[str]:
-    pictures = holiday(folder).rename(folder / "ein 'schöner' Täg 日本 #1 %20")
-    picture(99).save(pictures / "bild\N{COMBINING DIAERESIS} & co.png")
-    return on(pictures)
+    images = holiday(folder).rename(folder / "ein 'schöner' Täg 日本 #1 %20")
+    image(99).save(images / "bild\N{COMBINING DIAERESIS} & co.png")
+    return on(images)
 
 
-@fault(
-    "picture", "[ in a path", r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename it"
-)
+@fault("image", "[ in a path", r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename it")
 def pattern(folder: Path) -> list[str]:
-    return on(holiday(folder).rename(folder / "pictures [old]"))
+    return on(holiday(folder).rename(folder / "images [old]"))
 
 
 # data sets
 
 
 def table(folder: Path, **columns: object) -> Path:
-    """Pictures and other columns as train.parquet and test.parquet in a folder."""
+    """Images and other columns as train.parquet and test.parquet in a folder."""
     path = folder / "set"
     path.mkdir(exist_ok=True)
-    content = {"image": [picture(number) for number in range(24)], **columns}
+    content = {"image": [image(number) for number in range(24)], **columns}
     data = datasets.Dataset.from_dict(content).cast_column("image", datasets.Image())
     for split in ("train", "test"):
         data.to_parquet(path / f"{split}.parquet")
     return path
 
 
-def labelled(path: Path, *more: str) -> list[str]:
-    """Train on pictures with labels and score."""
-    return [*on(path, "--dataset.unlabelled", "false", "--dataset.test", "test"), *more]
+def labeled(path: Path, *more: str) -> list[str]:
+    """Train on images with labels and score."""
+    return [*on(path, "--dataset.unlabeled", "false", "--dataset.test", "test"), *more]
 
 
 @fault("data set", "column that is not there", r"--dataset\.image pictur: no such column; there is image, label")
 def wrong_column(folder: Path) -> list[str]:
-    return labelled(table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
+    return labeled(table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
 
 
-@fault("data set", "column that holds no pictures", r"--dataset\.image label: a column of .*, not of pictures")
-def column_without_pictures(folder: Path) -> list[str]:
-    return labelled(table(folder, label=[0, 1] * 12), "--dataset.image", "label")
+@fault("data set", "column that holds no images", r"--dataset\.image label: a column of .*, not of images")
+def column_without_images(folder: Path) -> list[str]:
+    return labeled(table(folder, label=[0, 1] * 12), "--dataset.image", "label")
 
 
 @fault("data set", "column that holds no labels", r"--dataset\.label x: a column of .*, not of class numbers or names")
 def column_without_labels(folder: Path) -> list[str]:
-    return labelled(table(folder, x=[0.5] * 24), "--dataset.label", "x")
+    return labeled(table(folder, x=[0.5] * 24), "--dataset.label", "x")
 
 
 @fault("data set", "labels missing, evaluation asked for", r"evaluate: .* has no labels, which this protocol needs")
@@ -245,7 +241,7 @@ def labels_missing(folder: Path) -> list[str]:
         "--backbone",
         "test_resnet",
         "--untrained",
-        *labelled(table(folder))[:4],
+        *labeled(table(folder))[:4],
         "--dataset.test",
         "test",
     ]
@@ -259,7 +255,7 @@ def labels_missing(folder: Path) -> list[str]:
 def labels_out_of_range(folder: Path) -> list[str]:
     path = folder / "set"
     path.mkdir()
-    cells = [{"bytes": encoded(picture(number), "PNG"), "path": None} for number in range(24)]
+    cells = [{"bytes": encoded(image(number), "PNG"), "path": None} for number in range(24)]
     labels = [0, 1, 0, 9, *[0, 1] * 10]
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
     schema = features.arrow_schema
@@ -268,22 +264,22 @@ def labels_out_of_range(folder: Path) -> list[str]:
             pa.table({"image": pa.array(cells, schema.field("image").type), "label": pa.array(labels)}, schema=schema),
             path / f"{split}.parquet",
         )
-    return labelled(path)
+    return labeled(path)
 
 
 @fault("data set", "split that is not there", r"--dataset\.train trian: no such split; .* has train, test")
 def wrong_split(folder: Path) -> list[str]:
-    return labelled(table(folder, label=[0, 1] * 12), "--dataset.train", "trian")
+    return labeled(table(folder, label=[0, 1] * 12), "--dataset.train", "trian")
 
 
 @fault("data set", "parquet cut short", r"--dataset\.path .*/set: not readable: .*[Pp]arquet")
 def cut_parquet(folder: Path) -> list[str]:
     path = table(folder, label=[0, 1] * 12)
     (path / "train.parquet").write_bytes((path / "train.parquet").read_bytes()[:200])
-    return labelled(path)
+    return labeled(path)
 
 
-@fault("data set", "empty folder", r"--dataset\.path .*/empty: holds no pictures")
+@fault("data set", "empty folder", r"--dataset\.path .*/empty: holds no images")
 def empty_folder(folder: Path) -> list[str]:
     (folder / "empty").mkdir()
     return on(folder / "empty")
@@ -296,8 +292,8 @@ def no_folder(folder: Path) -> list[str]:
 
 @fault(
     "data set",
-    "fewer pictures than one batch",
-    r"--batch-size 64: one batch needs 64 pictures, and there are 24 .*; at most 24 would be right",
+    "fewer images than one batch",
+    r"--batch-size 64: one batch needs 64 images, and there are 24 .*; at most 24 would be right",
 )
 def small_set(folder: Path) -> list[str]:
     return on(holiday(folder), "--batch-size", "64")
@@ -305,8 +301,8 @@ def small_set(folder: Path) -> list[str]:
 
 @fault(
     "data set",
-    "fewer pictures than the queue",
-    r"warning: method\.queue_size = 160: the bank is larger than the data set",
+    "fewer images than the queue",
+    r"warning: method\.queue_size = 160: the queue is larger than the data set",
     0,
 )
 def small_for_the_queue(folder: Path) -> list[str]:
@@ -318,29 +314,29 @@ def uneven(folder: Path) -> list[str]:
     return on(holiday(folder), "--batch-size", "10")
 
 
-@fault("data set", "name on the Hub, HF_HUB_OFFLINE=1", r"--dataset\.path someone/pictures: ")
+@fault("data set", "name on the Hub, HF_HUB_OFFLINE=1", r"--dataset\.path someone/images: ")
 def hub_offline(folder: Path) -> list[str]:
-    return on("someone/pictures")
+    return on("someone/images")
 
 
 @fault(
     "data set",
     "folder with a program of its own",
-    r"--dataset\.path .*/pictures: not readable: .* scripts are no longer supported",
+    r"--dataset\.path .*/images: not readable: .* scripts are no longer supported",
 )
 def program(folder: Path) -> list[str]:
-    pictures = holiday(folder)
-    (pictures / "pictures.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
-    return on(pictures)
+    images = holiday(folder)
+    (images / "images.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    return on(images)
 
 
 @fault("data set", "archive whose paths lead outside", TRAINED, 0)
 def archive(folder: Path) -> list[str]:
-    pictures = holiday(folder)
-    with zipfile.ZipFile(pictures / "more.zip", "w") as bundle:
+    images = holiday(folder)
+    with zipfile.ZipFile(images / "more.zip", "w") as bundle:
         bundle.writestr("../../../../ran", b"outside")
-        bundle.writestr("25.png", encoded(picture(25), "PNG"))
-    return on(pictures)
+        bundle.writestr("25.png", encoded(image(25), "PNG"))
+    return on(images)
 
 
 # weights
@@ -478,13 +474,13 @@ def run_in_a_file(folder: Path) -> list[str]:
     return on(holiday(folder), "--run-folder", str(folder / "file" / "run"))
 
 
-@fault("place", "run folder with something in it", r"--run-folder .*/pictures: is not empty")
-def run_in_the_pictures(folder: Path) -> list[str]:
-    pictures = holiday(folder)
-    return on(pictures, "--run-folder", str(pictures))
+@fault("place", "run folder with something in it", r"--run-folder .*/images: is not empty")
+def run_in_the_images(folder: Path) -> list[str]:
+    images = holiday(folder)
+    return on(images, "--run-folder", str(images))
 
 
-@fault("place", "resume where no run is", r"--resume .*/pictures: no run is there")
+@fault("place", "resume where no run is", r"--resume .*/images: no run is there")
 def resume_nothing(folder: Path) -> list[str]:
     return ["--resume", str(holiday(folder))]
 
@@ -523,7 +519,7 @@ def diverges(folder: Path) -> list[str]:
     )
 
 
-@fault("number", "bank that does not fit in memory", r"out of memory, could not allocate \d+ bytes; a smaller", 1)
+@fault("number", "queue that does not fit in memory", r"out of memory, could not allocate \d+ bytes; a smaller", 1)
 def enormous(folder: Path) -> list[str]:
     return on(holiday(folder), "--method.queue-size", str(10**13))
 

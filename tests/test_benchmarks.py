@@ -48,7 +48,7 @@ def test_the_gpu_stages_take_the_defaults_of_a_run(load: Callable[[str], ModuleT
     """What is `auto` is resolved: unresolved, views would be made without their kernel."""
     gpu = load("gpu")
     stepper = gpu.create_stepper(gpu.cifar_like("--method", "ascl", "--batch-size", "32"), images=64)
-    assert stepper.experiment.compile_views is True
+    assert stepper.experiment.compile_augmentations is True
     assert stepper.experiment.precision != "auto"
 
 
@@ -76,7 +76,7 @@ def test_contenders_are_timed_in_turn_and_their_ratio_is_to_the_first(load: Call
 
 def test_scaling_estimates_by_hand(load: Callable[[str], ModuleType]) -> None:
     mib = 2**20
-    received = {"gradients": 40 * mib, "keys and pictures": mib, "statistics": 0}
+    received = {"gradients": 40 * mib, "keys and images": mib, "statistics": 0}
     measured = Measured([1.0], {}, 1, 1, 0, None, received, None)
     console = Console(width=400, record=True, quiet=False, file=None)
     with console.capture() as capture:
@@ -84,9 +84,9 @@ def test_scaling_estimates_by_hand(load: Callable[[str], ModuleType]) -> None:
     nvlink, infiniband = capture.get().splitlines()
     gathered = 7 * mib / 300e9
     assert "gradients 70.0 MiB" in nvlink  # 2 x 7/8 of 40
-    assert f"keys and pictures 7.0 MiB {1e3 * gathered:.3f} ms" in nvlink
+    assert f"keys and images 7.0 MiB {1e3 * gathered:.3f} ms" in nvlink
     assert f"{100 * 0.01 / (0.01 + gathered):.1f} % of ideal" in nvlink
-    assert "keys and pictures 63.0 MiB" in infiniband
+    assert "keys and images 63.0 MiB" in infiniband
 
 
 def test_operations_are_told_by_kind(load: Callable[[str], ModuleType]) -> None:

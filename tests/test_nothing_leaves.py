@@ -53,5 +53,5 @@ def test_training_and_evaluating(tried: Tried, tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["", "train.parquet", "*.parquet"], ids=["folder", "file", "pattern"])
 def test_reading_local_files(what: str, streaming: bool, tried: Tried, tmp_path: Path) -> None:
     path = faults.table(tmp_path, label=[0, 1] * 12) / what
-    load_data(DatasetConfig(path=str(path), test=None, streaming=streaming, epoch_pictures=8))
+    load_data(DatasetConfig(path=str(path), test=None, streaming=streaming, epoch_images=8))
     assert tried == []

@@ -16,7 +16,7 @@ from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.registry import Registry, load_plugin
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS
-from sslzoo.method.combination import misfit, usual_loss
+from sslzoo.method.combination import choose_loss, explain_mismatch
 from sslzoo.method.pair import PairMethod
 from sslzoo.runtime.errors import UserError, near_misses
 from sslzoo.runtime.progress import stage
@@ -69,7 +69,7 @@ def examine(
 
     Args:
         plugins: flags that load the files where the parts are.
-        steps: optimiser steps on the digits; 0 leaves training out.
+        steps: optimizer steps on the digits; 0 leaves training out.
     """
     flags: dict[Part, list[str]] = {}
     broken: dict[Part, list[Finding]] = {}
@@ -114,8 +114,8 @@ def trial(part: Part) -> list[str]:
             continue
         for target in [part.name] if part.kind == "target" else [name for name, _ in TARGETS]:
             chosen = TARGETS.get(target)
-            loss = LOSSES.get(part.name) if part.kind == "loss" else usual_loss(framework, chosen)
-            if misfit(framework, chosen, loss) is None:
+            loss = LOSSES.get(part.name) if part.kind == "loss" else choose_loss(framework, chosen)
+            if explain_mismatch(framework, chosen, loss) is None:
                 return ["--method", method, "--target", target, "--loss", loss.name]
     raise UserError(f"no method goes with the {part}: see its class's soft, positive and repels")
 
@@ -153,5 +153,5 @@ def _parse(words: Sequence[str]) -> Any:
     parser.add_argument(
         "--plugin", nargs="+", action="extend", default=[], metavar="FILE", help="files that register parts of your own"
     )
-    parser.add_argument("--steps", type=int, default=200, help="optimiser steps on the digits (default 200; 0: none)")
+    parser.add_argument("--steps", type=int, default=200, help="optimizer steps on the digits (default 200; 0: none)")
     return parser.parse_args(list(words))

@@ -12,15 +12,15 @@ from sslzoo.modules.momentum import Teacher
 
 
 def answers_in_form(tiny: Tiny) -> None:
-    """Loss () float32, embeddings of a row a picture, logs of scalars; all but the loss without gradient."""
+    """Loss () float32, embeddings of a row an image, logs of scalars; all but the loss without gradient."""
     output = run(started(tiny), tiny.sample())
     require(output.loss.shape == (), f"the loss has shape {tuple(output.loss.shape)}, not ()")
     require(output.loss.dtype == torch.float32, f"the loss is {output.loss.dtype}, not float32")
     require(output.loss.requires_grad, "the loss carries no gradient")
     require_finite(output, "in the first step")
-    rows, pictures = len(output.embeddings), tiny.pictures
+    rows, images = len(output.embeddings), tiny.images
     require(output.embeddings.dim() == 2, f"embeddings have shape {tuple(output.embeddings.shape)}, not (B, D)")
-    require(rows % pictures == 0, f"{rows} embeddings of {pictures} pictures")
+    require(rows % images == 0, f"{rows} embeddings of {images} images")
     for name, value in {"embeddings": output.embeddings, "keys": output.keys, **output.logs}.items():
         require(value is None or not value.requires_grad, f"{name} carries a gradient, which keeps the graph alive")
     for name, value in output.logs.items():
@@ -52,7 +52,7 @@ def finite_in_half_precision(tiny: Tiny) -> None:
 
 
 def finite_at_extremes(tiny: Tiny) -> None:
-    """Loss and gradients finite where all pictures are one, and where their values are huge or zero."""
+    """Loss and gradients finite where all images are one, and where their values are huge or zero."""
     usual = tiny.sample()
     alike = Sample([view[:1].expand_as(view).clone() for view in usual.views], usual.ids, usual.labels)
     scaled = {
@@ -60,17 +60,17 @@ def finite_at_extremes(tiny: Tiny) -> None:
         for factor in (0.0, 1e4)
     }
     for norm in (True, False):
-        for case, sample in {"equal pictures": alike, **scaled}.items():
+        for case, sample in {"equal images": alike, **scaled}.items():
             method = started(tiny, norm=norm)
             require_finite_step(method, run(method, sample), f"with {case}")
 
 
 def order_changes_nothing(tiny: Tiny) -> None:
-    """The same loss for the same pictures in another order, where the backbone has no batch norm to see groups."""
+    """The same loss for the same images in another order, where the backbone has no batch norm to see groups."""
     sample = tiny.sample()
-    order = torch.randperm(tiny.pictures, generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(tiny.images, generator=torch.Generator().manual_seed(1))
     other = Sample([view[order] for view in sample.views], sample.ids[order], sample.labels[order])
-    a, b = (run(started(tiny, norm=False), pictures).loss.item() for pictures in (sample, other))
+    a, b = (run(started(tiny, norm=False), images).loss.item() for images in (sample, other))
     require(abs(a - b) <= 1e-4 * max(1, abs(a)), f"the loss is {a:.6f}, and {b:.6f} in another order")
 
 

@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     gradients: dict[str, Tensor]
     """Of the last step, averaged over processes."""
     state: dict[str, Tensor]
-    """Weights, teacher, bank and all else, after the last step."""
+    """Weights, teacher, queue and all else, after the last step."""
 
 
 def train(flags: Sequence[str]) -> Outcome:

@@ -15,8 +15,8 @@ ANCHORS, CANDIDATES, WIDTH = 6, 40, 16
 def similarities(seed: int = 0) -> tuple[Tensor, Tensor]:
     """The teacher's similarities of keys and positives (B,), and of keys and candidates (B, M)."""
     generator = torch.Generator().manual_seed(seed)
-    key, bank = (F.normalize(torch.randn(n, WIDTH, generator=generator), dim=1) for n in (ANCHORS, CANDIDATES))
-    return (key * key).sum(dim=1), key @ bank.T
+    key, queue = (F.normalize(torch.randn(n, WIDTH, generator=generator), dim=1) for n in (ANCHORS, CANDIDATES))
+    return (key * key).sum(dim=1), key @ queue.T
 
 
 def weights_in_form(target: Target) -> None:

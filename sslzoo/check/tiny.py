@@ -15,7 +15,7 @@ CLASSES = 4
 
 
 class TinyBackbone(nn.Sequential):
-    """Convolution, batch norm and pooling: (B, C, H, W) to (B, 16), for pictures of any size."""
+    """Convolution, batch norm and pooling: (B, C, H, W) to (B, 16), for images of any size."""
 
     num_features = 16
 
@@ -31,7 +31,7 @@ class TinyBackbone(nn.Sequential):
 
 @dataclass(frozen=True)
 class Sample:
-    """A batch of made-up pictures, as `Method.forward` takes it."""
+    """A batch of made-up images, as `Method.forward` takes it."""
 
     views: list[Tensor]
     """A (B, C, size, size) tensor for each view of the method."""
@@ -50,7 +50,7 @@ class Tiny:
     """Makes tiny methods and batches for one choice of parts."""
 
     experiment: Experiment
-    pictures: int = 32
+    images: int = 32
     """Size of a batch, and the bound of sample ids."""
 
     @classmethod
@@ -69,16 +69,16 @@ class Tiny:
         torch.manual_seed(experiment.seed)
         backbone = backbone or TinyBackbone(experiment.dataset.channels, norm=norm)
         method = build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
-        method.begin(self.pictures, experiment.epochs)
+        method.begin(self.images, experiment.epochs)
         return method
 
     def sample(self, seed: int = 0) -> Sample:
-        """A batch, another one for each seed; the views of a picture are it and some noise."""
+        """A batch, another one for each seed; the views of an image are it and some noise."""
         generator = torch.Generator().manual_seed(seed)
-        experiment, n = self.experiment, self.pictures
+        experiment, n = self.experiment, self.images
         views = []
         for name in experiment.method.views:
-            size = experiment.recipe(name).size or experiment.img_size
+            size = experiment.augmentation(name).size or experiment.img_size
             base = torch.randn(
                 n, experiment.dataset.channels, size, size, generator=torch.Generator().manual_seed(seed)
             )

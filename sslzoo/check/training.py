@@ -8,7 +8,7 @@ from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
 from sslzoo.experiment.compose import compose
 from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.nonfinite import NotFinite
+from sslzoo.train.nonfinite import NonFiniteError
 from sslzoo.train.setup import count_steps, create_learner, resolve_auto, start_accelerator
 from sslzoo.train.step import Stepper
 
@@ -34,9 +34,9 @@ def does_not_collapse(flags: Sequence[str], steps: int) -> None:
             training.method.before_epoch(epoch)
             batches = training.batches(epoch, skip=0)
             for _ in range(min(per_epoch, steps - training.step)):
-                output = training.optimise(batches, epoch)
-        training.finite.settle()
-    except NotFinite as error:
+                output = training.optimize(batches, epoch)
+        training.finite.raise_pending()
+    except NonFiniteError as error:
         raise Fault(str(error)) from error
     spread, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))
     if warning := collapse_warning(spread, rank, output.embeddings.shape):

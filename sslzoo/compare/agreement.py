@@ -20,7 +20,7 @@ COMPARED = ("method", "target", "loss")
 """Parts that rows of a table may differ in."""
 
 UNNAMED = ("folder", "custom")
-"""Names of data sets that do not tell which pictures they are: there the path does."""
+"""Names of data sets that do not tell which images they are: there the path does."""
 
 
 def settings_of(experiment: Experiment) -> Settings:
@@ -37,7 +37,7 @@ def differing(configs: Sequence[Settings]) -> list[str]:
 
 
 def mismatches(configs: Sequence[Settings], axes: Iterable[str] = ()) -> list[str]:
-    """Those of the differing settings that rows of a table have to have in common: of view recipes those in use in all.
+    """Differing settings that the rows of a table must have in common; of augmentations, those that all rows use.
 
     Args:
         axes: settings that rows are meant to differ in, or parts, as `optimizer`.

@@ -1,4 +1,4 @@
-"""Figures of a comparison, written as PNG and SVG: one colour a row, told apart by the colour-blind."""
+"""Figures of a comparison, written as PNG and SVG: one color a row, told apart by the color-blind."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from sslzoo.compare.encode import Encoded, show_pictures
-from sslzoo.compare.neighbors import Neighbours
+from sslzoo.compare.encode import Encoded, show_images
+from sslzoo.compare.neighbors import Neighbors
 from sslzoo.compare.rows import Classifier, Row, Run
 from sslzoo.compare.statistics import estimate
 from sslzoo.evaluate import summary
@@ -22,14 +22,14 @@ CLASSIFIERS: dict[Classifier, str] = {"knn": summary.CLASSIFIERS["knn"], "linear
 PANELS = 4
 """Most t-SNE panels side by side."""
 GAP, NAME = 0.1, 0.26
-"""Room between pictures of a sheet and above them, in sides of a picture."""
+"""Room between images of a sheet and above them, in sides of an image."""
 SHARP = 64
-"""Side in pixels below which a picture is shown with its pixels as squares."""
+"""Side in pixels below which an image is shown with its pixels as squares."""
 LONGEST_NAME = 10
-"""Letters of a class's name below a picture."""
+"""Letters of a class's name below an image."""
 
 
-def colour(number: int) -> str:
+def color(number: int) -> str:
     """Of the row of that number."""
     return CLASSES[number % len(CLASSES)]
 
@@ -53,7 +53,7 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
     if not any(knn_curve(run) for row in rows for run in row.runs):
         axes[0].text(0.5, 0.5, "kNN was not watched", ha="center", va="center", transform=axes[0].transAxes)
     lines = [
-        Line2D([], [], color=colour(i), linestyle=dashes(i), linewidth=2, label=row.label) for i, row in enumerate(rows)
+        Line2D([], [], color=color(i), linestyle=dashes(i), linewidth=2, label=row.label) for i, row in enumerate(rows)
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=min(4, len(rows)), frameon=False, fontsize=9)
     save(figure, path)
@@ -78,10 +78,10 @@ def _band(axes: Axes, curves: Sequence[Mapping[float, float]], number: int) -> N
     if not epochs:
         return
     values = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
-    style: dict[str, Any] = {"color": colour(number), "linestyle": dashes(number), "linewidth": 1.6}
+    style: dict[str, Any] = {"color": color(number), "linestyle": dashes(number), "linewidth": 1.6}
     axes.plot(epochs, values.mean(axis=0), marker="o" if len(epochs) < 25 else None, markersize=3, **style)
     if len(curves) > 1:
-        axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour(number), alpha=0.15, linewidth=0)
+        axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color(number), alpha=0.15, linewidth=0)
 
 
 def draw_dots(rows: Sequence[Row], path: Path) -> None:
@@ -93,11 +93,11 @@ def draw_dots(rows: Sequence[Row], path: Path) -> None:
             values = list(row.percents("trained", classifier).values())
             if not values:
                 continue
-            axes.plot(values, np.full(len(values), i - 0.14), "o", mfc="none", mec=colour(i), mew=1.4, ms=6)
+            axes.plot(values, np.full(len(values), i - 0.14), "o", mfc="none", mec=color(i), mew=1.4, ms=6)
             whole = estimate(values)
             low, high = whole.mean - (whole.half_width or 0), whole.mean + (whole.half_width or 0)
-            axes.plot([max(0, low), min(100, high)], [i + 0.14] * 2, color=colour(i), linewidth=2)
-            axes.plot([whole.mean], [i + 0.14], "D", color=colour(i), ms=6)
+            axes.plot([max(0, low), min(100, high)], [i + 0.14] * 2, color=color(i), linewidth=2)
+            axes.plot([whole.mean], [i + 0.14], "D", color=color(i), ms=6)
         axes.set(xlabel=f"{name} accuracy on test (%)", ylim=(len(rows) - 0.5, -0.5))
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -106,7 +106,7 @@ def draw_dots(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_tsne(encoded: Mapping[str, Encoded], path: Path, *, seed: int = 0) -> None:
-    """t-SNE of the same test pictures, a panel a row, a class in the same colour in all."""
+    """t-SNE of the same test images, a panel a row, a class in the same color in all."""
     lines = math.ceil(len(encoded) / PANELS)
     columns = math.ceil(len(encoded) / lines)
     figure = new_figure(width=2.7 * columns, height=2.8 * lines + 0.5)
@@ -128,22 +128,22 @@ def draw_tsne(encoded: Mapping[str, Encoded], path: Path, *, seed: int = 0) -> N
     save(figure, path)
 
 
-def draw_neighbours(run: Run, encoded: Encoded, found: Neighbours, path: Path, *, title: str) -> None:
-    """A sheet: pictures on the left, their nearest neighbours beside them, framed by whether the class is the same."""
+def draw_neighbors(run: Run, encoded: Encoded, found: Neighbors, path: Path, *, title: str) -> None:
+    """A sheet: images on the left, their nearest neighbors beside them, framed by whether the class is the same."""
     places = np.concatenate([found.queries[:, None], found.nearest], axis=1)
     lines, columns = places.shape
-    shown = show_pictures(run.experiment, encoded.pictures, places.ravel())
+    shown = show_images(run.experiment, encoded.images, places.ravel())
     figure = new_figure(width=0.66 * (1 + GAP) * columns, height=0.66 * (1 + NAME) * lines + 0.4)
     axes = figure.subplots()
-    for number, (picture, place) in enumerate(zip(shown, places.ravel(), strict=True)):
+    for number, (image, place) in enumerate(zip(shown, places.ravel(), strict=True)):
         line, column = divmod(number, columns)
         left, top = column * (1 + GAP), line * (1 + NAME)
         axes.imshow(
-            picture[..., 0] if picture.shape[-1] == 1 else picture,
+            image[..., 0] if image.shape[-1] == 1 else image,
             cmap="gray",
             vmin=0,
             vmax=1,
-            interpolation="nearest" if len(picture) < SHARP else "antialiased",
+            interpolation="nearest" if len(image) < SHARP else "antialiased",
             extent=(left, left + 1, top + 1, top),
         )
         label = encoded.labels[place]
@@ -163,5 +163,5 @@ def draw_neighbours(run: Run, encoded: Encoded, found: Neighbours, path: Path, *
 
 
 def short(name: str) -> str:
-    """A class's name, cut where it would run into the next picture's."""
+    """A class's name, cut where it would run into the next image's."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

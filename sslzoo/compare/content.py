@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from sslzoo.compare.encode import Encoded, encode_test
-from sslzoo.compare.figures import Figure, accuracy_figure, curves_figure, neighbour_figures, tsne_figure
+from sslzoo.compare.figures import Figure, accuracy_figure, curves_figure, neighbor_figures, tsne_figure
 from sslzoo.compare.folder import ComparisonFolder
-from sslzoo.compare.neighbors import NEIGHBOURS
+from sslzoo.compare.neighbors import NEIGHBORS
 from sslzoo.compare.notes import cost_notes, result_notes
 from sslzoo.compare.rows import Comparison, Row
 from sslzoo.compare.tables import Table, cost_table, published_table, results_table, setting_lines, settings_table
@@ -21,10 +21,10 @@ PUBLISHED_NOTE = (
     "views and tuning: some score the best epoch on the test split, some train the probe online, while the results "
     "above are the frozen backbone of the last epoch, with settings chosen on a held-out part of train."
 )
-NEIGHBOURS_NOTE = (
-    f"Left of each line: the first test picture of a class. Beside it: the {NEIGHBOURS} other test pictures whose "
+NEIGHBORS_NOTE = (
+    f"Left of each line: the first test image of a class. Beside it: the {NEIGHBORS} other test images whose "
     "features are most similar (cosine), the most similar first. A solid blue frame and = are the same class, a dashed "
-    "orange frame and ≠ another one. Each method is asked about the same pictures; so few of them rank nothing."
+    "orange frame and ≠ another one. Each method is asked about the same images; so few of them rank nothing."
 )
 
 
@@ -44,9 +44,9 @@ class Content:
     curves: Figure
     tsne: Figure | None
     left_out: list[str]
-    """Why rows are not among the pictures of features."""
-    neighbours: list[Figure]
-    neighbours_note: str
+    """Why rows are not among the images of features."""
+    neighbors: list[Figure]
+    neighbors_note: str
     differing: Table
     command: str
     published: Table | None
@@ -55,7 +55,7 @@ class Content:
 
 def make_content(comparison: Comparison, folder: ComparisonFolder, console: Console) -> Content:
     """Words, tables and figures; the figures' files are written."""
-    folder.pictures.mkdir(parents=True, exist_ok=True)
+    folder.images.mkdir(parents=True, exist_ok=True)
     rows, runs = comparison.rows, comparison.runs
     datasets = list(dict.fromkeys(run.experiment.dataset.name for run in runs))
     encoded, left_out = _encode(rows, console)
@@ -69,14 +69,14 @@ def make_content(comparison: Comparison, folder: ComparisonFolder, console: Cons
             setting=setting_lines(comparison),
             results=results_table(comparison),
             result_notes=result_notes(comparison),
-            accuracy=accuracy_figure(rows, folder.pictures),
+            accuracy=accuracy_figure(rows, folder.images),
             cost=cost_table(comparison),
             cost_notes=cost_notes(comparison),
-            curves=curves_figure(rows, folder.pictures),
-            tsne=tsne_figure(encoded, folder.pictures) if encoded else None,
+            curves=curves_figure(rows, folder.images),
+            tsne=tsne_figure(encoded, folder.images) if encoded else None,
             left_out=left_out,
-            neighbours=neighbour_figures(rows, encoded, folder.pictures),
-            neighbours_note=NEIGHBOURS_NOTE,
+            neighbors=neighbor_figures(rows, encoded, folder.images),
+            neighbors_note=NEIGHBORS_NOTE,
             differing=settings_table(comparison),
             command=comparison.command,
             published=published_table(results) if results else None,
@@ -85,14 +85,14 @@ def make_content(comparison: Comparison, folder: ComparisonFolder, console: Cons
 
 
 def _encode(rows: Sequence[Row], console: Console) -> tuple[dict[str, Encoded], list[str]]:
-    """The test pictures through each row's first run, and why some are left out."""
+    """The test images through each row's first run, and why some are left out."""
     encoded, left_out = {}, []
     for row in rows:
         try:
-            with stage(console, f"encoding the test pictures: {row.label}"):
+            with stage(console, f"encoding the test images: {row.label}"):
                 encoded[row.label] = encode_test(row.runs[0].folder)
         except UserError as error:
-            left_out.append(f"{row.label} is not among these pictures: {' '.join(str(error).split())}")
+            left_out.append(f"{row.label} is not among these images: {' '.join(str(error).split())}")
     return encoded, left_out
 
 

@@ -1,4 +1,4 @@
-"""Features of a finished run's test pictures."""
+"""Features of a finished run's test images."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sslzoo.data.augment.view import make_view
-from sslzoo.data.images import Pictures
+from sslzoo.data.images import Images
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.run import create_encoder, feature_store, transform_of
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import create_accelerator, precision_of
+from sslzoo.runtime.launch import accelerator_precision, create_accelerator
 from sslzoo.runtime.progress import Steps
 
 
@@ -27,22 +27,22 @@ class Encoded(NamedTuple):
     """(N,)."""
     classes: list[str]
     """Names of the classes."""
-    pictures: Pictures
-    """The pictures, in the same order."""
+    images: Images
+    """The images, in the same order."""
 
 
 def encode_test(run: Path) -> Encoded:
-    """The labelled test pictures through the backbone that a run has trained; features are kept, as `evaluate` does.
+    """The labeled test images through the backbone that a run has trained; features are kept, as `evaluate` does.
 
     Raises:
-        UserError: pictures, labels or backbone are not to be had any more.
+        UserError: images, labels or backbone are not to be had any more.
     """
     ((_, job),) = compose_jobs([str(run)])
     data = load_data(job.dataset)
     if data.test is None or data.test.labels is None:
-        raise UserError(f"{run}: its data set has no labelled test pictures")
+        raise UserError(f"{run}: its data set has no labeled test images")
     accelerator = create_accelerator(job.precision)
-    job = job.model_copy(update={"precision": precision_of(accelerator)})
+    job = job.model_copy(update={"precision": accelerator_precision(accelerator)})
     transform = transform_of(job)
     encoder, _ = create_encoder(job, transform)
     store = feature_store(job, encoder.to(accelerator.device), transform, accelerator)
@@ -50,9 +50,9 @@ def encode_test(run: Path) -> Encoded:
     return Encoded(features.numpy(), data.test.labels, data.classes, data.test)
 
 
-def show_pictures(experiment: Experiment, pictures: Pictures, places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The test views at these places (n,) as pictures to look at, (n, H, W, C) in [0, 1]."""
-    batch = pictures.gather(places)
-    views = make_view(experiment.recipe("test"), batch, seed=0, epoch=0, view=0, mean=(0.0,), std=(1.0,))
+def show_images(experiment: Experiment, images: Images, places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The test views at these places (n,) as images to look at, (n, H, W, C) in [0, 1]."""
+    batch = images.gather(places)
+    views = make_view(experiment.augmentation("test"), batch, seed=0, epoch=0, view=0, mean=(0.0,), std=(1.0,))
     shown: NDArray[np.float32] = views.clamp(0, 1).permute(0, 2, 3, 1).numpy()
     return shown

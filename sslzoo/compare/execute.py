@@ -43,7 +43,7 @@ def state_of(cell: Cell, path: Path) -> State:
     if folder.config.read_text(encoding="utf-8") != cell.experiment.as_yaml():
         run = compose(["--config", str(folder.config)])
         there = settings_of(run)
-        asked = settings_of(cell.experiment.resolve_auto(run.precision, run.compile_views))
+        asked = settings_of(cell.experiment.resolve_auto(run.precision, run.compile_augmentations))
         for name in differing([there, asked]):
             raise UserError(
                 f"{path}: holds a run with {name} = {shown(there.get(name))}, asked is {shown(asked.get(name))}; "

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sslzoo.compare import charts
 from sslzoo.compare.encode import Encoded
-from sslzoo.compare.neighbors import choose_queries, nearest_neighbours
+from sslzoo.compare.neighbors import choose_queries, nearest_neighbors
 from sslzoo.compare.rows import Row
 from sslzoo.config.folders import slug
 from sslzoo.report.plots import MOST_POINTS
@@ -22,14 +22,14 @@ SHARPNESS = 1.4
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its caption."""
+    """An image with its caption."""
 
     name: str
     """Of its files, without ending."""
     title: str
     caption: str
     data: str
-    """The picture itself, as a data URI."""
+    """The image itself, as a data URI."""
     width: int | None
     """In CSS pixels; None is the page's."""
 
@@ -57,36 +57,36 @@ def tsne_figure(encoded: Mapping[str, Encoded], folder: Path) -> Figure:
     """Features in the plane, side by side."""
     shown = min(MOST_POINTS, *(len(one.features) for one in encoded.values()))
     caption = (
-        f"t-SNE (cosine) of the backbone's features of {shown:,} test pictures: the same pictures and the same colours "
+        f"t-SNE (cosine) of the backbone's features of {shown:,} test images: the same images and the same colors "
         "in each panel, the first seed of each row. Sizes of clusters and distances between them mean nothing."
     )
     draw = partial(charts.draw_tsne, encoded)
     return _drawn(folder / "tsne", "t-SNE of test features", caption, draw, vector=False)
 
 
-def neighbour_figures(rows: Sequence[Row], encoded: Mapping[str, Encoded], folder: Path) -> list[Figure]:
-    """A sheet of neighbours for each row that was encoded."""
+def neighbor_figures(rows: Sequence[Row], encoded: Mapping[str, Encoded], folder: Path) -> list[Figure]:
+    """A sheet of neighbors for each row that was encoded."""
     figures = []
     for number, row in enumerate(row for row in rows if row.label in encoded):
         one, run = encoded[row.label], row.runs[0]
-        found = nearest_neighbours(one.features, choose_queries(one.labels))
+        found = nearest_neighbors(one.features, choose_queries(one.labels))
         same = int((one.labels[found.nearest] == one.labels[found.queries][:, None]).sum())
         title = f"{row.label}, seed {run.seed}"
-        caption = f"{title}: {same} of {found.nearest.size} neighbours are of the same class."
-        draw = partial(charts.draw_neighbours, run, one, found, title=title)
-        path = folder / f"neighbours-{number + 1}-{slug(row.label)}"
-        figures.append(_drawn(path, f"Nearest neighbours: {title}", caption, draw, vector=False))
+        caption = f"{title}: {same} of {found.nearest.size} neighbors are of the same class."
+        draw = partial(charts.draw_neighbors, run, one, found, title=title)
+        path = folder / f"neighbors-{number + 1}-{slug(row.label)}"
+        figures.append(_drawn(path, f"Nearest neighbors: {title}", caption, draw, vector=False))
     return figures
 
 
 def _drawn(path: Path, title: str, caption: str, draw: Callable[[Path], None], *, vector: bool = True) -> Figure:
-    """Draw, and embed the vector picture, or the bitmap where a vector would be large."""
+    """Draw, and embed the vector image, or the bitmap where a vector would be large."""
     with rc_context({"text.parse_math": False}):  # a $ in a label is a $
         draw(path)
     kind, mime = (".svg", "image/svg+xml") if vector else (".png", "image/png")
     data = base64.b64encode((path.parent / f"{path.name}{kind}").read_bytes()).decode("ascii")
     width = None
     if not vector:
-        with Image.open(path.parent / f"{path.name}.png") as picture:
-            width = round(picture.width / SHARPNESS)
+        with Image.open(path.parent / f"{path.name}.png") as image:
+            width = round(image.width / SHARPNESS)
     return Figure(path.name, title, caption, f"data:{mime};base64,{data}", width)

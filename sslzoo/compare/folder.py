@@ -22,7 +22,7 @@ class ComparisonFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record = path / "comparison.yaml"
-        self.pictures = path / "pictures"
+        self.images = path / "images"
         self.html, self.markdown = path / "report.html", path / "report.md"
         self.runs_csv, self.rows_csv = path / "report.csv", path / "summary.csv"
 

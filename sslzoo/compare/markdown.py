@@ -8,17 +8,17 @@ from sslzoo.compare.tables import Table
 
 
 def as_markdown(content: Content) -> str:
-    """The whole page; its pictures are the files beside it."""
+    """The whole page; its images are the files beside it."""
     setting = "\n".join(f"- {name}: {plain(text)}" for name, text in content.setting.items())
     parts = [f"# {plain(content.title)}", plain(content.introduction)]
     parts += [f"**{plain(text)}**" for text in content.warnings]
     parts += [setting, "## Results", table(content.results), bullets(content.result_notes), figure(content.accuracy)]
     parts += ["## Cost", table(content.cost), bullets(content.cost_notes)]
     parts += ["## Training", figure(content.curves)]
-    parts += ["## Features of the test pictures", *map(plain, content.left_out)]
+    parts += ["## Features of the test images", *map(plain, content.left_out)]
     if content.tsne is not None:
-        parts += [figure(content.tsne), "## Nearest neighbours", plain(content.neighbours_note)]
-        parts += map(figure, content.neighbours)
+        parts += [figure(content.tsne), "## Nearest neighbors", plain(content.neighbors_note)]
+        parts += map(figure, content.neighbors)
     parts += ["## What differed", table(content.differing)]
     parts += ["## How to repeat it", f"```sh\n{content.command}\n```"]
     if content.published is not None:
@@ -36,7 +36,7 @@ def table(content: Table) -> str:
 
 def figure(content: Figure) -> str:
     """The bitmap, its caption below."""
-    return f"![{plain(content.title)}](pictures/{content.name}.png)\n\n{plain(content.caption)}"
+    return f"![{plain(content.title)}](images/{content.name}.png)\n\n{plain(content.caption)}"
 
 
 def bullets(notes: Iterable[str]) -> str:

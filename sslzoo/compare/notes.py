@@ -13,7 +13,7 @@ def result_notes(comparison: Comparison) -> list[str]:
         "Accuracy on the test split: mean over seeds ± half-width of its 95 % confidence interval (Student's t). "
         f"Difference: to {comparison.baseline.label}, seed by seed, with its interval and the p of the paired t-test; "
         "bold where p < 0.05.",
-        "The intervals are over seeds alone: they do not tell how results would vary with other pictures to test on.",
+        "The intervals are over seeds alone: they do not tell how results would vary with other images to test on.",
     ]
     if few < 2:
         notes.append("With one seed there is no interval and no test: whether a difference is chance stays open.")

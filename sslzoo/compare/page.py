@@ -13,7 +13,7 @@ from sslzoo.compare.rows import Comparison
 
 
 def write_page(comparison: Comparison, folder: ComparisonFolder, console: Console) -> None:
-    """Draw the pictures, and write report.html, report.md, report.csv and summary.csv."""
+    """Draw the images, and write report.html, report.md, report.csv and summary.csv."""
     content = make_content(comparison, folder, console)
     folder.html.write_text(as_html(content), encoding="utf-8")
     folder.markdown.write_text(as_markdown(content), encoding="utf-8")

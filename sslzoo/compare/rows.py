@@ -121,7 +121,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
-    """Runs that differ in their seed alone as one row, labelled by method, target, and what else tells rows apart.
+    """Runs that differ in their seed alone as one row, labeled by method, target, and what else tells rows apart.
 
     Raises:
         UserError: two runs of a row have the same seed.

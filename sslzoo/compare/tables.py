@@ -209,11 +209,11 @@ def setting_lines(comparison: Comparison) -> dict[str, str]:
     limits = [name for name in ("dataset.limit", "dataset.test_limit") if common(name) != "None"]
     lines = {
         "data set": common("dataset.name") + "".join(f", {n.rpartition('.')[2]} {common(n)}" for n in limits),
-        "pictures": f"{common('img_size')} px",
+        "images": f"{common('img_size')} px",
         "backbone": _all(run.summary.get("backbone") for run in runs),
         "epochs": common("epochs"),
         "batch": common("batch_size"),
-        "optimiser": together(*(f"optimizer.{name}" for name in ("name", "lr", "weight_decay"))),
+        "optimizer": together(*(f"optimizer.{name}" for name in ("name", "lr", "weight_decay"))),
         "schedule": together(*(n for n in settings[0] if belongs(n, "schedule"))),
         "precision": common("precision"),
         "seeds": _all(sorted({run.seed for run in runs})),

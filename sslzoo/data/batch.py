@@ -1,4 +1,4 @@
-"""What a loader hands over: pictures as they are stored, before any view is made of them."""
+"""What a loader hands over: images as they are stored, before any view is made of them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 
-class ViewParameters(NamedTuple):
-    """What was drawn for the views of B pictures."""
+class AugmentationParameters(NamedTuple):
+    """What was drawn for the views of B images."""
 
     box: Tensor
-    """(B, 4) int64: top, left, height, width of a random crop, in pixels of the picture."""
+    """(B, 4) int64: top, left, height, width of a random crop, in pixels of the image."""
     flip: Tensor
     """(B,) bool."""
     jitter: Tensor
@@ -20,7 +20,7 @@ class ViewParameters(NamedTuple):
     """(B, 4) int64: the jitter's operations, 0 brightness, 1 contrast, 2 saturation, 3 hue, first to last."""
     factors: Tensor
     """(B, 4) float32: factor of brightness, contrast and saturation, and the turn of the hue."""
-    grey: Tensor
+    grayscale: Tensor
     """(B,) bool."""
     blur: Tensor
     """(B,) bool."""
@@ -33,17 +33,17 @@ class ViewParameters(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A batch of B stored pictures, padded to the largest of them."""
+    """A batch of B stored images, padded to the largest of them."""
 
     pixels: Tensor
-    """(B, C, H, W) uint8; picture i fills the top left `sizes[i]` pixels, the rest is zero."""
+    """(B, C, H, W) uint8; image i fills the top left `sizes[i]` pixels, the rest is zero."""
     sizes: Tensor
-    """(B, 2) int64: height and width of each picture."""
+    """(B, 2) int64: height and width of each image."""
     ids: Tensor
-    """(B,) int64: the picture's number in its data set, the key of its random draws."""
+    """(B,) int64: the image's number in its data set, the key of its random draws."""
     labels: Tensor
     """(B,) int64, -1 where there is no label."""
-    draws: tuple[ViewParameters, ...] = ()
+    draws: tuple[AugmentationParameters, ...] = ()
     """For each view of a method, where they were drawn ahead."""
 
     def to(self, device: torch.device) -> "Batch":
@@ -55,5 +55,5 @@ class Batch(NamedTuple):
         return self._each(Tensor.pin_memory) if torch.cuda.is_available() else self
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        draws = tuple(ViewParameters(*map(change, drawn)) for drawn in self.draws)
+        draws = tuple(AugmentationParameters(*map(change, drawn)) for drawn in self.draws)
         return Batch(change(self.pixels), change(self.sizes), change(self.ids), change(self.labels), draws)

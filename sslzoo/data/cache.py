@@ -1,8 +1,8 @@
-"""Pictures decoded once into a file that every process maps into memory.
+"""Images decoded once into a file that every process maps into memory.
 
-A split's folder is named by the fingerprint of its pictures and holds
+A split's folder is named by the fingerprint of its images and holds
 
-- `pixels.bin`: the pixels of all pictures, uint8, each (channels, height, width), one after the other;
+- `pixels.bin`: the pixels of all images, uint8, each (channels, height, width), one after the other;
 - `sizes.npy`: (n, 2) int32, height and width of each, 0 of one that does not decode;
 - `skipped.json`: what is wrong with those, by their places;
 - `meta.json`: what the folder holds, for people.
@@ -25,7 +25,7 @@ from rich.console import Console
 from sslzoo.config.folders import write_json
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.images import FORMAT, EncodedPictures, Indices, Pictures, pad
+from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, pad
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
@@ -37,8 +37,8 @@ _GIB = 1 << 30
 log = logging.getLogger(__name__)
 
 
-class CachedPictures(Pictures):
-    """Pictures in a folder of the cache, without those that do not decode; ids and labels are as they were encoded.
+class CachedImages(Images):
+    """Images in a folder of the cache, without those that do not decode; ids and labels are as they were encoded.
 
     Raises:
         OSError, ValueError: the folder is missing or incomplete.
@@ -47,7 +47,7 @@ class CachedPictures(Pictures):
 
     decoded = True
 
-    def __init__(self, folder: Path, encoded: EncodedPictures) -> None:
+    def __init__(self, folder: Path, encoded: EncodedImages) -> None:
         self.classes, self.channels, self.fingerprint = encoded.classes, encoded.channels, encoded.fingerprint
         sizes: Indices = np.load(folder / "sizes.npy").astype(np.int64)
         lengths = sizes.prod(axis=1) * self.channels
@@ -67,52 +67,52 @@ class CachedPictures(Pictures):
         if self._pixels.ndim == 4:
             pixels, sizes = torch.from_numpy(self._pixels[indices]), torch.from_numpy(self._sizes[indices])
         else:
-            pixels, sizes = pad([self._picture(index) for index in indices])
+            pixels, sizes = pad([self._image(index) for index in indices])
         return self._batch(pixels, sizes, indices)
 
     def stacked(self) -> NDArray[np.uint8] | None:
         return self._pixels if self._pixels.ndim == 4 else None
 
-    def _picture(self, index: np.int64) -> NDArray[np.uint8]:
+    def _image(self, index: np.int64) -> NDArray[np.uint8]:
         height, width = self._sizes[index]
         end = self._ends[index]
         flat = self._pixels[end - self.channels * height * width : end]
         return flat.reshape(self.channels, height, width)
 
 
-def cached(pictures: EncodedPictures, config: DatasetConfig) -> Pictures:
-    """The pictures from the cache, decoded into it first where they are not there; as they are if not wanted.
+def cached(images: EncodedImages, config: DatasetConfig) -> Images:
+    """The images from the cache, decoded into it first where they are not there; as they are if not wanted.
 
     One process decodes while others wait. What is half-written never has the final name, so a process that
     dies leaves nothing that is taken for whole.
 
     Raises:
-        UserError: too many pictures do not decode, the folder cannot be written, or the disk is full.
+        UserError: too many images do not decode, the folder cannot be written, or the disk is full.
     """
     if config.cache == "none":
-        return looked_through(pictures, config)
+        return decode_all(images, config)
     root = cache_root(config)
-    folder = root / pictures.fingerprint
+    folder = root / images.fingerprint
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if found := _open(folder, pictures):
+        if found := _open(folder, images):
             return found
-        with _one_at_a_time(root, pictures):
-            if found := _open(folder, pictures):
+        with _one_at_a_time(root, images):
+            if found := _open(folder, images):
                 return found
-            if config.cache == "memory-map" or _fits(pictures, root, config.cache_gib):
-                _build(folder, pictures)
-                return CachedPictures(folder, pictures)
+            if config.cache == "memory-map" or _fits(images, root, config.cache_gib):
+                _build(folder, images)
+                return CachedImages(folder, images)
     except OSError as error:
         raise UserError(
             f"--dataset.cache-dir {root}: {error.strerror or error}; name another folder, or decode"
             " every time with --dataset.cache none"
         ) from error
-    return looked_through(pictures, config)
+    return decode_all(images, config)
 
 
-def looked_through(pictures: EncodedPictures, config: DatasetConfig) -> Pictures:
-    """Pictures that are decoded whenever they are read, without those that cannot be, where some may be left out.
+def decode_all(images: EncodedImages, config: DatasetConfig) -> Images:
+    """Images that are decoded whenever they are read, without those that cannot be, where some may be left out.
 
     All are decoded for that, once; which ones cannot be is kept in the cache, where that can be written.
 
@@ -120,20 +120,20 @@ def looked_through(pictures: EncodedPictures, config: DatasetConfig) -> Pictures
         UserError: too many cannot be decoded.
     """
     if config.max_skipped == 0:
-        return pictures
+        return images
     root = cache_root(config)
-    file = root / f"{pictures.fingerprint}.skipped.json"
+    file = root / f"{images.fingerprint}.skipped.json"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(root, pictures):
+        with _one_at_a_time(root, images):
             if not file.is_file():
-                write_json(file, {str(place): told for place, told in _undecodable(pictures).items()})
+                write_json(file, {str(place): told for place, told in _undecodable(images).items()})
             bad = {int(place): told for place, told in json.loads(file.read_text(encoding="utf-8")).items()}
     except OSError as error:
         log.info("%s: %s", root, error)
-        bad = _undecodable(pictures)
-    pictures.skipped.add(bad.values())
-    return pictures.subset(np.delete(np.arange(len(pictures)), list(bad))) if bad else pictures
+        bad = _undecodable(images)
+    images.skipped.add(bad.values())
+    return images.subset(np.delete(np.arange(len(images)), list(bad))) if bad else images
 
 
 def cache_root(config: DatasetConfig) -> Path:
@@ -146,13 +146,13 @@ def cache_root(config: DatasetConfig) -> Path:
 
 
 @contextmanager
-def _one_at_a_time(root: Path, pictures: EncodedPictures) -> Iterator[None]:
-    lock = FileLock(root / f"{pictures.fingerprint}.lock")
+def _one_at_a_time(root: Path, images: EncodedImages) -> Iterator[None]:
+    lock = FileLock(root / f"{images.fingerprint}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if rank() == 0:
-            note(Console(), f"{pictures.name}: waiting for another process that decodes it")
+            note(Console(), f"{images.name}: waiting for another process that decodes it")
         lock.acquire()
     try:
         yield
@@ -160,37 +160,37 @@ def _one_at_a_time(root: Path, pictures: EncodedPictures) -> Iterator[None]:
         lock.release()
 
 
-def _open(folder: Path, pictures: EncodedPictures) -> CachedPictures | None:
+def _open(folder: Path, images: EncodedImages) -> CachedImages | None:
     try:
-        return CachedPictures(folder, pictures)
+        return CachedImages(folder, images)
     except UserError:
         raise
     except (FileNotFoundError, EOFError, ValueError):
         return None
 
 
-def _fits(pictures: EncodedPictures, root: Path, gib: float) -> bool:
-    """Whether the decoded pictures, judged by a sample, fit the allowance and half the free disk."""
-    sample = np.unique(np.linspace(0, len(pictures) - 1, 64).astype(np.int64))
-    sizes = [picture.nbytes for picture in pictures.decode(sample) if not isinstance(picture, str)]
-    size = sum(sizes) / max(len(sizes), 1) * len(pictures)
+def _fits(images: EncodedImages, root: Path, gib: float) -> bool:
+    """Whether the decoded images, judged by a sample, fit the allowance and half the free disk."""
+    sample = np.unique(np.linspace(0, len(images) - 1, 64).astype(np.int64))
+    sizes = [image.nbytes for image in images.decode(sample) if not isinstance(image, str)]
+    size = sum(sizes) / max(len(sizes), 1) * len(images)
     return bool(size <= min(gib * _GIB, shutil.disk_usage(root).free / 2))
 
 
-def _build(folder: Path, pictures: EncodedPictures) -> None:
+def _build(folder: Path, images: EncodedImages) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     for leftover in (partial, folder):  # of a process that died; the lock is ours
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
-        sizes, skipped = _write_pixels(partial / "pixels.bin", pictures)
+        sizes, skipped = _write_pixels(partial / "pixels.bin", images)
         write_json(partial / "skipped.json", {str(place): told for place, told in skipped.items()})
         np.save(partial / "sizes.npy", np.array(sizes, dtype=np.int32))
         meta = {
-            "what": pictures.name,
-            "pictures": len(pictures),
-            "channels": pictures.channels,
-            "short_side": pictures.short_side,
+            "what": images.name,
+            "images": len(images),
+            "channels": images.channels,
+            "short_side": images.short_side,
             "format": FORMAT,
         }
         write_json(partial / "meta.json", meta)
@@ -200,42 +200,42 @@ def _build(folder: Path, pictures: EncodedPictures) -> None:
         raise
 
 
-def _write_pixels(file: Path, pictures: EncodedPictures) -> tuple[list[tuple[int, int]], dict[int, str]]:
-    """Decode and write in order; returns the sizes, and what is wrong with pictures that do not decode."""
+def _write_pixels(file: Path, images: EncodedImages) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """Decode and write in order; returns the sizes, and what is wrong with images that do not decode."""
     sizes, skipped = [], {}
     with file.open("wb") as pixels:
-        for place, picture in enumerate(_decoded(pictures, f"decoding {pictures.name}")):
-            if isinstance(picture, str):
-                skipped[place] = picture
+        for place, image in enumerate(_decoded(images, f"decoding {images.name}")):
+            if isinstance(image, str):
+                skipped[place] = image
                 sizes.append((0, 0))
             else:
-                pixels.write(picture.data)
-                sizes.append((picture.shape[1], picture.shape[2]))
+                pixels.write(image.data)
+                sizes.append((image.shape[1], image.shape[2]))
     return sizes, skipped
 
 
-def _undecodable(pictures: EncodedPictures) -> dict[int, str]:
-    """What is wrong with pictures that do not decode, by their places."""
-    decoded = enumerate(_decoded(pictures, f"looking through {pictures.name}"))
-    return {place: picture for place, picture in decoded if isinstance(picture, str)}
+def _undecodable(images: EncodedImages) -> dict[int, str]:
+    """What is wrong with images that do not decode, by their places."""
+    decoded = enumerate(_decoded(images, f"looking through {images.name}"))
+    return {place: image for place, image in decoded if isinstance(image, str)}
 
 
-def _decoded(pictures: EncodedPictures, doing: str) -> Iterator[NDArray[np.uint8] | str]:
-    """All pictures in order, decoded in threads (decoders release the interpreter's lock).
+def _decoded(images: EncodedImages, doing: str) -> Iterator[NDArray[np.uint8] | str]:
+    """All images in order, decoded in threads (decoders release the interpreter's lock).
 
     Raises:
         UserError: too many do not decode, or all.
     """
     console = Console()
     threads = min(os.cpu_count() or 1, 32)
-    chunks = np.split(np.arange(len(pictures)), range(_CHUNK, len(pictures), _CHUNK))
-    decoded = threaded_map(pictures.decode, chunks, threads=threads, ahead=2 * threads)
+    chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
+    decoded = threaded_map(images.decode, chunks, threads=threads, ahead=2 * threads)
     some_decode = False
-    note(console, f"{doing}: {len(pictures):,} images, once")
-    with Steps(console, doing, len(pictures)) as steps:
+    note(console, f"{doing}: {len(images):,} images, once")
+    with Steps(console, doing, len(images)) as steps:
         for chunk in decoded:
-            undecodable = [picture for picture in chunk if isinstance(picture, str)]
-            pictures.skipped.add(undecodable)
+            undecodable = [image for image in chunk if isinstance(image, str)]
+            images.skipped.add(undecodable)
             some_decode |= len(undecodable) < len(chunk)
             yield from chunk
             steps.advance(len(chunk))

@@ -1,4 +1,4 @@
-"""Which columns of a table are the pictures and the labels, and the labels as class numbers."""
+"""Which columns of a table are the images and the labels, and the labels as class numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,20 +16,20 @@ _LABEL_NAMES = {"label", "labels", "class", "cls", "category", "target", "fine_l
 
 
 def image_column(features: Features, config: DatasetConfig) -> str:
-    """The column of the pictures.
+    """The column of the images.
 
     Raises:
-        UserError: the named column is missing or holds no pictures, or none is named and there is not exactly one.
+        UserError: the named column is missing or holds no images, or none is named and there is not exactly one.
     """
     if config.image is not None:
         name = _named(config.image, "image", features)
-        if not isinstance(features[name], Image) and not _holds_encoded_pictures(features[name]):
-            raise UserError(f"--dataset.image {name}: a column of {features[name]}, not of pictures")
+        if not isinstance(features[name], Image) and not _holds_encoded_images(features[name]):
+            raise UserError(f"--dataset.image {name}: a column of {features[name]}, not of images")
         return name
     found: list[str] = [name for name, feature in features.items() if isinstance(feature, Image)]
-    found = found or [name for name, feature in features.items() if _holds_encoded_pictures(feature)]
+    found = found or [name for name, feature in features.items() if _holds_encoded_images(feature)]
     if len(found) != 1:
-        seen = f"several columns of pictures, {', '.join(found)}" if found else "no column of pictures"
+        seen = f"several columns of images, {', '.join(found)}" if found else "no column of images"
         raise UserError(f"--dataset.image: {seen}; name one of {', '.join(found or features)}")
     return found[0]
 
@@ -40,7 +40,7 @@ def label_column(features: Features, config: DatasetConfig) -> str | None:
     Raises:
         UserError: the named column is missing or holds no labels, or none is named and there are several.
     """
-    if config.unlabelled:
+    if config.unlabeled:
         return None
     if config.label is not None:
         name = _named(config.label, "label", features)
@@ -112,7 +112,7 @@ def _named(name: str, setting: str, features: Features) -> str:
     return name
 
 
-def _holds_encoded_pictures(feature: Any) -> bool:
+def _holds_encoded_images(feature: Any) -> bool:
     """Whether a column holds files as bytes, as parquet written without `datasets` does."""
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 

@@ -1,4 +1,4 @@
-"""An encoded picture as pixels: any colour mode, upright, at most so large."""
+"""An encoded image as pixels: any color mode, upright, at most so large."""
 
 import io
 import warnings
@@ -18,7 +18,7 @@ _IMAGE = Image()
 
 
 def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArray[np.uint8]:
-    """Decode a picture: upright by its EXIF orientation, 8 bits, grey or RGB, shrunk with antialiasing.
+    """Decode an image: upright by its EXIF orientation, 8 bits, grayscale or RGB, shrunk with antialiasing.
 
     Of a JPEG that is to be shrunk to a quarter or less only the lower frequencies are decoded, to twice the size at
     least.
@@ -26,25 +26,25 @@ def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArr
     Args:
         value: an undecoded cell of a `datasets` column: a mapping of `bytes` and `path`.
         channels: 1 or 3.
-        short_side: pixels; a picture whose shorter side is longer is shrunk to it.
+        short_side: pixels; an image whose shorter side is longer is shrunk to it.
 
     Returns:
         (channels, height, width) uint8.
 
     Raises:
-        ValueError, OSError, SyntaxError: it is not a picture that can be decoded (as Pillow puts it).
+        ValueError, OSError, SyntaxError: it is not an image that can be decoded (as Pillow puts it).
     """
     if value is None:
         raise ValueError("the cell is empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # damaged EXIF, which does no harm
-        picture = open_scaled(value, short_side) or _IMAGE.decode_example(value)
-        picture = to_mode(picture, "L" if channels == 1 else "RGB")
-    pixels = torch.from_numpy(np.array(picture))
+        image = open_scaled(value, short_side) or _IMAGE.decode_example(value)
+        image = to_mode(image, "L" if channels == 1 else "RGB")
+    pixels = torch.from_numpy(np.array(image))
     pixels = pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
-    if short_side is not None and min(picture.size) > short_side:
-        scale = short_side / min(picture.size)
-        width, height = (max(short_side, round(side * scale)) for side in picture.size)
+    if short_side is not None and min(image.size) > short_side:
+        scale = short_side / min(image.size)
+        width, height = (max(short_side, round(side * scale)) for side in image.size)
         pixels = resize(pixels, [height, width], InterpolationMode.BICUBIC, antialias=True)  # faster than Pillow's
     return np.ascontiguousarray(pixels.numpy())
 
@@ -54,23 +54,23 @@ def open_scaled(value: Any, short_side: int | None) -> PIL.Image.Image | None:
     content, path = value.get("bytes"), value.get("path")
     if short_side is None or (content is None and not (path and Path(path).is_file())):
         return None
-    picture = PIL.Image.open(path if content is None else io.BytesIO(content))
-    if picture.format != "JPEG" or picture.draft(picture.mode, (2 * short_side, 2 * short_side)) is None:
+    image = PIL.Image.open(path if content is None else io.BytesIO(content))
+    if image.format != "JPEG" or image.draft(image.mode, (2 * short_side, 2 * short_side)) is None:
         return None
-    return PIL.ImageOps.exif_transpose(picture)
+    return PIL.ImageOps.exif_transpose(image)
 
 
-def to_mode(picture: PIL.Image.Image, mode: str) -> PIL.Image.Image:
-    """A picture of any mode as 8-bit `L` or `RGB`; 16-bit greys keep their order, transparency is dropped.
+def to_mode(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
+    """An image of any mode as 8-bit `L` or `RGB`; 16-bit grays keep their order, transparency is dropped.
 
     Raises:
         ValueError: floating-point pixels, whose range is not known.
     """
-    if picture.mode == "F":
+    if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range; 8 or 16 bits are needed")
-    if picture.mode.startswith("I"):
-        greys = np.clip(np.asarray(picture, dtype=np.int64), 0, 65535)
-        picture = PIL.Image.fromarray(np.rint(greys / 257).astype(np.uint8))
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    return picture if picture.mode == mode else picture.convert(mode)
+    if image.mode.startswith("I"):
+        grays = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+        image = PIL.Image.fromarray(np.rint(grays / 257).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image if image.mode == mode else image.convert(mode)

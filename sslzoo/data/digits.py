@@ -11,7 +11,7 @@ _TRAIN = 1297
 
 @DATASETS.register("digits")
 class Digits(Source):
-    """1,797 digits of 8 x 8 grey pixels: the first 1,297 are `train`, the last 500 are `test`.
+    """1,797 digits of 8 x 8 grayscale pixels: the first 1,297 are `train`, the last 500 are `test`.
 
     A part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), 13 writers.
     The order is kept as shipped, where each writer's digits appear to stand together: a split by order then

@@ -1,4 +1,4 @@
-"""Pictures through Hugging Face `datasets`: from the Hub, or from local folders and files."""
+"""Images through Hugging Face `datasets`: from the Hub, or from local folders and files."""
 
 import logging
 import re
@@ -31,13 +31,13 @@ _FILE_KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 
 @DATASETS.register("huggingface")
 class HuggingFace(Source):
-    """A data set of the Hub, or local: parquet, folders of pictures, .tar shards (one file or a pattern too).
+    """A data set of the Hub, or local: parquet, folders of images, .tar shards (one file or a pattern too).
 
     An existing path is local; otherwise the name is looked up on the Hub.
     """
 
     def load(self, split: str) -> Dataset:
-        with self._told_in_one_line():
+        with self._errors_in_one_line():
             if rank() == 0 and not Path(self._builder.cache_dir).is_dir():
                 note(Console(), f"reading {self._path}, once")
             self._builder.download_and_prepare()
@@ -45,7 +45,7 @@ class HuggingFace(Source):
             return self._builder.as_dataset(split=split)
 
     def stream(self, split: str) -> IterableDataset:
-        with self._told_in_one_line():
+        with self._errors_in_one_line():
             splits = self._builder.as_streaming_dataset()
             self._require(split, list(splits))
             parts = [splits[name] for name in _split_names(split)]
@@ -54,7 +54,7 @@ class HuggingFace(Source):
     def head(self, split: str, count: int | None) -> Dataset:
         stream = self.stream(split)
         rows = stream if count is None else stream.take(count)
-        with self._told_in_one_line():
+        with self._errors_in_one_line():
             version = digest(str(self._builder.cache_dir), split, str(count))
             return Dataset.from_generator(lambda: iter(rows), features=stream.features, fingerprint=version)
 
@@ -70,7 +70,7 @@ class HuggingFace(Source):
             kind = _FILE_KINDS.get(local.suffix.lower())
             if kind is None:
                 raise UserError(
-                    f"--dataset.path {path}: a file has to end in {', '.join(_FILE_KINDS)}; pictures come in folders"
+                    f"--dataset.path {path}: a file has to end in {', '.join(_FILE_KINDS)}; images come in folders"
                 )
             if not glob(str(local), recursive=True):  # noqa: PTH207  (any part of the path may be a pattern)
                 raise UserError(f"--dataset.path {path}: no such files")
@@ -95,7 +95,7 @@ class HuggingFace(Source):
         return self.config.path
 
     @contextmanager
-    def _told_in_one_line(self) -> Iterator[None]:
+    def _errors_in_one_line(self) -> Iterator[None]:
         """Errors of the library as one line; no log lines, and progress bars on a terminal only."""
         with _quiet():
             try:
@@ -114,7 +114,7 @@ class HuggingFace(Source):
                 ) from error
             except (datasets.exceptions.DataFilesNotFoundError, EmptyDatasetError) as error:
                 raise UserError(
-                    f"--dataset.path {self._path}: holds no pictures, parquet files or .tar shards"
+                    f"--dataset.path {self._path}: holds no images, parquet files or .tar shards"
                 ) from error
             except Exception as error:  # the library's builders fail in many ways
                 cause = error.__cause__ or error

@@ -1,4 +1,4 @@
-"""Pictures by number: what training and evaluation see of a data set."""
+"""Images by number: what training and evaluation see of a data set."""
 
 import hashlib
 import re
@@ -20,20 +20,20 @@ from sslzoo.runtime.errors import UserError
 Indices = NDArray[np.int64]
 
 FORMAT = 1
-"""Raised whenever the same settings would decode or store pictures differently."""
+"""Raised whenever the same settings would decode or store images differently."""
 
 
-class Pictures(ABC):
+class Images(ABC):
     """A split, or a part of one."""
 
     ids: Indices
-    """(n,) the pictures' numbers in their split, whatever part of it this is."""
+    """(n,) the images' numbers in their split, whatever part of it this is."""
     labels: Indices | None
-    """(n,) class numbers, -1 where a picture has no label; None where none has."""
+    """(n,) class numbers, -1 where an image has no label; None where none has."""
     classes: list[str]
     """Names of the classes, empty where there are none."""
     channels: int
-    """1 (grey) or 3 (RGB)."""
+    """1 (grayscale) or 3 (RGB)."""
     fingerprint: str
     """Changes whenever the pixels or their order do."""
     decoded: bool
@@ -44,7 +44,7 @@ class Pictures(ABC):
 
     @property
     def has_labels(self) -> bool:
-        """Whether any picture has one."""
+        """Whether any image has one."""
         return self.labels is not None and bool((self.labels >= 0).any())
 
     @property
@@ -54,22 +54,22 @@ class Pictures(ABC):
 
     @abstractmethod
     def gather(self, indices: Indices) -> Batch:
-        """The pictures at these positions (B,), in this order.
+        """The images at these positions (B,), in this order.
 
         Raises:
-            UserError: a picture does not decode.
+            UserError: an image does not decode.
         """
 
     def stacked(self) -> NDArray[np.uint8] | None:
         """All pixels (n, channels, height, width) where they are decoded and of one size."""
         return None
 
-    def subset(self, indices: Indices) -> "Pictures":
-        """The pictures at these positions; they keep their ids."""
+    def subset(self, indices: Indices) -> "Images":
+        """The images at these positions; they keep their ids."""
         return Subset(self, indices)
 
-    def share(self, rank: int, world: int) -> "Pictures":
-        """The part of process `rank` of `world`, in a row; the parts together are all pictures in their order."""
+    def share(self, rank: int, world: int) -> "Images":
+        """The part of process `rank` of `world`, in a row; the parts together are all images in their order."""
         return self.subset(np.array_split(np.arange(len(self)), world)[rank])
 
     def _batch(self, pixels: Tensor, sizes: Tensor, indices: Indices) -> Batch:
@@ -77,40 +77,40 @@ class Pictures(ABC):
         return Batch(pixels, sizes, torch.from_numpy(self.ids[indices]), torch.from_numpy(labels))
 
 
-class Subset(Pictures):
-    """Some pictures of others."""
+class Subset(Images):
+    """Some images of others."""
 
-    def __init__(self, pictures: Pictures, indices: Indices) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Images, indices: Indices) -> None:
+        self._images = images
         self._indices = np.asarray(indices, dtype=np.int64)
-        self.ids = pictures.ids[self._indices]
-        self.labels = None if pictures.labels is None else pictures.labels[self._indices]
-        self.classes = pictures.classes
-        self.channels = pictures.channels
-        self.decoded = pictures.decoded
-        self.fingerprint = digest(pictures.fingerprint, self._indices.tobytes())
+        self.ids = images.ids[self._indices]
+        self.labels = None if images.labels is None else images.labels[self._indices]
+        self.classes = images.classes
+        self.channels = images.channels
+        self.decoded = images.decoded
+        self.fingerprint = digest(images.fingerprint, self._indices.tobytes())
 
     def gather(self, indices: Indices) -> Batch:
-        return self._pictures.gather(self._indices[indices])
+        return self._images.gather(self._indices[indices])
 
     def stacked(self) -> NDArray[np.uint8] | None:
-        whole = self._pictures.stacked()
+        whole = self._images.stacked()
         return None if whole is None else whole[self._indices]
 
 
-class EncodedPictures(Pictures):
-    """Pictures that are decoded whenever they are read.
+class EncodedImages(Images):
+    """Images that are decoded whenever they are read.
 
     Args:
         table: the rows.
-        column: the column of the pictures.
+        column: the column of the images.
         ids: (n,) the rows to take.
         labels: (n,) class numbers of these rows, or None.
         classes: names of the classes.
         channels: 1 or 3.
         short_side: pixels, see `decode`.
         name: what errors call the split.
-        skipped: counts pictures that do not decode.
+        skipped: counts images that do not decode.
     """
 
     decoded = False
@@ -138,28 +138,28 @@ class EncodedPictures(Pictures):
         self._column = column
 
     def decode(self, indices: Indices) -> list[NDArray[np.uint8] | str]:
-        """The pictures at these positions, each (channels, height, width) uint8, or what is wrong with it."""
+        """The images at these positions, each (channels, height, width) uint8, or what is wrong with it."""
         rows = self.ids[indices].tolist()
         cells = self._cells[rows][self._column]
         return [
-            decode_or_tell(cell, f"{self.name}, row {row}", channels=self.channels, short_side=self.short_side)
+            decode_or_report(cell, f"{self.name}, row {row}", channels=self.channels, short_side=self.short_side)
             for cell, row in zip(cells, rows, strict=True)
         ]
 
     def gather(self, indices: Indices) -> Batch:
-        pictures = []
-        for picture in self.decode(indices):
-            if isinstance(picture, str):
-                self.skipped.add([picture])
-                raise UserError(f"{picture}; it was one when the data set was looked through")
-            pictures.append(picture)
-        return self._batch(*pad(pictures), indices)
+        images = []
+        for image in self.decode(indices):
+            if isinstance(image, str):
+                self.skipped.add([image])
+                raise UserError(f"{image}; it was one when the data set was looked through")
+            images.append(image)
+        return self._batch(*pad(images), indices)
 
 
-def decode_or_tell(
+def decode_or_report(
     cell: dict[str, Any] | None, where: str, *, channels: int, short_side: int | None
 ) -> NDArray[np.uint8] | str:
-    """A picture, (channels, height, width) uint8, or what is wrong with it: place, file and reason in a line."""
+    """An image, (channels, height, width) uint8, or what is wrong with it: place, file and reason in a line."""
     try:
         return decode(cell, channels=channels, short_side=short_side)
     except Exception as error:  # decoders fail in many ways on damaged files
@@ -167,16 +167,16 @@ def decode_or_tell(
         file = f" ({path})" if path else ""
         told = re.sub(r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", ""))  # a row has no file
         reason = " ".join(told.split()) or type(error).__name__
-        return f"{where}{file}: not a picture that can be decoded: {reason}"
+        return f"{where}{file}: not an image that can be decoded: {reason}"
 
 
-def pad(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-    """Pictures (C, h, w) as `pixels` (B, C, H, W), zero beyond each, and `sizes` (B, 2) of a `Batch`."""
-    sizes = torch.tensor([picture.shape[1:] for picture in pictures], dtype=torch.int64)
+def pad(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+    """Images (C, h, w) as `pixels` (B, C, H, W), zero beyond each, and `sizes` (B, 2) of a `Batch`."""
+    sizes = torch.tensor([image.shape[1:] for image in images], dtype=torch.int64)
     height, width = sizes.max(dim=0).values.tolist()
-    pixels = np.zeros((len(pictures), pictures[0].shape[0], height, width), dtype=np.uint8)
-    for place, picture in zip(pixels, pictures, strict=True):
-        place[:, : picture.shape[1], : picture.shape[2]] = picture
+    pixels = np.zeros((len(images), images[0].shape[0], height, width), dtype=np.uint8)
+    for place, image in zip(pixels, images, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
     return torch.from_numpy(pixels), sizes
 
 

@@ -6,15 +6,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sslzoo.data.batch import Batch, ViewParameters
-from sslzoo.data.images import Indices, Pictures
+from sslzoo.data.batch import AugmentationParameters, Batch
+from sslzoo.data.images import Images, Indices
 
 LARGEST_SHARE = 0.25
 """Share of the free device memory that a data set may take."""
-DRAWN_AT_ONCE = 1 << 16
+SAMPLED_AT_ONCE = 1 << 16
 """Images whose augmentation parameters are sampled in one go: some hundred small kernels, seldom."""
 
-Sampler = Callable[[Tensor, Tensor], tuple[ViewParameters, ...]]
+Sampler = Callable[[Tensor, Tensor], tuple[AugmentationParameters, ...]]
 """Sizes (N, 2) and ids (N,) to the parameters of each view."""
 
 
@@ -26,7 +26,7 @@ class ResidentImages:
         images: the split that they are of.
     """
 
-    def __init__(self, pixels: Tensor, images: Pictures) -> None:
+    def __init__(self, pixels: Tensor, images: Images) -> None:
         device = pixels.device
         labels = torch.full((len(pixels),), -1) if images.labels is None else torch.from_numpy(images.labels)
         self.pixels, self.labels = pixels, labels.to(device)
@@ -34,7 +34,7 @@ class ResidentImages:
         self.sizes = torch.tensor(pixels.shape[2:], device=device).expand(len(pixels), 2)
 
     @classmethod
-    def load(cls, images: Pictures, device: torch.device) -> Self | None:
+    def load(cls, images: Images, device: torch.device) -> Self | None:
         """The images on a device; None where they are not decoded, differ in size, or are too large for it."""
         stacked = images.stacked()
         if stacked is None or stacked.nbytes > LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]:
@@ -48,7 +48,7 @@ class ResidentImages:
             shares: (steps, B) positions of the images of each batch.
         """
         size = shares.shape[1]
-        steps = max(1, DRAWN_AT_ONCE // size)
+        steps = max(1, SAMPLED_AT_ONCE // size)
         for first in range(0, len(shares), steps):
             positions = torch.from_numpy(shares[first : first + steps]).to(self.pixels.device)
             everything = positions.flatten()
@@ -61,5 +61,5 @@ class ResidentImages:
                     sizes[rows],
                     ids[rows],
                     labels[rows],
-                    tuple(ViewParameters(*(values[rows] for values in view)) for view in views),
+                    tuple(AugmentationParameters(*(values[rows] for values in view)) for view in views),
                 )

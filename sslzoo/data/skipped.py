@@ -1,4 +1,4 @@
-"""Pictures that cannot be decoded and are left out, as many as the user allows."""
+"""Images that cannot be decoded and are left out, as many as the user allows."""
 
 from collections.abc import Iterable
 from threading import Lock
@@ -19,7 +19,7 @@ class Skipped:
         self._lock = Lock()
 
     def add(self, names: Iterable[str]) -> None:
-        """Count pictures, those that were not counted yet; any thread may call it.
+        """Count images, those that were not counted yet; any thread may call it.
 
         Raises:
             UserError: they are too many.
@@ -30,12 +30,12 @@ class Skipped:
                 return
             if self.limit == 0:
                 raise UserError(
-                    f"{self.names[0]}; mend or remove it, or have up to N such pictures left out by "
+                    f"{self.names[0]}; mend or remove it, or have up to N such images left out by "
                     "--dataset.max-skipped N"
                 )
             raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {few(self.names)}")
 
     def in_words(self) -> str:
         """How many there are, and the first ones."""
-        pictures = "1 picture is" if len(self.names) == 1 else f"{len(self.names)} pictures are"
-        return f"{pictures} left out (--dataset.max-skipped {self.limit}): {few(self.names)}"
+        images = "1 image is" if len(self.names) == 1 else f"{len(self.names)} images are"
+        return f"{images} left out (--dataset.max-skipped {self.limit}): {few(self.names)}"

@@ -1,4 +1,4 @@
-"""Where pictures come from: the interface of a source, and the table of sources by name."""
+"""Where images come from: the interface of a source, and the table of sources by name."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Source(ABC):
-    """A collection of pictures in splits.
+    """A collection of images in splits.
 
     A plug-in's source needs `load` only:
 
@@ -28,7 +28,7 @@ class Source(ABC):
 
     @abstractmethod
     def load(self, split: str) -> "Dataset":
-        """A split as a table with a column of pictures, and one of labels where there are labels.
+        """A split as a table with a column of images, and one of labels where there are labels.
 
         Raises:
             UserError: there is no such split.
@@ -46,7 +46,7 @@ class Source(ABC):
     def no_such_split(self, split: str, splits: list[str]) -> UserError:
         """The error of a missing split, naming the setting that asked for it and the splits there are."""
         config = self.config
-        asked = {config.train: "train", config.labelled: "labelled", config.test: "test"}
+        asked = {config.train: "train", config.labeled: "labeled", config.test: "test"}
         setting = asked.get(split, "train")
         hint = " (`--dataset.test None`, if there is nothing to measure on)" if setting == "test" else ""
         where = config.path or config.source

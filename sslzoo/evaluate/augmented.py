@@ -1,4 +1,4 @@
-"""The linear probe on augmented pictures: the encoder is run in every epoch, and a grid of heads is trained at once."""
+"""The linear probe on augmented images: the encoder is run in every epoch, and a grid of heads is trained at once."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import evaluating
 from sslzoo.evaluate.labels import Indices
-from sslzoo.evaluate.linear import PIECE, LinearHeads, Standardiser, only
+from sslzoo.evaluate.linear import CHUNK, LinearHeads, Standardizer, only
 from sslzoo.evaluate.score import top_classes
 from sslzoo.evaluate.subject import Subject
 from sslzoo.experiment.evaluation import LinearGrid
@@ -16,7 +16,7 @@ from sslzoo.runtime.distributed import gather
 class AugmentedProbe(Classifier):
     """The linear probe of the papers: a frozen encoder in evaluation mode, random crops, SGD.
 
-    Features are standardised, where that is wanted, by those of the test view of the pictures it learns from.
+    Features are standardized, where that is wanted, by those of the test view of the images it learns from.
     """
 
     def __init__(self, subject: Subject, grid: LinearGrid, seed: int) -> None:
@@ -34,13 +34,13 @@ class AugmentedProbe(Classifier):
     def _logits(self, learn: Indices, grid: LinearGrid, queries: Tensor) -> Tensor:
         """(Q, H, C) on the CPU."""
         device = self.subject.accelerator.device
-        standardise = Standardiser(self.subject.train_features[learn].to(device), active=grid.standardise)
-        heads = self._fit(learn, grid, standardise)
-        parts = torch.split(queries, PIECE)
-        return torch.cat([heads.logits(standardise(part.to(device))).cpu() for part in parts])
+        standardize = Standardizer(self.subject.train_features[learn].to(device), active=grid.standardize)
+        heads = self._fit(learn, grid, standardize)
+        parts = torch.split(queries, CHUNK)
+        return torch.cat([heads.logits(standardize(part.to(device))).cpu() for part in parts])
 
     @torch.no_grad()
-    def _fit(self, learn: Indices, grid: LinearGrid, standardise: Standardiser) -> LinearHeads:
+    def _fit(self, learn: Indices, grid: LinearGrid, standardize: Standardizer) -> LinearHeads:
         subject = self.subject
         heads = LinearHeads(subject.train_features.shape[1], subject.classes, grid, subject.accelerator.device)
         settings = grid.model_dump_json(), subject.probe.model_dump_json(), str(self.seed)
@@ -60,7 +60,7 @@ class AugmentedProbe(Classifier):
             for step, view, labels in views:
                 with subject.accelerator.autocast():
                     features = subject.encoder(view)
-                heads.step(standardise(gather(features.float())), gather(labels), step / views.steps)
+                heads.step(standardize(gather(features.float())), gather(labels), step / views.steps)
                 training.save(step + 1, lambda: {"heads": heads.state()})
         training.finish(views.steps, lambda: {"heads": heads.state()})
         return heads

@@ -11,14 +11,14 @@ from sslzoo.evaluate.score import top_classes
 
 
 class Classifier(ABC):
-    """A way to learn classes from labelled pictures, with several settings to choose from."""
+    """A way to learn classes from labeled images, with several settings to choose from."""
 
     settings: list[dict[str, float]]
     """What there is to choose from."""
 
     @abstractmethod
     def guess(self, learn: Indices, queries: Indices) -> Tensor:
-        """Classes (S, Q) that each of the S settings, after learning from train pictures `learn`, gives `queries`.
+        """Classes (S, Q) that each of the S settings, after learning from train images `learn`, gives `queries`.
 
         Args:
             learn: positions in train, `queries` (Q,) likewise.
@@ -26,7 +26,7 @@ class Classifier(ABC):
 
     @abstractmethod
     def rank(self, learn: Indices, setting: int) -> Tensor:
-        """Best classes (N, R) of each test picture, by one setting."""
+        """Best classes (N, R) of each test image, by one setting."""
 
 
 class FeatureClassifier(Classifier):
@@ -45,12 +45,12 @@ class FeatureClassifier(Classifier):
     def scores(
         self, features: Tensor, labels: Tensor, queries: Tensor, settings: list[dict[str, float]]
     ) -> Iterator[Tensor]:
-        """What each class scores: (S, q, C) for one piece of the queries after the other."""
+        """What each class scores: (S, q, C) for one chunk of the queries after the other."""
 
     def guess(self, learn: Indices, queries: Indices) -> Tensor:
-        pieces = self.scores(self.train[learn], self.labels[learn], self.train[queries], self.settings)
-        return torch.cat([piece.argmax(dim=2) for piece in pieces], dim=1)
+        chunks = self.scores(self.train[learn], self.labels[learn], self.train[queries], self.settings)
+        return torch.cat([chunk.argmax(dim=2) for chunk in chunks], dim=1)
 
     def rank(self, learn: Indices, setting: int) -> Tensor:
-        pieces = self.scores(self.train[learn], self.labels[learn], self.test, [self.settings[setting]])
-        return torch.cat([top_classes(piece[0]) for piece in pieces])
+        chunks = self.scores(self.train[learn], self.labels[learn], self.test, [self.settings[setting]])
+        return torch.cat([top_classes(chunk[0]) for chunk in chunks])

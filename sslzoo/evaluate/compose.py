@@ -12,12 +12,12 @@ from sslzoo.config.schema import SettingError
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.experiment.compose import (
     DEFAULT_DATASET,
+    augmentations_model,
     compose,
     dataset_layers,
     load_plugins,
     shipped_layers,
     spell_out,
-    views_model,
 )
 from sslzoo.experiment.flags import parse_flags
 from sslzoo.experiment.schema import Experiment
@@ -71,7 +71,7 @@ def _split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
-    """Encoder, pictures and protocol of a run; for another data set its own, seen as the encoder was trained to see."""
+    """Encoder, images and protocol of a run; for another data set its own, seen as the encoder was trained to see."""
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"evaluate {run}: no run is there (it has no config.yaml)")
@@ -90,8 +90,8 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
         raise UserError(
             f"evaluate {run}: the run is not finished, it has no backbone.safetensors; --resume {run} finishes it{hint}"
         )
-    layer = experiment.model_dump(mode="json", include={"dataset", "views", "evaluation", "plugin"})
-    layer["views"]["test"]["size"] = experiment.recipe("test").size
+    layer = experiment.model_dump(mode="json", include={"dataset", "augmentations", "evaluation", "plugin"})
+    layer["augmentations"]["test"]["size"] = experiment.augmentation("test").size
     layer["backbone"] = experiment.backbone.model_dump(mode="json") | {
         "name": resolve_name(experiment.backbone, experiment.img_size),
         "stem": "auto",
@@ -109,8 +109,8 @@ def _data(name: str) -> Layer:
     """What a data set's layer says of evaluation; the size that runs train at becomes that of the test view, which
     weights may overrule."""
     layer = merge_all(layer for _, layer in dataset_layers(name))
-    kept: Layer = {key: layer[key] for key in ("dataset", "views", "evaluation", "backbone") if key in layer}
-    known: Layer = {"dataset": {"name": name}, "views": {"test": {"size": layer.get("img_size")}}}
+    kept: Layer = {key: layer[key] for key in ("dataset", "augmentations", "evaluation", "backbone") if key in layer}
+    known: Layer = {"dataset": {"name": name}, "augmentations": {"test": {"size": layer.get("img_size")}}}
     return merge(known, kept)
 
 
@@ -140,12 +140,14 @@ def _protocol_file(name: str) -> Path:
 
 def _job(layers: list[Layer], flags: list[str], prog: str) -> Job:
     content = merge_all(layers)
-    own = {*Job.model_fields, "views"}
+    own = {*Job.model_fields, "augmentations"}
     unknown = [key for key in content if key not in own and key not in Experiment.model_fields and key != "by_method"]
     if unknown:
         raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], own)}")
     content = {key: value for key, value in content.items() if key in own}
-    model = create_model("Job", __base__=Job, __doc__=Job.__doc__, views=(views_model(content["views"]), ...))
+    model = create_model(
+        "Job", __base__=Job, __doc__=Job.__doc__, augmentations=(augmentations_model(content["augmentations"]), ...)
+    )
     known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
     try:
         default = model(**content)

@@ -9,7 +9,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.data.images import Pictures
+from sslzoo.data.images import Images
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.labels import Indices
@@ -93,10 +93,10 @@ class FineTuning(Classifier):
     def _layers(self) -> dict[str, Any]:
         return {} if self.config.layer_decay is None else {"layer_decay": self.config.layer_decay}
 
-    def _logits(self, model: nn.Module, pictures: Pictures) -> Tensor:
+    def _logits(self, model: nn.Module, images: Images) -> Tensor:
         """(N, C) of the test view, on the CPU of every process."""
         subject, accelerator = self.subject, self.subject.accelerator
-        mine = pictures.share(accelerator.process_index, accelerator.num_processes)
+        mine = images.share(accelerator.process_index, accelerator.num_processes)
         batches = encode(
             model, mine, subject.transform, accelerator, batch_size=subject.batch_size, workers=subject.workers
         )

@@ -26,22 +26,22 @@ class Job(Config):
     untrained: bool = False
     """Score the backbone with random weights, as a baseline."""
     transform: Literal["auto", "weights", "dataset"] = "auto"
-    """Size, crop, interpolation and normalisation of the pictures: those that timm's weights were made for, or those
+    """Size, crop, interpolation and normalization of the images: those that timm's weights were made for, or those
     of the data set's config; `auto` takes the former for timm's weights, and what a run trained with for a run."""
     img_size: PositiveInt | None = None
-    """Side of the pictures; None is what the transform says."""
+    """Side of the images; None is what the transform says."""
     batch_size: PositiveInt = 256
-    """Pictures that a process encodes at once."""
+    """Images that a process encodes at once."""
     precision: PrecisionSetting = "auto"
     """Arithmetic of the encoder; features, distances and classifiers stay in float32. `auto`: bf16 where the device
     computes it natively, else fp32."""
     threads: NonNegativeInt = 0
     """CPU threads of each process; 0 divides the cores among the processes of this machine."""
     quality: bool = False
-    """After the protocols, measure the representation itself: rank, spectrum, alignment, uniformity, neighbourhoods;
+    """After the protocols, measure the representation itself: rank, spectrum, alignment, uniformity, neighborhoods;
     the protocol `representation` asks for it."""
-    quality_pictures: PositiveInt = 1000
-    """Test pictures whose strong views the measures between views look at."""
+    quality_images: PositiveInt = 1000
+    """Test images whose strong views the measures between views look at."""
     quality_views: PositiveInt = Field(10, ge=2)
     """Strong views of each of them."""
     seed: NonNegativeInt = 0
@@ -56,12 +56,12 @@ class Job(Config):
     backbone: BackboneConfig = BackboneConfig()
     dataset: DatasetConfig
     evaluation: EvaluationConfig = EvaluationConfig()
-    views: Config
+    augmentations: Config
 
-    def recipe(self, view: str) -> Augmentation:
-        """The view recipe of that name."""
-        recipe: Augmentation = getattr(self.views, view)
-        return recipe
+    def augmentation(self, view: str) -> Augmentation:
+        """The augmentation of that name."""
+        augmentation: Augmentation = getattr(self.augmentations, view)
+        return augmentation
 
     def as_yaml(self) -> str:
         """The whole config."""

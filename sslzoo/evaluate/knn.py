@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours on features."""
+"""Weighted nearest neighbors on features."""
 
 from collections.abc import Iterator, Sequence
 
@@ -32,32 +32,32 @@ class Knn(FeatureClassifier):
 
 @torch.no_grad()
 def knn_votes(
-    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, pairs: Sequence[tuple[int, float]]
+    train: Tensor, train_labels: Tensor, queries: Tensor, *, classes: int, pairs: Sequence[tuple[int, float]]
 ) -> Iterator[Tensor]:
     """Votes of the nearest features for each class, for every pair of k and temperature in one pass.
 
-    A neighbour of cosine similarity s votes for its class with weight exp(s / temperature) (Wu et al., CVPR 2018,
+    A neighbor of cosine similarity s votes for its class with weight exp(s / temperature) (Wu et al., CVPR 2018,
     section 3.4, "Weighted k-nearest neighbor classifier"), here divided by that of the nearest.
 
     Args:
-        bank: (N, D) features with `bank_labels` (N,) int64.
-        queries: (Q, D) features, compared in pieces whose tables are bounded by `MOST_FLOATS`.
-        pairs: P numbers of neighbours, from 1 to N, each with a positive temperature.
+        train: (N, D) features with `train_labels` (N,) int64.
+        queries: (Q, D) features, compared in chunks whose tables are bounded by `MOST_FLOATS`.
+        pairs: P numbers of neighbors, from 1 to N, each with a positive temperature.
 
     Returns:
-        (P, q, classes) float32 for one piece of the queries after the other.
+        (P, q, classes) float32 for one chunk of the queries after the other.
 
     Raises:
-        ValueError: a k is larger than the bank.
+        ValueError: a k is larger than the train features.
     """
     ks = [k for k, _ in pairs]
-    if max(ks) > len(bank) or min(ks) < 1:
-        raise ValueError(f"k from 1 to {len(bank)}, the size of the bank, not {ks}")
-    unit = F.normalize(bank.float())
-    piece = max(1, MOST_FLOATS // max(len(bank), len(pairs) * classes))
-    for part in torch.split(queries, piece):
-        similarities, neighbours = (F.normalize(part.float()) @ unit.T).topk(max(ks), dim=1)
-        labels = bank_labels[neighbours]
+    if max(ks) > len(train) or min(ks) < 1:
+        raise ValueError(f"k from 1 to {len(train)}, the number of train features, not {ks}")
+    unit = F.normalize(train.float())
+    chunk = max(1, MOST_FLOATS // max(len(train), len(pairs) * classes))
+    for part in torch.split(queries, chunk):
+        similarities, neighbors = (F.normalize(part.float()) @ unit.T).topk(max(ks), dim=1)
+        labels = train_labels[neighbors]
         votes = similarities.new_zeros(len(pairs), len(part), classes)
         for vote, (k, temperature) in zip(votes, pairs, strict=True):
             weights = ((similarities[:, :k] - similarities[:, :1]) / temperature).exp()
@@ -66,12 +66,12 @@ def knn_votes(
 
 
 def knn_predict(
-    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, k: int, temperature: float
+    train: Tensor, train_labels: Tensor, queries: Tensor, *, classes: int, k: int, temperature: float
 ) -> Tensor:
     """Classes (Q,) int64 that the nearest features vote for; of classes with equal votes the first one wins.
 
     Raises:
-        ValueError: k is larger than the bank.
+        ValueError: k is larger than the train features.
     """
-    votes = knn_votes(bank, bank_labels, queries, classes=classes, pairs=[(k, temperature)])
-    return torch.cat([piece[0].argmax(dim=1) for piece in votes])
+    votes = knn_votes(train, train_labels, queries, classes=classes, pairs=[(k, temperature)])
+    return torch.cat([chunk[0].argmax(dim=1) for chunk in votes])

@@ -1,4 +1,4 @@
-"""Which labelled pictures a classifier learns from, and on which ones its settings are chosen."""
+"""Which labeled images a classifier learns from, and on which ones its settings are chosen."""
 
 from collections.abc import Sequence
 
@@ -17,22 +17,22 @@ def split_holdout(labels: Tensor, share: float, seed: int) -> tuple[Indices, Ind
     """(fit, choice): `choice` holds `share` of each class, at least one of each, `fit` the rest.
 
     Raises:
-        UserError: a class has only one picture.
+        UserError: a class has only one image.
     """
     choice = []
     for members in _members(labels, seed):
         if len(members) < 2:
-            raise UserError(f"evaluation.holdout = {share:g}: a class has only {len(members)} labelled train picture")
+            raise UserError(f"evaluation.holdout = {share:g}: a class has only {len(members)} labeled train image")
         choice.append(members[: max(1, round(share * len(members)))])
     held_out = np.sort(np.concatenate(choice))
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
 def draw_labels(labels: Tensor, fit: Indices, config: EvaluationConfig) -> list[Indices]:
-    """Training sets: `fit` itself, or draws of a few pictures of each class from it.
+    """Training sets: `fit` itself, or draws of a few images of each class from it.
 
     Raises:
-        UserError: a class has fewer pictures than are asked for.
+        UserError: a class has fewer images than are asked for.
     """
     if not config.few_labels:
         return [fit]
@@ -48,7 +48,7 @@ def draw_labels(labels: Tensor, fit: Indices, config: EvaluationConfig) -> list[
 
 
 def held_out_and_drawn(labels: Tensor, config: EvaluationConfig) -> tuple[Indices, list[Indices]]:
-    """Positions of the held-out pictures, and of each draw's labelled ones, as the protocol has them.
+    """Positions of the held-out images, and of each draw's labeled ones, as the protocol has them.
 
     Raises:
         UserError: the labels do not allow it.
@@ -70,7 +70,7 @@ def check_labels(train: Tensor, test: Tensor, config: EvaluationConfig, classes:
     learned, tested = set(train.tolist()), set(test.tolist())
     if strangers := sorted(tested - learned):
         raise UserError(
-            f"the test split has classes that the labelled train split has not: {_names(strangers, classes)}"
+            f"the test split has classes that the labeled train split has not: {_names(strangers, classes)}"
         )
     if untested := sorted(learned - tested):
         raise UserError(
@@ -87,7 +87,7 @@ def _wanted(config: EvaluationConfig, all_of_class: int, there: int) -> int:
         few = config.labels_per_class
         if there < few:
             raise UserError(
-                f"evaluation.labels_per_class = {few}: a class has only {there} pictures that are not held out"
+                f"evaluation.labels_per_class = {few}: a class has only {there} images that are not held out"
             )
         return few
     assert config.labels_share is not None

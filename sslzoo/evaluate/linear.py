@@ -11,11 +11,11 @@ from sslzoo.evaluate.classifier import FeatureClassifier
 from sslzoo.experiment.evaluation import LinearGrid
 from sslzoo.runtime.counter_rng import permutation
 
-PIECE = 4096
+CHUNK = 4096
 """Queries that are classified at once."""
 
 
-class Standardiser:
+class Standardizer:
     """Brings features to zero mean and unit variance of those that it was made from, or leaves them as they are.
 
     A batch norm without parameters, as probes since MoCo v3 have it; a feature that never varied becomes 0.
@@ -88,7 +88,7 @@ def fit_linear(features: Tensor, labels: Tensor, *, classes: int, grid: LinearGr
     """Train one head for every setting of the grid, all on the same batches.
 
     Args:
-        features: (N, D) float32, standardised already where that is wanted.
+        features: (N, D) float32, standardized already where that is wanted.
         labels: (N,) int64.
         seed: of the order of the features.
     """
@@ -114,10 +114,10 @@ class LinearProbe(FeatureClassifier):
         self, features: Tensor, labels: Tensor, queries: Tensor, settings: list[dict[str, float]]
     ) -> Iterator[Tensor]:
         grid = self.grid if settings == self.settings else only(self.grid, settings[0])
-        standardise = Standardiser(features, active=grid.standardise)
-        heads = fit_linear(standardise(features), labels, classes=self.classes, grid=grid, seed=self.seed)
-        for part in torch.split(queries, PIECE):
-            yield heads.logits(standardise(part)).transpose(0, 1)
+        standardize = Standardizer(features, active=grid.standardize)
+        heads = fit_linear(standardize(features), labels, classes=self.classes, grid=grid, seed=self.seed)
+        for part in torch.split(queries, CHUNK):
+            yield heads.logits(standardize(part)).transpose(0, 1)
 
 
 def only(grid: LinearGrid, setting: dict[str, float]) -> LinearGrid:

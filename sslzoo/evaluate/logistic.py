@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.evaluate.classifier import FeatureClassifier
-from sslzoo.evaluate.linear import PIECE, Standardiser
+from sslzoo.evaluate.linear import CHUNK, Standardizer
 from sslzoo.experiment.evaluation import LogisticGrid
 
 
@@ -22,21 +22,21 @@ class LogisticRegression(FeatureClassifier):
     def scores(
         self, features: Tensor, labels: Tensor, queries: Tensor, settings: list[dict[str, float]]
     ) -> Iterator[Tensor]:
-        standardise = Standardiser(features, active=self.grid.standardise)
-        x = standardise(features)
+        standardize = Standardizer(features, active=self.grid.standardize)
+        x = standardize(features)
         fitted = [fit_logistic(x, labels, classes=self.classes, c=s["c"], grid=self.grid) for s in settings]
-        for part in torch.split(queries, PIECE):
-            q = standardise(part).double()
+        for part in torch.split(queries, CHUNK):
+            q = standardize(part).double()
             yield torch.stack([q @ weight + bias for weight, bias in fitted])
 
 
 def fit_logistic(
     features: Tensor, labels: Tensor, *, classes: int, c: float, grid: LogisticGrid
 ) -> tuple[Tensor, Tensor]:
-    """Minimise the sum of cross-entropies plus ||weight||^2 / (2 c), the bias without penalty.
+    """Minimize the sum of cross-entropies plus ||weight||^2 / (2 c), the bias without penalty.
 
     The objective of scikit-learn's LogisticRegression(C=c); in float64, so that the result is the optimum's and not
-    the optimiser's.
+    the optimizer's.
 
     Args:
         features: (N, D), with labels (N,) int64.

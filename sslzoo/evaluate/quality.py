@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.evaluate.hypersphere import alignment, uniformity
-from sslzoo.evaluate.neighborhood import neighbourhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import neighborhood_purity, same_class_chance
 from sslzoo.evaluate.representation import effective_rank, embedding_std
 from sslzoo.evaluate.spectrum import PowerLaw, eigenspectrum_decay, lidar
 from sslzoo.runtime.counter_rng import permutation
@@ -19,8 +19,8 @@ from sslzoo.runtime.counter_rng import permutation
 class Quality:
     """Measures of a representation; None where what a measure needs was not given."""
 
-    pictures: int
-    """Pictures that were measured."""
+    images: int
+    """Images that were measured."""
     width: int
     """D, the dimensions of a feature."""
     embedding_std: float
@@ -30,11 +30,11 @@ class Quality:
     """alpha-ReQ; None where too few eigenvalues are more than rounding."""
     uniformity: float
     purity: dict[int, float] | None
-    """Share of the k nearest that have the picture's class, by k."""
+    """Share of the k nearest that have the image's class, by k."""
     purity_chance: float | None
-    """The same of neighbours drawn at random."""
-    view_pictures: int | None
-    """Pictures whose views were measured."""
+    """The same of neighbors drawn at random."""
+    view_images: int | None
+    """Images whose views were measured."""
     views: int | None
     """q, views of each of them."""
     alignment: float | None
@@ -68,15 +68,15 @@ def measure(
     """Every measure that what is given allows.
 
     Args:
-        features: (N, D) of un-augmented pictures.
-        labels: (N,) int64 of the same pictures.
-        views: (n, q, D) features of q augmented views of n pictures, which need not be those of `features`.
-        ks: numbers of neighbours of the purity; those larger than N - 1 are left out.
-        most: of more pictures than this as many are drawn; 25,600 as RankMe has it (Garrido et al., ICML 2023).
+        features: (N, D) of un-augmented images.
+        labels: (N,) int64 of the same images.
+        views: (n, q, D) features of q augmented views of n images, which need not be those of `features`.
+        ks: numbers of neighbors of the purity; those larger than N - 1 are left out.
+        most: of more images than this as many are drawn; 25,600 as RankMe has it (Garrido et al., ICML 2023).
         seed: of the draw.
 
     Raises:
-        ValueError: shapes do not fit, there are too few pictures or views, or a feature is not finite.
+        ValueError: shapes do not fit, there are too few images or views, or a feature is not finite.
     """
     _check(features, labels, views)
     chosen = _draw(len(features), most, seed, features.device)
@@ -85,7 +85,7 @@ def measure(
     if views is not None:
         views = views[_draw(len(views), most, seed, views.device)].float()
     return Quality(
-        pictures=len(features),
+        images=len(features),
         width=features.shape[1],
         embedding_std=float(embedding_std(features)),
         effective_rank=float(effective_rank(features)),
@@ -93,7 +93,7 @@ def measure(
         uniformity=float(uniformity(features)),
         purity=None if labels is None else _purity(features, labels, ks),
         purity_chance=None if labels is None else same_class_chance(labels),
-        view_pictures=None if views is None else len(views),
+        view_images=None if views is None else len(views),
         views=None if views is None else views.shape[1],
         alignment=None if views is None else _alignment(views),
         lidar=None if views is None else float(lidar(views)),
@@ -103,7 +103,7 @@ def measure(
 def quality_rows(quality: Quality) -> list[QualityRow]:
     """A line for each measure that there is: name, value, what it means, source."""
     q = quality
-    most = min(q.pictures, q.width)
+    most = min(q.images, q.width)
     rows = [
         QualityRow(
             "embedding std",
@@ -137,8 +137,8 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
         rows.append(
             QualityRow(
                 "alignment",
-                f"{q.alignment:.3f} ({q.view_pictures} pictures, {q.views} views)",
-                "squared distance of two views of a picture: 0 is invariant, 2 is unrelated",
+                f"{q.alignment:.3f} ({q.view_images} images, {q.views} views)",
+                "squared distance of two views of an image: 0 is invariant, 2 is unrelated",
                 "Wang and Isola, ICML 2020, section 4.1",
             )
         )
@@ -146,8 +146,8 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
         rows.append(
             QualityRow(
                 "LiDAR",
-                f"{q.lidar:.1f} of {q.width} ({q.view_pictures} pictures, {q.views} views)",
-                "directions that tell pictures apart whatever the view; compare at equal views and width",
+                f"{q.lidar:.1f} of {q.width} ({q.view_images} images, {q.views} views)",
+                "directions that tell images apart whatever the view; compare at equal views and width",
                 "Thilak et al., ICLR 2024, section 3",
             )
         )
@@ -156,7 +156,7 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
             QualityRow(
                 f"purity of {k} nearest",
                 f"{100 * share:.1f} % (chance {100 * (q.purity_chance or 0):.1f} %)",
-                "share of a picture's nearest that have its class, by cosine",
+                "share of an image's nearest that have its class, by cosine",
                 "ours",
             )
         )
@@ -165,7 +165,7 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
 
 def _purity(features: Tensor, labels: Tensor, ks: Sequence[int]) -> dict[int, float]:
     possible = [k for k in ks if k < len(features)]
-    shares = neighbourhood_purity(features, labels, ks=possible).tolist() if possible else []
+    shares = neighborhood_purity(features, labels, ks=possible).tolist() if possible else []
     return dict(zip(possible, shares, strict=True))
 
 
@@ -175,7 +175,7 @@ def _alignment(views: Tensor) -> float:
 
 
 def _draw(n: int, most: int, seed: int, device: torch.device) -> Tensor:
-    """Positions of all n pictures, or of `most` drawn ones."""
+    """Positions of all n images, or of `most` drawn ones."""
     if n <= most:
         return torch.arange(n, device=device)
     return permutation(n, seed, device=device)[:most]
@@ -183,11 +183,11 @@ def _draw(n: int, most: int, seed: int, device: torch.device) -> Tensor:
 
 def _check(features: Tensor, labels: Tensor | None, views: Tensor | None) -> None:
     if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features (N, D) of two pictures at least, not {tuple(features.shape)}")
+        raise ValueError(f"features (N, D) of two images at least, not {tuple(features.shape)}")
     if labels is not None and labels.shape != features.shape[:1]:
         raise ValueError(f"{len(features)} features need labels ({len(features)},), not {tuple(labels.shape)}")
     if views is not None and (views.ndim != 3 or views.shape[0] < 2 or views.shape[1] < 2):
-        raise ValueError(f"views (n, q, D) of two pictures, two of each, at least, not {tuple(views.shape)}")
+        raise ValueError(f"views (n, q, D) of two images, two of each, at least, not {tuple(views.shape)}")
     for name, given in (("features", features), ("views", views)):
         if given is not None and not bool(given.isfinite().all()):
             raise ValueError(f"{name} have {int((~given.isfinite()).sum())} values that are not finite")

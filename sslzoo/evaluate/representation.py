@@ -9,7 +9,7 @@ from sslzoo.evaluate.spectrum import singular_values, smooth_rank
 
 
 def embedding_std(embeddings: Tensor) -> Tensor:
-    """Spread of L2-normalised embeddings (N, D): 0 when all are equal, about 1 when they point everywhere.
+    """Spread of L2-normalized embeddings (N, D): 0 when all are equal, about 1 when they point everywhere.
 
     The standard deviation of each dimension over the batch, averaged and multiplied by sqrt(D)
     (Chen and He, CVPR 2021, "Exploring Simple Siamese Representation Learning", section 4.1, whose figure 2
@@ -23,8 +23,8 @@ def embedding_std(embeddings: Tensor) -> Tensor:
 def effective_rank(embeddings: Tensor) -> Tensor:
     """Number of directions that embeddings (N, D) use, from 1 to min(N, D); float64.
 
-    RankMe (Garrido et al., ICML 2023, equation 1): the smooth rank of their singular values, neither centred nor
-    normalised. The paper takes 25,600 embeddings; fewer than a few times D have a lower rank.
+    RankMe (Garrido et al., ICML 2023, equation 1): the smooth rank of their singular values, neither centered nor
+    normalized. The paper takes 25,600 embeddings; fewer than a few times D have a lower rank.
     """
     return smooth_rank(singular_values(embeddings))
 

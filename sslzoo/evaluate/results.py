@@ -10,7 +10,7 @@ import torch
 from rich.table import Table
 
 from sslzoo.config.folders import fresh_folder, slug, write_json
-from sslzoo.data.images import Pictures
+from sslzoo.data.images import Images
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.evaluate.labels import held_out_and_drawn
 from sslzoo.evaluate.quality import Quality, quality_rows
@@ -61,7 +61,7 @@ class ResultFolder:
         write_json(self.path / "result.json", result)
 
     def write_protocol(self, name: str, job: Job, scores: Scores, subject: Subject) -> None:
-        """Accuracy of each class, confusions as numbers and pictures, and the labels that were used where few were."""
+        """Accuracy of each class, confusions as numbers and images, and the labels that were used where few were."""
         classes, stem = subject.train.classes, slug(Path(name).stem)
         with (self.path / f"per-class-{stem}.csv").open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
@@ -86,17 +86,15 @@ class ResultFolder:
             (self.path / f"labels-{stem}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def facts(
-    job: Job, train: Pictures, test: Pictures, weights: str, transform: Transform, processes: int
-) -> dict[str, Any]:
+def facts(job: Job, train: Images, test: Images, weights: str, transform: Transform, processes: int) -> dict[str, Any]:
     """What a result is about."""
     return {
         "backbone": resolve_name(job.backbone, job.img_size or 224),
         "weights": weights,
         "run": None if job.run is None else str(job.run),
         "dataset": job.dataset.name,
-        "train_pictures": 0 if train is test else len(train),
-        "test_pictures": len(test),
+        "train_images": 0 if train is test else len(train),
+        "test_images": len(test),
         "classes": len(test.classes),
         "transform": str(transform),
         "precision": job.precision,
@@ -105,7 +103,7 @@ def facts(
     }
 
 
-def in_words(job: Job, scores: Scores, test_pictures: int) -> str:
+def in_words(job: Job, scores: Scores, test_images: int) -> str:
     """How the numbers of a protocol came about."""
     config = job.evaluation
     if config.labels_per_class is not None:
@@ -122,8 +120,8 @@ def in_words(job: Job, scores: Scores, test_pictures: int) -> str:
         else f"no setting chosen, seed {config.seed}"
     )
     return (
-        f"labels: {labels}, {scores.labels:,}{drawn}; {choice}; {test_pictures:,} test pictures, used once; "
-        "interval: 95 %, bootstrap over test pictures"
+        f"labels: {labels}, {scores.labels:,}{drawn}; {choice}; {test_images:,} test images, used once; "
+        "interval: 95 %, bootstrap over test images"
     )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sslzoo.data.cache import cache_root
-from sslzoo.data.images import Pictures
+from sslzoo.data.images import Images
 from sslzoo.data.load import Data, load_data
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.classifier import Classifier
@@ -27,7 +27,7 @@ from sslzoo.evaluate.unfinished import Unfinished
 from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
 from sslzoo.runtime import launch
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, create_accelerator, made_by_main, precision_of
+from sslzoo.runtime.launch import accelerator_precision, claim_cores, create_accelerator, run_on_main_process
 from sslzoo.runtime.progress import Steps, fact, warn
 
 
@@ -48,7 +48,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     job = jobs[0][1]
     claim_cores(job.threads)
     accelerator = create_accelerator(job.precision)
-    setting, precision = job.precision, precision_of(accelerator)
+    setting, precision = job.precision, accelerator_precision(accelerator)
     jobs = [(name, each.model_copy(update={"precision": precision})) for name, each in jobs]
     job = jobs[0][1]
     console = Console(quiet=not accelerator.is_main_process)
@@ -57,13 +57,13 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     measured = any(each.quality for _, each in jobs)
     if not with_labels and not measured:
         raise UserError("evaluation.classifiers = []: leaves nothing to do; --quality measures the representation")
-    train, test = labelled_pictures(data, job) if with_labels else measured_pictures(data)
+    train, test = labeled_images(data, job) if with_labels else measured_images(data)
     for _, each in with_labels:
         check_labels(labels_of(train), labels_of(test), each.evaluation, data.classes)
     transform = transform_of(job)
     encoder, weights = create_encoder(job, transform)
     encoder.to(accelerator.device)
-    folder = ResultFolder(made_by_main(accelerator, lambda: ResultFolder.create(jobs).path))
+    folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = facts(job, train, test, weights, transform, accelerator.num_processes)
     result["skipped"] = data.skipped.names
     introduce(console, result, launch.in_words(accelerator, setting), folder)
@@ -93,63 +93,63 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
         console.print()
     if measured:
         console.print(quality_table(quality))
-    console.print(f"result and pictures: {folder.path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"result and images: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     accelerator.end_training()
     return result
 
 
-def labelled_pictures(data: Data, job: Job) -> tuple[Pictures, Pictures]:
-    """The labelled pictures to learn from and those to test on.
+def labeled_images(data: Data, job: Job) -> tuple[Images, Images]:
+    """The labeled images to learn from and those to test on.
 
     Raises:
         UserError: there are none.
     """
     where = job.dataset.path or job.dataset.source
-    if data.labelled is None:
-        ignored = "; --dataset.unlabelled false reads class folders" if job.dataset.unlabelled else ""
+    if data.labeled is None:
+        ignored = "; --dataset.unlabeled false reads class folders" if job.dataset.unlabeled else ""
         raise UserError(
-            f"evaluate: {where} ({job.dataset.labelled or job.dataset.train}) has no labels, which this protocol needs"
+            f"evaluate: {where} ({job.dataset.labeled or job.dataset.train}) has no labels, which this protocol needs"
             f"{ignored}; --dataset.label names the column; --protocol representation needs none"
         )
     if data.test is None:
         raise UserError(f"--dataset.test None: {where} needs a split to test on")
     if data.test.labels is None or (data.test.labels < 0).any():
-        raise UserError(f"--dataset.test {job.dataset.test}: pictures without labels cannot be tested on")
-    return data.labelled, data.test
+        raise UserError(f"--dataset.test {job.dataset.test}: images without labels cannot be tested on")
+    return data.labeled, data.test
 
 
-def measured_pictures(data: Data) -> tuple[Pictures, Pictures]:
-    """The pictures that the representation is measured on, twice: those of the test split, or else of train.
+def measured_images(data: Data) -> tuple[Images, Images]:
+    """The images that the representation is measured on, twice: those of the test split, or else of train.
 
     Raises:
         UserError: train is a stream, and there is no test split.
     """
-    pictures = data.train if data.test is None else data.test
-    if not isinstance(pictures, Pictures):
+    images = data.train if data.test is None else data.test
+    if not isinstance(images, Images):
         raise UserError("--dataset.streaming true: a stream cannot be measured; name a split by --dataset.test")
-    return pictures, pictures
+    return images, images
 
 
-def labels_of(pictures: Pictures) -> Tensor:
+def labels_of(images: Images) -> Tensor:
     """(N,) int64."""
-    assert pictures.labels is not None
-    return torch.from_numpy(pictures.labels)
+    assert images.labels is not None
+    return torch.from_numpy(images.labels)
 
 
 def transform_of(job: Job) -> Transform:
-    """What is done to pictures, as `transform` and `img_size` ask.
+    """What is done to images, as `transform` and `img_size` ask.
 
     Raises:
         UserError: timm's weights want what views cannot do, or other channels.
     """
     if job.transform == "weights" or (job.transform == "auto" and job.backbone.pretrained):
         return transform_of_weights(job.backbone, job.dataset.channels, job.img_size)
-    recipe = job.recipe("test")
-    size = job.img_size or recipe.size
+    augmentation = job.augmentation("test")
+    size = job.img_size or augmentation.size
     if size is None:
         raise UserError(f"--img-size: {job.dataset.name} has no size of its own; give the side in pixels")
     origin = "of the run" if job.run is not None else "of the data set's config"
-    return Transform(recipe.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
+    return Transform(augmentation.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
 
 
 def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
@@ -158,7 +158,7 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     Raises:
         UserError: no such model, or weights that do not fit or cannot be had.
     """
-    size = transform.recipe.size
+    size = transform.augmentation.size
     assert size is not None
     set_seed(job.seed)
     report: list[str] = []
@@ -171,8 +171,8 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     if ":" in job.backbone.name:
         return encoder, f"{job.backbone.name}, a {cfg.get('architecture')}"
     tag = f"{cfg.get('architecture')}.{cfg['tag']}" if cfg.get("tag") else str(cfg.get("architecture"))
-    licence = f", licence {cfg['license']}" if cfg.get("license") else ""
-    return encoder, f"timm's {tag}{licence}"
+    license = f", license {cfg['license']}" if cfg.get("license") else ""
+    return encoder, f"timm's {tag}{license}"
 
 
 def introduce(console: Console, result: dict[str, Any], device: str, folder: ResultFolder) -> None:
@@ -180,9 +180,9 @@ def introduce(console: Console, result: dict[str, Any], device: str, folder: Res
     lines = {
         "encoder": result["backbone"],
         "weights": result["weights"],
-        "pictures": result["transform"],
-        "data": f"{result['dataset']}, {result['train_pictures']:,} pictures to learn from, "
-        f"{result['test_pictures']:,} to test on, {result['classes']} classes",
+        "images": result["transform"],
+        "data": f"{result['dataset']}, {result['train_images']:,} images to learn from, "
+        f"{result['test_images']:,} to test on, {result['classes']} classes",
         "device": device,
         "result": str(folder.path),
     }
@@ -194,23 +194,23 @@ def subject_of(
     job: Job,
     encoder: nn.Module,
     transform: Transform,
-    train: Pictures,
-    test: Pictures,
+    train: Images,
+    test: Images,
     accelerator: Accelerator,
     console: Console,
 ) -> Subject:
     """The encoder with its features of both splits, which are read where they are kept already."""
     store = feature_store(job, encoder, transform, accelerator)
     features = []
-    for split, pictures in (("train", train), ("test", test)) if train is not test else (("pictures", test),) * 2:
-        known = store.file(pictures, transform).is_file()
+    for split, images in (("train", train), ("test", test)) if train is not test else (("images", test),) * 2:
+        known = store.file(images, transform).is_file()
         console.print(f"features of {split}: {'kept from before' if known else 'extracting'}", highlight=False)
-        steps = Steps(console, f"features of {split}", len(pictures))
-        features.append(store.features(pictures, transform, steps))
+        steps = Steps(console, f"features of {split}", len(images))
+        features.append(store.features(images, transform, steps))
     return Subject(
         encoder=encoder,
         transform=transform,
-        probe=job.recipe("probe").model_copy(update={"interpolation": transform.recipe.interpolation}),
+        probe=job.augmentation("probe").model_copy(update={"interpolation": transform.augmentation.interpolation}),
         train=train,
         test=test,
         train_features=features[0],
@@ -225,7 +225,7 @@ def subject_of(
 
 def feature_store(job: Job, encoder: nn.Module, transform: Transform, accelerator: Accelerator) -> FeatureStore:
     """Where the encoder's features are kept."""
-    size = transform.recipe.size
+    size = transform.augmentation.size
     assert size is not None
     arguments = model_arguments(job.backbone, in_chans=job.dataset.channels, img_size=size)
     return FeatureStore(
@@ -239,10 +239,10 @@ def feature_store(job: Job, encoder: nn.Module, transform: Transform, accelerato
 
 
 def quality_of(subject: Subject, job: Job) -> Quality:
-    """The measures of the representation on test pictures and on strong views of some of them."""
-    subject.console.print(f"quality: {job.quality_views} views of {job.quality_pictures:,} test pictures at most")
+    """The measures of the representation on test images and on strong views of some of them."""
+    subject.console.print(f"quality: {job.quality_views} views of {job.quality_images:,} test images at most")
     views = subject.encode_views(
-        job.recipe("strong"), pictures=job.quality_pictures, views=job.quality_views, seed=job.seed
+        job.augmentation("strong"), images=job.quality_images, views=job.quality_views, seed=job.seed
     )
     device = subject.accelerator.device
     features, views = subject.test_features.to(device), views.to(device)
@@ -250,7 +250,7 @@ def quality_of(subject: Subject, job: Job) -> Quality:
         return measure(features, None, views, seed=job.seed)
     labels = labels_of(subject.test).to(device)
     smallest = int(labels.bincount().min())
-    ks = [k for k in (1, 10, 100) if k < smallest]  # more of its class a picture cannot have around it
+    ks = [k for k in (1, 10, 100) if k < smallest]  # more of its class an image cannot have around it
     return measure(features, labels, views, ks=ks, seed=job.seed)
 
 

@@ -23,17 +23,17 @@ class Score:
     std: float | None
     """Standard deviation over draws."""
     interval: tuple[float, float]
-    """95 % confidence interval over test pictures, the classifiers being what they are (percentile bootstrap)."""
+    """95 % confidence interval over test images, the classifiers being what they are (percentile bootstrap)."""
     top5: float | None
-    """Share of test pictures whose class is among the first five; None with five classes or fewer."""
+    """Share of test images whose class is among the first five; None with five classes or fewer."""
     per_class: list[float | None]
-    """Accuracy of each class; None for a class without test pictures."""
+    """Accuracy of each class; None for a class without test images."""
     chosen: dict[str, float]
     """The settings, chosen on the held-out part."""
     choice_accuracy: float | None
     """On the held-out part, with these settings; None where there was nothing to choose."""
     confusion: NDArray[np.int64]
-    """(C, C) test pictures of each class (row) by the class that was answered (column), over all draws."""
+    """(C, C) test images of each class (row) by the class that was answered (column), over all draws."""
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file, without the confusion matrix."""
@@ -46,7 +46,7 @@ class Scores:
 
     by_classifier: Mapping[str, Score]
     labels: int
-    """Labelled pictures that each classifier was given."""
+    """Labeled images that each classifier was given."""
     draws: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def score_of(
     """The result of classifiers that differ by the draw of their labels.
 
     Args:
-        rankings: (N, R) best classes of the test pictures, one a draw.
+        rankings: (N, R) best classes of the test images, one a draw.
         truth: (N,) labels.
         seed: of the bootstrap.
     """

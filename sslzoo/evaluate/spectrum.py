@@ -95,27 +95,27 @@ def eigenspectrum_decay(features: Tensor, *, first: int = 4, last: int = 100, fe
 
 
 def lidar(views: Tensor, *, delta: float = 1e-4) -> Tensor:
-    """LiDAR: number of directions in which pictures differ more than views of one picture do.
+    """LiDAR: number of directions in which images differ more than views of one image do.
 
     Smooth rank of the eigenvalues of Sigma_w^-1/2 Sigma_b Sigma_w^-1/2, where Sigma_b is the covariance of the
-    pictures' mean features and Sigma_w that of the views about their picture's mean, plus delta I (Thilak et al.,
+    images' mean features and Sigma_w that of the views about their image's mean, plus delta I (Thilak et al.,
     ICLR 2024, arXiv 2312.04000v1, section 3, equations 1 to 4). The paper gives neither delta nor epsilon a
     number: delta is that of Skean et al. 2025 ("Layer by Layer"), epsilon RankMe's.
 
     Compare at equal q and D only: a direction without any signal still has the eigenvalue 1 / q, so features
     that are noise alone have a LiDAR near D. The paper takes q = 50 (10 at least) and n > D. Not invariant to
-    the scale of features where their variance within pictures comes near delta.
+    the scale of features where their variance within images comes near delta.
 
     Args:
-        views: (n, q, D), features of q augmented views of each of n pictures, q at least 2.
+        views: (n, q, D), features of q augmented views of each of n images, q at least 2.
         delta: added to the diagonal of Sigma_w, in squared units of the features.
 
     Raises:
-        ValueError: fewer than two pictures or views.
+        ValueError: fewer than two images or views.
     """
     n, q, width = views.shape
     if n < 2 or q < 2:
-        raise ValueError(f"LiDAR needs two pictures and two views of each at least, not {n} x {q}")
+        raise ValueError(f"LiDAR needs two images and two views of each at least, not {n} x {q}")
     parts = torch.split(views, max(1, ROWS // q))
     means = torch.cat([_double(part).mean(dim=1) for part in parts])
     between = _scatter([means - means.mean(dim=0)]) / n

@@ -11,16 +11,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sslzoo.data.images import Pictures, digest
+from sslzoo.data.images import Images, digest
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.transform import Transform
 from sslzoo.runtime.distributed import state_digest
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import made_by_main
+from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import Steps
 
 FORMAT = 1
-"""Raised whenever the same encoder, pictures and transform would give other features."""
+"""Raised whenever the same encoder, images and transform would give other features."""
 
 
 class FeatureStore:
@@ -30,8 +30,8 @@ class FeatureStore:
         root: the folder.
         encoder: (B, C, H, W) -> (B, D), on the accelerator's device.
         made_of: what the encoder is besides its weights: the model's name, its arguments, the arithmetic.
-        batch_size: pictures that a process encodes at once.
-        workers: processes that decode pictures which are not kept decoded.
+        batch_size: images that a process encodes at once.
+        workers: processes that decode images which are not kept decoded.
     """
 
     def __init__(
@@ -48,46 +48,46 @@ class FeatureStore:
         self.batch_size, self.workers = batch_size, workers
         self._made_of = made_of | {"weights": state_digest(encoder), "torch": torch.__version__, "format": FORMAT}
 
-    def file(self, pictures: Pictures, transform: Transform) -> Path:
-        """Where the features of these pictures are, or would be."""
+    def file(self, images: Images, transform: Transform) -> Path:
+        """Where the features of these images are, or would be."""
         what = self._made_of | {
-            "pictures": pictures.fingerprint,
-            "transform": [transform.recipe.model_dump(), transform.mean, transform.std],
+            "images": images.fingerprint,
+            "transform": [transform.augmentation.model_dump(), transform.mean, transform.std],
         }
         return self.root / f"{digest(json.dumps(what, sort_keys=True))}.npy"
 
-    def features(self, pictures: Pictures, transform: Transform, steps: Steps) -> Tensor:
-        """Features (N, D) float32 in the order of the pictures, mapped into memory; called by all processes.
+    def features(self, images: Images, transform: Transform, steps: Steps) -> Tensor:
+        """Features (N, D) float32 in the order of the images, mapped into memory; called by all processes.
 
-        What is not there yet is made: each process encodes a part of the pictures and writes it in its place, batch
+        What is not there yet is made: each process encodes a part of the images and writes it in its place, batch
         by batch. What is half-written never has the final name.
 
         Raises:
-            UserError: a picture does not decode, or the folder cannot be written.
+            UserError: an image does not decode, or the folder cannot be written.
         """
-        file = self.file(pictures, transform)
+        file = self.file(images, transform)
         try:
-            if not made_by_main(self.accelerator, file.is_file):
-                self._make(file, pictures, transform, steps)
+            if not run_on_main_process(self.accelerator, file.is_file):
+                self._make(file, images, transform, steps)
             return torch.from_numpy(np.load(file, mmap_mode="c"))
         except OSError as error:
             raise UserError(
                 f"--dataset.cache-dir {self.root}: {error.strerror or error}; name another folder for features"
             ) from error
 
-    def _make(self, file: Path, pictures: Pictures, transform: Transform, steps: Steps) -> None:
-        partial = file.with_name(f"{file.stem}.{made_by_main(self.accelerator, os.getpid)}.partial")
+    def _make(self, file: Path, images: Images, transform: Transform, steps: Steps) -> None:
+        partial = file.with_name(f"{file.stem}.{run_on_main_process(self.accelerator, os.getpid)}.partial")
         accelerator, main = self.accelerator, self.accelerator.is_main_process
-        mine = pictures.share(accelerator.process_index, accelerator.num_processes)
+        mine = images.share(accelerator.process_index, accelerator.num_processes)
         try:
             if main:
                 self.root.mkdir(parents=True, exist_ok=True)
-                width = next(self._encoded(pictures.subset(np.arange(1)), transform)).shape[1]
-                np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(len(pictures), width)).flush()
+                width = next(self._encoded(images.subset(np.arange(1)), transform)).shape[1]
+                np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(len(images), width)).flush()
             accelerator.wait_for_everyone()
             target = np.lib.format.open_memmap(partial, mode="r+")
             world = accelerator.num_processes
-            place = sum(len(pictures.share(rank, world)) for rank in range(accelerator.process_index))
+            place = sum(len(images.share(rank, world)) for rank in range(accelerator.process_index))
             with steps:
                 for features in self._encoded(mine, transform):
                     target[place : place + len(features)] = features.numpy()
@@ -102,7 +102,7 @@ class FeatureStore:
             if main:
                 partial.unlink(missing_ok=True)
 
-    def _encoded(self, pictures: Pictures, transform: Transform) -> Iterator[Tensor]:
+    def _encoded(self, images: Images, transform: Transform) -> Iterator[Tensor]:
         return encode(
-            self.encoder, pictures, transform, self.accelerator, batch_size=self.batch_size, workers=self.workers
+            self.encoder, images, transform, self.accelerator, batch_size=self.batch_size, workers=self.workers
         )

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.images import Pictures
+from sslzoo.data.images import Images
 from sslzoo.data.loader import batches_per_epoch, epoch_batches, ordered_batches
 from sslzoo.evaluate.features import evaluating
 from sslzoo.evaluate.transform import Transform
@@ -21,7 +21,7 @@ from sslzoo.runtime.progress import Steps
 
 @dataclass(frozen=True)
 class Subject:
-    """An encoder with the pictures that it is judged on."""
+    """An encoder with the images that it is judged on."""
 
     encoder: nn.Module
     """A timm model without classifier: (B, C, H, W) -> (B, D)."""
@@ -29,8 +29,8 @@ class Subject:
     """The test view."""
     probe: Augmentation
     """The view that probes and fine-tuning learn from."""
-    train: Pictures
-    test: Pictures
+    train: Images
+    test: Images
     train_features: Tensor
     """(M, D) of the test view."""
     test_features: Tensor
@@ -38,7 +38,7 @@ class Subject:
     accelerator: Accelerator
     console: Console
     batch_size: int
-    """Pictures that a process encodes at once without gradient."""
+    """Images that a process encodes at once without gradient."""
     workers: int
     unfinished: Unfinished
     """Trainings that an earlier evaluation was stopped in."""
@@ -49,15 +49,15 @@ class Subject:
         return len(self.train.classes)
 
     @torch.inference_mode()
-    def encode_views(self, recipe: Augmentation, *, pictures: int, views: int, seed: int) -> Tensor:
-        """Features (n, q, D) of q random views of n test pictures, drawn where there are more; on every process's CPU.
+    def encode_views(self, augmentation: Augmentation, *, images: int, views: int, seed: int) -> Tensor:
+        """Features (n, q, D) of q random views of n test images, drawn where there are more; on every process's CPU.
 
         Args:
-            pictures: n, or all there are.
+            images: n, or all there are.
             views: q.
             seed: of the draw and of the views.
         """
-        order = permutation(len(self.test), seed)[:pictures].sort().values
+        order = permutation(len(self.test), seed)[:images].sort().values
         chosen = self.test.subset(order.numpy())
         mine = chosen.share(self.accelerator.process_index, self.accelerator.num_processes)
         encoded = []
@@ -66,7 +66,7 @@ class Subject:
                 batch = stored.to(self.accelerator.device)
                 of_batch = []
                 for epoch in range(views):
-                    view = self.transform.view(recipe, batch, seed=seed, epoch=epoch)
+                    view = self.transform.view(augmentation, batch, seed=seed, epoch=epoch)
                     with self.accelerator.autocast():
                         features = self.encoder(view)
                     of_batch.append(features.float().cpu())
@@ -75,15 +75,15 @@ class Subject:
         return gather_rows(torch.cat(encoded))
 
     def learn_from(
-        self, pictures: Pictures, what: str, *, seed: int, epochs: int, batch_size: int, start: int = 0
+        self, images: Images, what: str, *, seed: int, epochs: int, batch_size: int, start: int = 0
     ) -> "TrainingViews":
         """Batches of `probe` views to train a classifier on, from step `start` on.
 
         Args:
             what: is being trained, for the progress display.
-            batch_size: over all processes; at most all pictures there are, the same number on each process.
+            batch_size: over all processes; at most all images there are, the same number on each process.
         """
-        return TrainingViews(self, pictures, what, seed=seed, epochs=epochs, batch_size=batch_size, start=start)
+        return TrainingViews(self, images, what, seed=seed, epochs=epochs, batch_size=batch_size, start=start)
 
 
 class TrainingViews:
@@ -93,13 +93,13 @@ class TrainingViews:
     """
 
     def __init__(
-        self, subject: Subject, pictures: Pictures, what: str, *, seed: int, epochs: int, batch_size: int, start: int
+        self, subject: Subject, images: Images, what: str, *, seed: int, epochs: int, batch_size: int, start: int
     ) -> None:
-        self._subject, self._pictures, self._what = subject, pictures, what
+        self._subject, self._images, self._what = subject, images, what
         self._seed, self._epochs, self._start = seed, epochs, start
         self._world = int(subject.accelerator.num_processes)
-        self._share = max(1, min(batch_size, len(pictures)) // self._world)
-        self.per_epoch = batches_per_epoch(len(pictures), self._share, self._world)
+        self._share = max(1, min(batch_size, len(images)) // self._world)
+        self.per_epoch = batches_per_epoch(len(images), self._share, self._world)
         self.steps = epochs * self.per_epoch
         """Of the whole training."""
         self.note = ""
@@ -107,7 +107,7 @@ class TrainingViews:
 
     @property
     def batch_size(self) -> int:
-        """Pictures of a step, over all processes."""
+        """Images of a step, over all processes."""
         return self._share * self._world
 
     def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -117,7 +117,7 @@ class TrainingViews:
             for epoch in range(self._start // self.per_epoch, self._epochs):
                 skip = max(0, self._start - epoch * self.per_epoch)
                 batches = epoch_batches(
-                    self._pictures,
+                    self._images,
                     seed=self._seed,
                     epoch=epoch,
                     batch_size=self._share,

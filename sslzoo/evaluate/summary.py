@@ -13,7 +13,7 @@ CLASSIFIERS = {
     "augmented": "augmented linear probe",
     "fine-tune": "fine-tuning",
 }
-"""What tables and pictures call the classifiers."""
+"""What tables and images call the classifiers."""
 
 
 def summary_table(results: Mapping[str, Scores], title: str) -> Table:

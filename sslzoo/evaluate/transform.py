@@ -1,4 +1,4 @@
-"""What is done to a picture before an encoder sees it."""
+"""What is done to an image before an encoder sees it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +16,14 @@ from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError
 
 CROPS = ("center", "squash")
-"""Crops that timm and view recipes both have, under one name."""
+"""Crops that timm and augmentations both have, under one name."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """The test view of an encoder, and the numbers that it normalises by."""
+    """The test view of an encoder, and the numbers that it normalizes by."""
 
-    recipe: Augmentation
+    augmentation: Augmentation
     """Its size is filled in."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -32,27 +32,30 @@ class Transform:
 
     def __call__(self, batch: Batch) -> Tensor:
         """(B, C, size, size) float32."""
-        return self.view(self.recipe, batch)
+        return self.view(self.augmentation, batch)
 
-    def view(self, recipe: Augmentation, batch: Batch, *, seed: int = 0, epoch: int = 0, view: int = 0) -> Tensor:
-        """Another view of the same pictures, of the same size unless the recipe says otherwise."""
-        if recipe.size is None:
-            recipe = recipe.model_copy(update={"size": self.recipe.size})
-        return make_view(recipe, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
+    def view(self, augmentation: Augmentation, batch: Batch, *, seed: int = 0, epoch: int = 0, view: int = 0) -> Tensor:
+        """Another view of the same images, of the same size unless the augmentation says otherwise."""
+        if augmentation.size is None:
+            augmentation = augmentation.model_copy(update={"size": self.augmentation.size})
+        return make_view(augmentation, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
 
     def __str__(self) -> str:
-        crop = self.recipe.crop if self.recipe.crop_pct == 1 else f"{self.recipe.crop} {self.recipe.crop_pct:g}"
-        mean, std = (", ".join(f"{value:.4g}" for value in numbers) for numbers in (self.mean, self.std))
-        return (
-            f"{self.recipe.size} px, crop {crop}, {self.recipe.interpolation}, mean {mean}, std {std} ({self.origin})"
+        crop = (
+            self.augmentation.crop
+            if self.augmentation.crop_pct == 1
+            else f"{self.augmentation.crop} {self.augmentation.crop_pct:g}"
         )
+        mean, std = (", ".join(f"{value:.4g}" for value in numbers) for numbers in (self.mean, self.std))
+        size, interpolation = self.augmentation.size, self.augmentation.interpolation
+        return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std} ({self.origin})"
 
 
 def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | None = None) -> Transform:
     """What timm's weights of that name were made for, by `timm.data.resolve_model_data_config`.
 
     Args:
-        size: side of the pictures, where it is not to be the weights' own.
+        size: side of the images, where it is not to be the weights' own.
 
     Raises:
         UserError: no such model, or it wants what views cannot do.
@@ -77,12 +80,12 @@ def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | No
     if wanted["input_size"][0] != channels:
         raise UserError(
             f"--dataset.channels {channels}: {name} takes {wanted['input_size'][0]}; "
-            f"--dataset.channels {wanted['input_size'][0]} converts the pictures"
+            f"--dataset.channels {wanted['input_size'][0]} converts the images"
         )
-    recipe = Augmentation(
+    augmentation = Augmentation(
         size=size or max(wanted["input_size"][1:]),
         crop=wanted["crop_mode"],
         crop_pct=wanted["crop_pct"],
         interpolation=wanted["interpolation"],
     )
-    return Transform(recipe, tuple(wanted["mean"]), tuple(wanted["std"]), "of the weights, by timm")
+    return Transform(augmentation, tuple(wanted["mean"]), tuple(wanted["std"]), "of the weights, by timm")

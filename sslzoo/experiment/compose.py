@@ -27,7 +27,7 @@ from sslzoo.experiment.flags import NAMED, parse_flags
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS, Method
-from sslzoo.method.combination import misfit, usual_loss
+from sslzoo.method.combination import choose_loss, explain_mismatch
 from sslzoo.method.pair import PairMethod
 from sslzoo.modules.optim import OptimizerConfig
 from sslzoo.runtime.errors import UserError, near_misses, shown
@@ -36,7 +36,7 @@ from sslzoo.targets import TARGETS
 DEFAULT_METHOD, DEFAULT_DATASET = "ascl", "digits"
 
 SECTIONS = ("digits", "small", "imagenet")
-"""Sections of `configs/method/NAME.yaml`: settings of a method for the digits, for small pictures, and for ImageNet."""
+"""Sections of `configs/method/NAME.yaml`: settings of a method for the digits, for small images, and for ImageNet."""
 
 MAY_CHANGE = {"threads", "save_minutes", "save_every", "keep_checkpoints", "log_every", "run_folder", "output"}
 """Settings that a resumed run may have otherwise than before: they change no result."""
@@ -79,7 +79,7 @@ def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py"
     now = compose(["--config", str(config), *arguments], prog=prog)
     before = compose(["--config", str(config)], prog=prog)
     require_same_settings(run, before, now)
-    return now.resolve_auto(before.precision, before.compile_views)
+    return now.resolve_auto(before.precision, before.compile_augmentations)
 
 
 def require_same_settings(run: Path, before: Experiment, now: Experiment) -> None:
@@ -88,7 +88,7 @@ def require_same_settings(run: Path, before: Experiment, now: Experiment) -> Non
     Raises:
         UserError: another setting differs.
     """
-    had, now = before.model_dump(), now.resolve_auto(before.precision, before.compile_views)
+    had, now = before.model_dump(), now.resolve_auto(before.precision, before.compile_augmentations)
     for setting, value in now.model_dump(exclude=MAY_CHANGE).items():
         if value != had[setting]:
             raise UserError(
@@ -222,7 +222,7 @@ def dataset_layers(name: str) -> list[tuple[str, Layer]]:
     known = [path.stem for path in (configs_folder() / "dataset").glob("*.yaml")]
     raise UserError(
         f"--dataset {name}: no such data set{near_misses(name, [*known, *DATASETS.names()])} "
-        "(--dataset folder --dataset.path PATH takes a folder of pictures)"
+        "(--dataset folder --dataset.path PATH takes a folder of images)"
     )
 
 
@@ -286,8 +286,8 @@ def _target_and_loss(method: type[Method], names: dict[str, str | None]) -> Laye
                 raise UserError(f"--{part} {name}: {method.name} has no pairs to match, so it takes no {part}")
         return {"target": None, "loss": None}
     chosen = TARGETS.get(target or method.default_target or "")
-    scored = LOSSES.get(loss) if loss is not None else usual_loss(method, chosen)
-    if reason := misfit(method, chosen, scored):
+    scored = LOSSES.get(loss) if loss is not None else choose_loss(method, chosen)
+    if reason := explain_mismatch(method, chosen, scored):
         asked = [f"--{part} {name}" for part, name in (("target", target), ("loss", loss)) if name is not None]
         raise UserError(f"--method {method.name} {' '.join(asked)}".rstrip() + f": {reason}")
     return {"target": {"name": chosen.name}, "loss": {"name": scored.name}}
@@ -299,23 +299,23 @@ def _experiment_of(method: type[Method], content: Layer) -> type[Experiment]:
     for part, registry in (("target", TARGETS), ("loss", LOSSES)):
         entry = content.get(part)
         fields[part] = (type(None), None) if entry is None else (_named(registry.get(entry["name"])), ...)
-    fields["views"] = (views_model(content.get("views", {})), ...)
+    fields["augmentations"] = (augmentations_model(content.get("augmentations", {})), ...)
     return create_model("Experiment", __base__=Experiment, __doc__=Experiment.__doc__, **fields)
 
 
-def views_model(views: object) -> type[Config]:
-    """The settings of view recipes, a group for each name.
+def augmentations_model(augmentations: object) -> type[Config]:
+    """The settings of augmentations, a group for each name.
 
     Raises:
         UserError: it is no mapping, or a name is none.
     """
-    if not isinstance(views, dict):
-        raise UserError(f"views = {shown(views)}: takes a mapping of view recipes by name")
-    for name in views:
+    if not isinstance(augmentations, dict):
+        raise UserError(f"augmentations = {shown(augmentations)}: takes a mapping of augmentations by name")
+    for name in augmentations:
         if not isinstance(name, str) or not name.isidentifier():
-            raise UserError(f"views.{name}: takes letters, digits and _ as the name of a recipe")
-    recipes: dict[str, Any] = dict.fromkeys(views, (Augmentation, ...))
-    return create_model("Views", __base__=Config, **recipes)
+            raise UserError(f"augmentations.{name}: takes letters, digits and _ as the name of an augmentation")
+    fields: dict[str, Any] = dict.fromkeys(augmentations, (Augmentation, ...))
+    return create_model("Augmentations", __base__=Config, **fields)
 
 
 def _named(part: Any) -> type[PartConfig]:

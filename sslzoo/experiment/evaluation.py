@@ -21,14 +21,14 @@ class LinearGrid(Config):
     weight_decays: tuple[NonNegativeFloat, ...] = Field((0.0, 1e-4, 1e-3), min_length=1)
     """Weight decays of the weights; biases have none."""
     epochs: PositiveInt = 100
-    """Passes over the labelled pictures."""
+    """Passes over the labeled images."""
     batch_size: PositiveInt = 256
-    """Pictures of one step."""
+    """Images of one step."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Nesterov's momentum."""
     milestones: tuple[float, ...] = ()
     """Shares of training after which the learning rate is divided by 10, as in (0.6, 0.8); empty for a cosine to 0."""
-    standardise: bool = True
+    standardize: bool = True
     """Bring features to zero mean and unit variance first, so that one grid of learning rates serves every encoder."""
 
     @model_validator(mode="after")
@@ -48,7 +48,7 @@ class LogisticGrid(Config):
 
     c: tuple[PositiveFloat, ...] = Field((1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), min_length=1)
     """Inverse strengths of the L2 penalty, meant as scikit-learn's `C`."""
-    standardise: bool = True
+    standardize: bool = True
     """Bring features to zero mean and unit variance first."""
     max_iterations: PositiveInt = 1000
     """Iterations of L-BFGS at most."""
@@ -60,9 +60,9 @@ class FineTuneConfig(Config):
     """How the whole encoder is trained with labels."""
 
     epochs: PositiveInt = 30
-    """Passes over the labelled pictures."""
+    """Passes over the labeled images."""
     batch_size: PositiveInt = 128
-    """Pictures of one step, over all processes."""
+    """Images of one step, over all processes."""
     learning_rates: tuple[PositiveFloat, ...] = Field((3e-4, 1e-3), min_length=1)
     """Learning rates to choose from; each is a training of its own. They stand for `optimizer.lr`."""
     layer_decay: float | None = Field(0.75, gt=0, le=1)
@@ -71,7 +71,7 @@ class FineTuneConfig(Config):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread over all classes."""
     optimizer: OptimizerConfig = OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05, decay_all=False)
-    """The optimiser."""
+    """The optimizer."""
     schedule: ScheduleConfig = ScheduleConfig(warmup_epochs=3)
     """The learning rate over training."""
 
@@ -90,24 +90,24 @@ class EvaluationConfig(Config):
 
     classifiers: tuple[ClassifierName, ...] = ("knn", "linear")
     """`knn`, `linear` and `logistic` learn from features that are extracted once; `augmented` is the linear probe on
-    augmented pictures, the encoder run in every epoch; `fine-tune` trains the encoder as well. None at all needs no
+    augmented images, the encoder run in every epoch; `fine-tune` trains the encoder as well. None at all needs no
     labels: only the representation is measured."""
     holdout: float = Field(0.1, gt=0, lt=1)
-    """Share of the labelled train pictures, of each class, on which settings are chosen."""
+    """Share of the labeled train images, of each class, on which settings are chosen."""
     labels_per_class: PositiveInt | None = None
-    """Use this many labels of each class only, drawn from the pictures that are not held out; None uses all."""
+    """Use this many labels of each class only, drawn from the images that are not held out; None uses all."""
     labels_share: float | None = Field(None, gt=0, lt=1)
     """Use this share of the labels of each class only, at least one, drawn likewise."""
     draws: PositiveInt = 10
-    """With few labels: how many draws of labelled pictures the result is the mean of."""
+    """With few labels: how many draws of labeled images the result is the mean of."""
     knn_k: tuple[PositiveInt, ...] = Field((5, 10, 20, 50, 100, 200), min_length=1)
-    """Numbers of neighbours to choose from; larger ones than there are labels are left out."""
+    """Numbers of neighbors to choose from; larger ones than there are labels are left out."""
     knn_temperature: tuple[PositiveFloat, ...] = Field((0.05, 0.1, 0.2), min_length=1)
-    """Temperatures of the neighbours' votes to choose from."""
+    """Temperatures of the neighbors' votes to choose from."""
     linear: LinearGrid = LinearGrid()
     """The linear probe on features that are extracted once."""
     augmented: LinearGrid = LinearGrid()
-    """The linear probe on augmented pictures."""
+    """The linear probe on augmented images."""
     logistic: LogisticGrid = LogisticGrid()
     """Logistic regression by L-BFGS."""
     fine_tune: FineTuneConfig = FineTuneConfig()

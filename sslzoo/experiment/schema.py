@@ -20,24 +20,24 @@ from sslzoo.runtime.errors import near_misses
 from sslzoo.runtime.precision import PrecisionSetting
 from sslzoo.targets import Target
 
-RECIPES = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
-"""View recipes that may be there without any view of the method using them."""
+BUILTIN = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
+"""Augmentations that may be there without any view of the method using them."""
 
 
 class Experiment(Config):
-    """Train an encoder on pictures without labels, watch it, and score it."""
+    """Train an encoder on images without labels, watch it, and score it."""
 
     epochs: PositiveInt = 200
-    """Passes over the training pictures."""
+    """Passes over the training images."""
     batch_size: PositiveInt = 256
-    """Pictures of one optimiser step, over all processes and accumulated batches."""
+    """Images of one optimizer step, over all processes and accumulated batches."""
     accumulate: PositiveInt = 1
-    """Batches that an optimiser step is accumulated from."""
+    """Batches that an optimizer step is accumulated from."""
     gradient_cache: bool = False
     """Let accumulated batches share their negatives: each is encoded twice, and the step is that of the whole batch.
     For methods that contrast within the batch."""
     img_size: PositiveInt = 32
-    """Side of the views in pixels, where a view recipe does not say otherwise."""
+    """Side of the views in pixels, where an augmentation does not say otherwise."""
     seed: NonNegativeInt = 0
     """Seed of weights, order, views and splits."""
     precision: PrecisionSetting = "auto"
@@ -47,7 +47,7 @@ class Experiment(Config):
     """Compile the encoders with torch.compile."""
     cuda_graph: bool = True
     """On one GPU, record forward and backward pass as a CUDA graph and replay it, unless batches are accumulated."""
-    compile_views: AutoSwitch = "auto"
+    compile_augmentations: AutoSwitch = "auto"
     """Make views by a kernel that Numba compiles for a CPU, or Triton for a GPU; equal to torch's to rounding. `auto`:
     where Numba or Triton is installed."""
     threads: NonNegativeInt = 0
@@ -57,17 +57,17 @@ class Experiment(Config):
     output: Path = Path("runs")
     """Where run folders are made."""
     log_every: PositiveInt = 10
-    """Optimiser steps between two lines of metrics."""
+    """Optimizer steps between two lines of metrics."""
     knn_every: NonNegativeInt = 10
     """Epochs between two kNN scores on the held-out part of train; 0 for none."""
     knn_at_start: bool = False
     """Score kNN before the first step as well."""
-    knn_pictures: PositiveInt = 50_000
-    """Labelled pictures, at most, that these kNN scores look at."""
+    knn_images: PositiveInt = 50_000
+    """Labeled images, at most, that these kNN scores look at."""
     save_minutes: NonNegativeFloat = 10
     """Minutes between two checkpoints; there is always one at the end."""
     save_every: NonNegativeInt = 0
-    """Optimiser steps between two checkpoints, besides; 0 leaves it to the minutes."""
+    """Optimizer steps between two checkpoints, besides; 0 leaves it to the minutes."""
     keep_checkpoints: PositiveInt = 2
     """How many of the newest checkpoints are kept; that of the best kNN is kept as well."""
     tracker: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
@@ -80,24 +80,25 @@ class Experiment(Config):
     backbone: BackboneConfig = BackboneConfig()
     dataset: DatasetConfig
     evaluation: EvaluationConfig = EvaluationConfig()
-    views: Config
+    augmentations: Config
     method: Method.Config
     target: Target.Config | None
     loss: Loss.Config | None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
-        recipes = list(type(self.views).model_fields)
+        names = list(type(self.augmentations).model_fields)
         for view in self.method.views:
-            if view not in recipes:
+            if view not in names:
                 raise ValueError(
-                    f"method.views = {list(self.method.views)}: there is no view recipe {view!r}"
-                    f"{near_misses(view, recipes)}"
+                    f"method.views = {list(self.method.views)}: there is no augmentation {view!r}"
+                    f"{near_misses(view, names)}"
                 )
-        for recipe in recipes:
-            if recipe not in (*RECIPES, *self.method.views):
+        for name in names:
+            if name not in (*BUILTIN, *self.method.views):
                 raise ValueError(
-                    f"views.{recipe}: no view of {self.method.name} uses this recipe{near_misses(recipe, RECIPES)}"
+                    f"augmentations.{name}: no view of {self.method.name} uses this augmentation"
+                    f"{near_misses(name, BUILTIN)}"
                 )
         if isinstance(self.method, MultiCrop.Config):
             self.method.require_global_views(self.view_sizes)
@@ -119,7 +120,7 @@ class Experiment(Config):
     @property
     def view_sizes(self) -> list[int]:
         """Side of each view of the method, in pixels."""
-        return [self.recipe(view).size or self.img_size for view in self.method.views]
+        return [self.augmentation(view).size or self.img_size for view in self.method.views]
 
     @property
     def knn_epochs(self) -> list[int]:
@@ -129,21 +130,25 @@ class Experiment(Config):
         start = [0] if self.knn_at_start else []
         return [*start, *range(self.knn_every, self.epochs, self.knn_every), self.epochs]
 
-    def recipe(self, view: str) -> Augmentation:
-        """The view recipe of that name, its size filled in."""
-        recipe: Augmentation = getattr(self.views, view)
-        return recipe if recipe.size is not None else recipe.model_copy(update={"size": self.img_size})
+    def augmentation(self, view: str) -> Augmentation:
+        """The augmentation of that name, its size filled in."""
+        augmentation: Augmentation = getattr(self.augmentations, view)
+        return (
+            augmentation if augmentation.size is not None else augmentation.model_copy(update={"size": self.img_size})
+        )
 
-    def resolve_auto(self, precision: PrecisionSetting, compile_views: AutoSwitch) -> Self:
+    def resolve_auto(self, precision: PrecisionSetting, compile_augmentations: AutoSwitch) -> Self:
         """The same settings, with these values in place of `auto`."""
-        values = {"precision": precision, "compile_views": compile_views}
+        values = {"precision": precision, "compile_augmentations": compile_augmentations}
         return self.model_copy(update={name: values[name] for name in values if getattr(self, name) == "auto"})
 
     def settings(self) -> dict[str, Any]:
-        """The whole config as plain values, without view recipes that are not used."""
+        """The whole config as plain values, without augmentations that are not used."""
         settings = self.model_dump(mode="json")
         used = {*self.method.views, "probe", "test"}
-        settings["views"] = {name: recipe for name, recipe in settings["views"].items() if name in used}
+        settings["augmentations"] = {
+            name: augmentation for name, augmentation in settings["augmentations"].items() if name in used
+        }
         return settings
 
     def as_yaml(self) -> str:

@@ -12,7 +12,7 @@ from sslzoo.losses.base import LOSSES, Loss
 class Debiased(Loss):
     """- log p / (p + g), g = max((S - c M p) / (1 - c), M exp(-1 / t)), of p = exp(s_0 / t) and M negatives' sum S.
 
-    g estimates the sum over true negatives when a share c of all pictures is of the anchor's class, the positive
+    g estimates the sum over true negatives when a share c of all images is of the anchor's class, the positive
     standing for that class.
     """
 

@@ -39,7 +39,7 @@ class MethodOutput(NamedTuple):
 
 
 class Method(nn.Module):
-    """A framework: turns views into a loss, and keeps its own teacher, bank and other state.
+    """A framework: turns views into a loss, and keeps its own teacher, queue and other state.
 
     The hooks are called on all processes, around the forward pass: `begin`, then in each epoch `before_epoch`, and in
     each step `after_batch` (once for every accumulated batch), `before_step` and `after_step`.
@@ -59,7 +59,7 @@ class Method(nn.Module):
         """Settings of the method, shown as `--method.*`."""
 
         views: tuple[str, ...] = ("strong", "strong")
-        """The view recipe of each input, in the order that the method takes them."""
+        """The augmentation of each input, in the order that the method takes them."""
         split_bn: PositiveInt = 1
         """Groups that the backbone's batch norm sees a batch in, over all processes; 1 is the whole batch."""
 
@@ -68,24 +68,23 @@ class Method(nn.Module):
             """How the loss treats views, for the record: one-directional or symmetric; more than two are counted."""
             return "symmetric" if len(self.views) == 2 else f"symmetric, {len(self.views)}-view"
 
-        def check_batch(self, pictures: int) -> None:
+        def check_batch(self, images: int) -> None:
             """Whether the method can work with batches of this size.
 
             Args:
-                pictures: of one forward pass, over all processes.
+                images: of one forward pass, over all processes.
 
             Raises:
                 ValueError: it cannot.
             """
             splits = self.split_bn
-            if pictures % splits:
+            if images % splits:
                 raise ValueError(
-                    f"method.split_bn = {splits}: must divide the batch of {pictures} pictures "
-                    "(batch_size / accumulate)"
+                    f"method.split_bn = {splits}: must divide the batch of {images} images (batch_size / accumulate)"
                 )
-            if pictures // splits < 2:
+            if images // splits < 2:
                 raise ValueError(
-                    f"method.split_bn = {splits}: leaves {pictures // splits} picture to each group of batch norm, "
+                    f"method.split_bn = {splits}: leaves {images // splits} image to each group of batch norm, "
                     "2 are needed"
                 )
 
@@ -98,11 +97,11 @@ class Method(nn.Module):
         """Called once before training, and before a checkpoint is read where a run goes on.
 
         Args:
-            id_bound: all sample ids are below it; None where pictures are streamed and ids tell nothing.
-            epochs: passes over the training pictures, the length of `progress`.
+            id_bound: all sample ids are below it; None where images are streamed and ids tell nothing.
+            epochs: passes over the training images, the length of `progress`.
 
         Raises:
-            UserError: the method needs ids that tell pictures apart, and has none.
+            UserError: the method needs ids that tell images apart, and has none.
         """
 
     def before_epoch(self, epoch: int) -> None:
@@ -113,7 +112,7 @@ class Method(nn.Module):
 
         Args:
             views: one (B, C, H, W) tensor for each of `config.views`.
-            sample_ids: (B,) numbers of the pictures in their data set.
+            sample_ids: (B,) numbers of the images in their data set.
         """
         raise NotImplementedError
 
@@ -121,13 +120,13 @@ class Method(nn.Module):
         """Called after each backward pass."""
 
     def before_step(self, progress: float) -> None:
-        """Called before each optimiser step, at a share of training in [0, 1]: the place to withhold a gradient."""
+        """Called before each optimizer step, at a share of training in [0, 1]: the place to withhold a gradient."""
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimiser step, at a share of training in [0, 1]."""
+        """Called after each optimizer step, at a share of training in [0, 1]."""
 
 
-def full_precision(device: torch.device) -> torch.autocast:
+def disable_autocast(device: torch.device) -> torch.autocast:
     """Context in which autocast is off: a temperature of 0.04 in bf16 would lose the ranking of similarities."""
     return torch.autocast(device.type, enabled=False)
 

@@ -5,7 +5,7 @@ from torch import nn
 from sslzoo.losses import LOSSES, Loss
 from sslzoo.method.base import METHODS, Method
 from sslzoo.method.pair import PairMethod
-from sslzoo.modules.batch_norm import split_batch_norm, synchronise_batch_norm
+from sslzoo.modules.batch_norm import split_batch_norm, synchronize_batch_norm
 from sslzoo.targets import TARGETS, Target
 
 
@@ -33,5 +33,5 @@ def build_method(
         built: Method = part(method, backbone, chosen, scored, seed=seed)
     else:
         built = part(method, backbone, seed=seed)
-    synchronise_batch_norm(built)
+    synchronize_batch_norm(built)
     return built

@@ -6,7 +6,7 @@ from sslzoo.method.pair import PairMethod
 from sslzoo.targets import Target
 
 
-def misfit(method: type[Method], target: type[Target], loss: type[Loss]) -> str | None:
+def explain_mismatch(method: type[Method], target: type[Target], loss: type[Loss]) -> str | None:
     """Why a method, a target and a loss make no sense together; None where they do."""
     if not issubclass(method, PairMethod):
         return f"{method.name} has no pairs to match, so it takes no target and no loss"
@@ -25,8 +25,8 @@ def misfit(method: type[Method], target: type[Target], loss: type[Loss]) -> str 
     return None
 
 
-def usual_loss(method: type[PairMethod], target: type[Target]) -> type[Loss]:
+def choose_loss(method: type[PairMethod], target: type[Target]) -> type[Loss]:
     """The method's own loss; where that does not go with the target, the one that the target needs, or softmax."""
     names = (method.default_loss, target.default_loss, PairMethod.default_loss)
     losses = [LOSSES.get(name) for name in names if name is not None]
-    return next((loss for loss in losses if misfit(method, target, loss) is None), losses[0])
+    return next((loss for loss in losses if explain_mismatch(method, target, loss) is None), losses[0])

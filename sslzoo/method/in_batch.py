@@ -11,9 +11,9 @@ from sslzoo.targets import Target
 
 
 class InBatchMethod(PairMethod):
-    """A method whose forward pass is `contrast` of `embed`: embeddings of single pictures, then all of the batch.
+    """A method whose forward pass is `contrast` of `embed`: embeddings of single images, then all of the batch.
 
-    Everything trained is in `embed`, so a batch may be embedded in pieces (`sslzoo.train.gradient_cache`).
+    Everything trained is in `embed`, so a batch may be embedded in chunks (`sslzoo.train.gradient_cache`).
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class InBatchMethod(PairMethod):
         return MethodOutput((embeddings.float() * gradient).sum(), {}, embeddings.detach().flatten(1))
 
     def embed(self, views: list[Tensor]) -> Tensor:
-        """Embeddings (B, V, D) of each picture's V views, not normalised."""
+        """Embeddings (B, V, D) of each image's V views, not normalized."""
         return torch.stack([self.student(view) for view in views], dim=1)
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """Loss of this process's pictures, from embeddings (B, V, D) and, for supervised methods, labels (B,)."""
+        """Loss of this process's images, from embeddings (B, V, D) and, for supervised methods, labels (B,)."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ class MultiCrop(Method):
 
     class Config(Method.Config):
         views: tuple[str, ...] = ("strong", "strong")
-        """View recipe of each input: two global ones of one size, then any number of local ones."""
+        """Augmentation of each input: two global ones of one size, then any number of local ones."""
         projector: HeadConfig = HeadConfig(norm="batch")
         """Head on the backbone."""
 
@@ -59,7 +59,7 @@ class MultiCrop(Method):
 def encode(encoder: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> Tensor:
     """Encode views of equal size in one pass, so that batch norm sees them together.
 
-    The views of a picture stand side by side: groups of batch norm hold whole pictures, and two processes
+    The views of an image stand side by side: groups of batch norm hold whole images, and two processes
     form those that one would.
 
     Args:
@@ -71,8 +71,8 @@ def encode(encoder: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> Tens
     encoded: dict[int, Tensor] = {}
     for size in dict.fromkeys(view.shape for view in views):
         same = [number for number, view in enumerate(views) if view.shape == size]
-        pictures = rearrange([views[number] for number in same], "v b c h w -> (b v) c h w")
-        encoded |= zip(same, rearrange(encoder(pictures), "(b v) d -> v b d", v=len(same)), strict=True)
+        images = rearrange([views[number] for number in same], "v b c h w -> (b v) c h w")
+        encoded |= zip(same, rearrange(encoder(images), "(b v) d -> v b d", v=len(same)), strict=True)
     return torch.stack([encoded[number] for number in range(len(views))])
 
 

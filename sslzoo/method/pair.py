@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.losses import Loss
-from sslzoo.method.base import Method, full_precision
-from sslzoo.modules.chunked import Scored, mean_in_pieces
+from sslzoo.method.base import Method, disable_autocast
+from sslzoo.modules.chunked import Scored, mean_in_chunks
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.runtime.distributed import gather, gather_with_gradient, rank
 from sslzoo.targets import Target
@@ -26,7 +26,7 @@ class PairMethod(Method):
 
     class Config(Method.Config):
         views: tuple[str, str] = ("strong", "strong")
-        """View recipes of query and key."""
+        """Augmentations of query and key."""
         symmetric: bool = False
         """Let each view be query and key in turn, and average both losses."""
         projector: HeadConfig = HeadConfig()
@@ -69,7 +69,7 @@ class PairMethod(Method):
         return self.loss(student, weights).mean(), logs
 
     def score_in_batch(
-        self, query: Tensor, key: Tensor, *, teacher: Tensor | None = None, bank: Tensor | None = None
+        self, query: Tensor, key: Tensor, *, teacher: Tensor | None = None, queue: Tensor | None = None
     ) -> Scored:
         """Queries (B, D) against their keys (B, D), the other keys of the global batch as candidates, in float32.
 
@@ -77,9 +77,9 @@ class PairMethod(Method):
 
         Args:
             teacher: (B, D) embeddings whose similarities the target sees in place of the keys' own.
-            bank: (N, D) L2-normalised, further candidates, without gradient.
+            queue: (N, D) L2-normalized, further candidates, without gradient.
         """
-        with full_precision(query.device):
+        with disable_autocast(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
             keys = gather_with_gradient(key)
             if teacher is None:
@@ -87,33 +87,33 @@ class PairMethod(Method):
             else:
                 teacher = F.normalize(teacher.float())
                 known = gather(teacher)
-            older = key.new_zeros(0, key.shape[1]) if bank is None else bank
+            older = key.new_zeros(0, key.shape[1]) if queue is None else queue
 
             def score(query: Tensor, key: Tensor, teacher: Tensor, own: Tensor) -> Scored:
                 return self.score(
                     student_positive=(query * key).sum(dim=1),
-                    student_candidates=torch.cat([without(query @ keys.T, own), query @ older.T], dim=1),
+                    student_candidates=torch.cat([drop_columns(query @ keys.T, own), query @ older.T], dim=1),
                     teacher_positive=torch.ones_like(query[:, 0]),
-                    teacher_candidates=torch.cat([without(teacher @ known.T, own), teacher @ older.T], dim=1),
+                    teacher_candidates=torch.cat([drop_columns(teacher @ known.T, own), teacher @ older.T], dim=1),
                 )
 
-            own = own_rows(len(query), query.device)
-            return self.in_pieces(score, query, key, teacher, own, candidates=len(keys) + len(older), shared=[keys])
+            own = local_rows(len(query), query.device)
+            return self.in_chunks(score, query, key, teacher, own, candidates=len(keys) + len(older), shared=[keys])
 
-    def in_pieces(
+    def in_chunks(
         self, score: Callable[..., Scored], *anchors: Tensor, candidates: int, shared: Sequence[Tensor] = ()
     ) -> Scored:
-        """`mean_in_pieces`, with the parameters of target and loss among what its gradient goes through."""
+        """`mean_in_chunks`, with the parameters of target and loss among what its gradient goes through."""
         learned = [*self.target.parameters(), *self.loss.parameters()]
-        return mean_in_pieces(score, anchors, candidates=candidates, shared=[*shared, *learned])
+        return mean_in_chunks(score, anchors, candidates=candidates, shared=[*shared, *learned])
 
 
-def own_rows(count: int, device: torch.device) -> Tensor:
+def local_rows(count: int, device: torch.device) -> Tensor:
     """(count,) int64: which rows of a gathered tensor are this process's."""
     return rank() * count + torch.arange(count, device=device)
 
 
-def without(similarities: Tensor, *columns: Tensor) -> Tensor:
+def drop_columns(similarities: Tensor, *columns: Tensor) -> Tensor:
     """(A, M) to (A, M - n): each row without its entry of each of n `columns` (A,), the rest in order."""
     kept = torch.arange(similarities.shape[1] - len(columns), device=similarities.device)[None]
     for column in torch.stack(columns).sort(dim=0).values:

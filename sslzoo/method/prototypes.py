@@ -7,13 +7,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.method.base import full_precision
+from sslzoo.method.base import disable_autocast
 from sslzoo.method.multi_crop import MultiCrop
 
 
 def similarities(embeddings: Tensor, prototypes: Tensor) -> Tensor:
     """(..., D) and (K, D) to their dot products (..., K), in float32 whatever autocast."""
-    with full_precision(embeddings.device):
+    with disable_autocast(embeddings.device):
         return embeddings.float() @ prototypes.float().T
 
 
@@ -29,13 +29,13 @@ class Prototypes(nn.Module):
         return similarities(embeddings, self.weight)
 
     @torch.no_grad()
-    def normalise(self) -> None:
-        """Make them unit vectors again, after an optimiser step."""
+    def normalize(self) -> None:
+        """Make them unit vectors again, after an optimizer step."""
         self.weight.copy_(F.normalize(self.weight, dim=1))
 
 
 class WeightNormedPrototypes(Prototypes):
-    """Prototypes whose length never matters: weight normalisation (Salimans and Kingma, NeurIPS 2016) of length 1.
+    """Prototypes whose length never matters: weight normalization (Salimans and Kingma, NeurIPS 2016) of length 1.
 
     Embeddings are made unit vectors as well.
     """
@@ -72,8 +72,8 @@ class PrototypeMethod(MultiCrop):
 def spread(targets: Tensor) -> dict[str, Tensor]:
     """Whether targets collapse: logged as () `certainty` and `prototypes_used`.
 
-    Certainty is 1 - H / log K of a picture's target on the mean, 0 where all are uniform. The prototypes used are
-    the exponential of the entropy of the mean target, 1 where all pictures share one.
+    Certainty is 1 - H / log K of an image's target on the mean, 0 where all are uniform. The prototypes used are
+    the exponential of the entropy of the mean target, 1 where all images share one.
 
     Args:
         targets: (..., K), rows sum to 1.

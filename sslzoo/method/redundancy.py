@@ -1,9 +1,9 @@
-"""What methods have in common that look at the dimensions of a batch of embeddings, and at no pairs of pictures."""
+"""What methods have in common that look at the dimensions of a batch of embeddings, and at no pairs of images."""
 
 import torch
 from torch import Tensor, nn
 
-from sslzoo.method.base import Method, MethodOutput, full_precision
+from sslzoo.method.base import Method, MethodOutput, disable_autocast
 from sslzoo.modules.heads import Encoder, HeadConfig
 from sslzoo.runtime.distributed import gather_with_gradient
 
@@ -24,7 +24,7 @@ class RedundancyMethod(Method):
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """The loss of the global batch, in float32."""
         embeddings = [self.student(view).float() for view in views]
-        with full_precision(embeddings[0].device):
+        with disable_autocast(embeddings[0].device):
             loss, logs = self.score([gather_with_gradient(each) for each in embeddings])
         logs = {name: value.detach() for name, value in logs.items()}
         return MethodOutput(loss, logs, torch.cat(embeddings).detach())
@@ -33,15 +33,15 @@ class RedundancyMethod(Method):
         """Loss and what to log.
 
         Args:
-            embeddings: (B, D) float32 for each view, row i of each from the same picture.
+            embeddings: (B, D) float32 for each view, row i of each from the same image.
         """
         raise NotImplementedError
 
 
-def standardise(embeddings: Tensor, eps: float = 1e-5) -> Tensor:
+def standardize(embeddings: Tensor, eps: float = 1e-5) -> Tensor:
     """(..., B, D): each dimension with mean 0 and variance 1 over the batch, as batch norm does it in training."""
-    centred = embeddings - embeddings.mean(dim=-2, keepdim=True)
-    return centred * (centred.square().mean(dim=-2, keepdim=True) + eps).rsqrt()
+    centered = embeddings - embeddings.mean(dim=-2, keepdim=True)
+    return centered * (centered.square().mean(dim=-2, keepdim=True) + eps).rsqrt()
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""timm's models as backbones, and ResNets for small pictures registered among them."""
+"""timm's models as backbones, and ResNets for small images registered among them."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -37,12 +37,12 @@ def create_backbone(
     """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
 
     Args:
-        view_sizes: sides of other pictures that it must take as well; position embeddings are resized to theirs.
+        view_sizes: sides of other images that it must take as well; position embeddings are resized to theirs.
         tell: is given what became of the tensors of `checkpoint`, as one line; None logs it.
 
     Raises:
         UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
-            model that does not take pictures of these sizes.
+            model that does not take images of these sizes.
     """
     name = resolve_name(config, img_size)
     arguments = model_arguments(config, in_chans=in_chans, img_size=img_size)
@@ -131,7 +131,7 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
 
 
 def _takes_several_sizes(name: str) -> bool:
-    """Whether a model of fixed size can be told to take pictures of other sizes as well."""
+    """Whether a model of fixed size can be told to take images of other sizes as well."""
     try:
         with torch.device("meta"):
             timm.create_model(name, dynamic_img_size=True)
@@ -148,11 +148,11 @@ def _check_features(backbone: nn.Module, name: str, in_chans: int, img_size: int
             features: Tensor = backbone.eval()(torch.zeros(2, in_chans, img_size, img_size))
     except Exception as error:  # whatever the layer that does not fit raises
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"--backbone {name}: does not take {img_size} x {img_size} pictures: {reason}") from error
+        raise UserError(f"--backbone {name}: does not take {img_size} x {img_size} images: {reason}") from error
     finally:
         backbone.train(training)
     if features.shape != (2, feature_width(backbone)):
-        raise UserError(f"--backbone {name}: gives features of shape {tuple(features.shape)}, not one vector a picture")
+        raise UserError(f"--backbone {name}: gives features of shape {tuple(features.shape)}, not one vector an image")
 
 
 def _shown(arguments: dict[str, Any]) -> str:

@@ -123,7 +123,7 @@ def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
     """Replace every two-dimensional batch norm of a model by one that works in chunks.
 
     In timm's ResNets it takes the ReLU behind it along, which one kernel then computes with it. One chunk is the whole
-    batch: on one process the kernels do that as well, on several it is left to `synchronise_batch_norm`.
+    batch: on one process the kernels do that as well, on several it is left to `synchronize_batch_norm`.
 
     Args:
         splits: chunks of the batch over all processes, of which each process has its share.
@@ -165,8 +165,8 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) to the same."""
-        normalised = self._global_norm(x.float()).to(x.dtype) if self.training else super().forward(x)
-        activated: Tensor = self.act(self.drop(normalised))
+        normalized = self._global_norm(x.float()).to(x.dtype) if self.training else super().forward(x)
+        activated: Tensor = self.act(self.drop(normalized))
         return activated
 
     def _global_norm(self, x: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"batch norm takes (B, C, ...), not {tuple(x.shape)}")
 
 
-def synchronise_batch_norm(model: nn.Module) -> nn.Module:
+def synchronize_batch_norm(model: nn.Module) -> nn.Module:
     """With several processes, let plain batch norm see the batches of all; what works in groups stays as it is."""
     if world_size() == 1:
         return model
@@ -199,7 +199,7 @@ def synchronise_batch_norm(model: nn.Module) -> nn.Module:
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             setattr(model, name, _over_processes(child))
         else:
-            synchronise_batch_norm(child)
+            synchronize_batch_norm(child)
     return model
 
 

@@ -11,12 +11,12 @@ Scored = tuple[Tensor, dict[str, Tensor]]
 """Mean loss of some anchors, and means of what is logged."""
 
 
-def mean_in_pieces(
+def mean_in_chunks(
     score: Callable[..., Scored], anchors: Sequence[Tensor], *, candidates: int, shared: Sequence[Tensor] = ()
 ) -> Scored:
     """`score(*anchors)`, computed for a few anchors at a time where their table of similarities would be large.
 
-    Then the gradient is computed along with the loss, piece by piece, and kept in place of the tables: a target and a
+    Then the gradient is computed along with the loss, chunk by chunk, and kept in place of the tables: a target and a
     loss of several steps need a few tables of `MOST_SIMILARITIES`, whatever the batch and the queue. It pays in time as
     well where tables would not fit into the processor's cache.
 
@@ -35,9 +35,9 @@ def mean_in_pieces(
         return score(*anchors)
     logs: dict[str, Tensor] = {}
 
-    def score_and_log(*piece: Tensor) -> Tensor:
-        loss, values = score(*piece)
-        share = len(piece[0]) / count
+    def score_and_log(*chunk: Tensor) -> Tensor:
+        loss, values = score(*chunk)
+        share = len(chunk[0]) / count
         for name, value in values.items():
             logs[name] = logs.get(name, 0.0) + share * value.detach()
         return share * loss

@@ -23,13 +23,13 @@ class _SumOverChunks(torch.autograd.Function):
         gradients: dict[int, Tensor] = {}
         total = torch.zeros((), device=inputs[0].device)
         for start in range(0, len(anchors[0]), rows):
-            piece = [part[start : start + rows].detach().requires_grad_(i in moving) for i, part in enumerate(anchors)]
+            chunk = [part[start : start + rows].detach().requires_grad_(i in moving) for i, part in enumerate(anchors)]
             with torch.set_grad_enabled(bool(moving)):
-                value = function(*piece)
+                value = function(*chunk)
             total += value.detach()
             if not moving:
                 continue
-            wanted = [[*piece, *shared][i] for i in moving]
+            wanted = [[*chunk, *shared][i] for i in moving]
             for i, gradient in zip(moving, torch.autograd.grad(value, wanted, allow_unused=True), strict=True):
                 if gradient is not None:
                     if i not in gradients:

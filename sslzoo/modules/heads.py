@@ -58,7 +58,7 @@ class Head(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """Backbone and projector: pictures (B, C, H, W) to embeddings (B, out), not normalised."""
+    """Backbone and projector: images (B, C, H, W) to embeddings (B, out), not normalized."""
 
     def __init__(self, backbone: nn.Module, projector: nn.Module) -> None:
         super().__init__()
@@ -70,8 +70,8 @@ class Encoder(nn.Module):
         """The backbone with a head of that kind, which takes its features."""
         return cls(backbone, Head(feature_width(backbone), projector))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        embeddings: Tensor = self.projector(self.backbone(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.projector(self.backbone(images))
         return embeddings
 
 

@@ -18,11 +18,11 @@ def spherical_kmeans(points: Tensor, count: int, iterations: int, *keys: int) ->
     keys and device alone decide the outcome: sums are matrix products, which add up in one order, not scattered.
 
     Args:
-        points: (N, D) L2-normalised, N >= count.
+        points: (N, D) L2-normalized, N >= count.
         keys: what the first centroids are drawn from (seed, epoch, ...).
 
     Returns:
-        (count, D) centroids, L2-normalised, and (N,) int64, which one is nearest to each point.
+        (count, D) centroids, L2-normalized, and (N,) int64, which one is nearest to each point.
     """
     centroids = points[permutation(len(points), *keys, device=points.device)[:count]]
     for _ in range(iterations):

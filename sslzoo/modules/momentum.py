@@ -22,7 +22,7 @@ class MomentumConfig(Config):
 class Teacher(nn.Module):
     """Exponential moving average of a student, parameters and buffers (Mean Teacher; MoCo, equation 2).
 
-    teacher <- m * teacher + (1 - m) * student, after each optimiser step; integer buffers are copied. With
+    teacher <- m * teacher + (1 - m) * student, after each optimizer step; integer buffers are copied. With
     `momentum_end` m goes from `momentum` to it along half a cosine (BYOL, section 3.3).
     """
 
@@ -33,9 +33,9 @@ class Teacher(nn.Module):
         self.momentum_end = momentum if momentum_end is None else momentum_end
 
     @torch.no_grad()
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """The teacher's embeddings, without gradient."""
-        embeddings: Tensor = self.model(pictures)
+        embeddings: Tensor = self.model(images)
         return embeddings
 
     def momentum_at(self, progress: float) -> float:

@@ -1,4 +1,4 @@
-"""timm's optimisers and schedules."""
+"""timm's optimizers and schedules."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +19,7 @@ USUAL = ("adamw", "lars", "momentum", "sgd")
 
 
 class OptimizerConfig(Config):
-    """The optimiser, by its name in timm."""
+    """The optimizer, by its name in timm."""
 
     name: str = "momentum"
     """timm's name: `momentum` is SGD with plain momentum, `sgd` is Nesterov's; `adamw`, `lars`, `lamb`, `muon`, ..."""
@@ -32,9 +32,9 @@ class OptimizerConfig(Config):
     decay_all: bool = True
     """Decay biases and norms as well, as MoCo and ASCL do; timm's own habit is to leave them out."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Momentum, where the optimiser has one."""
+    """Momentum, where the optimizer has one."""
     kwargs: YamlMapping = {}
-    """Further arguments of the optimiser, such as `{betas: [0.9, 0.95]}`."""
+    """Further arguments of the optimizer, such as `{betas: [0.9, 0.95]}`."""
 
     @field_validator("name")
     @classmethod
@@ -44,7 +44,7 @@ class OptimizerConfig(Config):
         from timm.optim import list_optimizers
 
         if name not in list_optimizers():
-            raise ValueError(f"timm has no such optimiser{near_misses(name, list_optimizers())}")
+            raise ValueError(f"timm has no such optimizer{near_misses(name, list_optimizers())}")
         return name
 
     def scaled_lr(self, batch_size: int) -> float:
@@ -53,7 +53,7 @@ class OptimizerConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """The learning rate over training, set at every optimiser step."""
+    """The learning rate over training, set at every optimizer step."""
 
     name: Literal["cosine", "step", "poly", "constant"] = "cosine"
     """Shape after warm-up."""
@@ -75,7 +75,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int,
             skips it and keeps a momentum that nobody has written.
 
     Raises:
-        UserError: the optimiser does not take these settings, or needs a package that is not there.
+        UserError: the optimizer does not take these settings, or needs a package that is not there.
     """
     from timm.optim import create_optimizer_v2
 
@@ -89,7 +89,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int,
             filter_bias_and_bn=not config.decay_all,
             **({"fused": True} if fused and config.name in FUSED else {}) | config.kwargs,
         )
-    except Exception as error:  # optimisers differ in what they refuse, and how
+    except Exception as error:  # optimizers differ in what they refuse, and how
         raise UserError(f"optimizer.name = {config.name!r}: timm says: {' '.join(str(error).split())}") from error
     return optimizer
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from sslzoo.runtime.distributed import gather
 
 
-class Bank(nn.Module):
+class Queue(nn.Module):
     """First-in first-out queue of `size` unit vectors (MoCo, section 3.1), part of every checkpoint.
 
     It begins as random unit vectors. Push after the loss was computed and back-propagated, so that the keys of
@@ -15,7 +15,7 @@ class Bank(nn.Module):
     """
 
     keys: Tensor
-    """(size, dim) float32, L2-normalised rows."""
+    """(size, dim) float32, L2-normalized rows."""
     cursor: Tensor
     """() int64: the row that the next key replaces, which is the oldest."""
 
@@ -29,7 +29,7 @@ class Bank(nn.Module):
         """Replace the oldest rows by the keys of all processes.
 
         Args:
-            keys: (B, dim) L2-normalised; any B, of more than `size` the last ones stay.
+            keys: (B, dim) L2-normalized; any B, of more than `size` the last ones stay.
         """
         keys = gather(keys.float())
         size = len(self.keys)
@@ -39,6 +39,6 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def nearest(self, embeddings: Tensor, count: int) -> Tensor:
-        """The most similar rows: (B, dim) L2-normalised to (B, count, dim), the nearest first; all where fewer are."""
+        """The most similar rows: (B, dim) L2-normalized to (B, count, dim), the nearest first; all where fewer are."""
         rows = (embeddings @ self.keys.T).topk(min(count, len(self.keys)), dim=1).indices
         return self.keys[rows]

@@ -1,4 +1,4 @@
-"""Assignments of pictures to prototypes that all get an equal share."""
+"""Assignments of images to prototypes that all get an equal share."""
 
 import torch
 import torch.distributed as dist
@@ -9,14 +9,14 @@ from sslzoo.runtime.distributed import world_size
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int, counted: Tensor | None = None) -> Tensor:
-    """Soft assignments Q that maximise tr(Q scores^T) + epsilon H(Q), after some iterations of Sinkhorn and Knopp.
+    """Soft assignments Q that maximize tr(Q scores^T) + epsilon H(Q), after some iterations of Sinkhorn and Knopp.
 
     Each iteration gives the columns of Q, over the rows of all processes, the same sum, and then each row the sum 1.
     It works on logarithms in float32, so that nothing over- or underflows. Source: Caron et al., NeurIPS 2020 (arXiv
     2006.09882), equations 3 to 5.
 
     Args:
-        scores: (N, K), similarities of this process's N pictures to K prototypes.
+        scores: (N, K), similarities of this process's N images to K prototypes.
         counted: (N,) 1 for rows that have a share in the columns, 0 for rows that are as if not there; None is all.
 
     Returns:

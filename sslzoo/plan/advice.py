@@ -51,8 +51,8 @@ def tries(experiment: Experiment, device: torch.device, shares: dict[str, float]
     on_cpu = device.type == "cpu"
     if experiment.precision == "fp32":
         yield Try("--precision bf16", {"precision": "bf16"}, "encoders calculate with 8 bits of mantissa")
-    if on_cpu and not experiment.compile_views and shares[AUGMENT] > WORTH_IT and find_spec("numba"):
-        yield Try("--compile-views true", {"compile_views": True}, "views equal to rounding")
+    if on_cpu and not experiment.compile_augmentations and shares[AUGMENT] > WORTH_IT and find_spec("numba"):
+        yield Try("--compile-augmentations true", {"compile_augmentations": True}, "views equal to rounding")
     if not experiment.compile and training > LONG and (not on_cpu or which("g++") or which("clang")):
         yield Try("--compile", {"compile": True}, "equal to rounding")
 
@@ -63,13 +63,18 @@ def hints(experiment: Experiment, data: Data, device: torch.device, shares: dict
     if shares[DATA] > WORTH_IT:
         if not getattr(data.train, "decoded", False):
             yield (
-                f"pictures are decoded as they are read: more than --dataset.workers {dataset.workers}, a smaller "
+                f"images are decoded as they are read: more than --dataset.workers {dataset.workers}, a smaller "
                 "--dataset.short-side, or --dataset.cache memory-map where there is disk for it"
             )
         else:
-            yield "decoded pictures are waited for: a faster disk for --dataset.cache-dir, or more memory"
-    if device.type == "cpu" and shares[AUGMENT] > WORTH_IT and not experiment.compile_views and not find_spec("numba"):
-        yield "pip install numba, which --compile-views auto makes the views with"
+            yield "decoded images are waited for: a faster disk for --dataset.cache-dir, or more memory"
+    if (
+        device.type == "cpu"
+        and shares[AUGMENT] > WORTH_IT
+        and not experiment.compile_augmentations
+        and not find_spec("numba")
+    ):
+        yield "pip install numba, which --compile-augmentations auto makes the views with"
     if shares[COMMUNICATION] > WORTH_IT:
         yield "fewer, larger steps: --accumulate with a larger --batch-size"
     cores = len(os.sched_getaffinity(0))

@@ -14,9 +14,9 @@ from sslzoo.plan.advice import groups, hints, tries
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured, measure
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, in_words, made_by_main
+from sslzoo.runtime.launch import claim_cores, in_words, run_on_main_process
 from sslzoo.runtime.progress import fact, stage
-from sslzoo.train.nonfinite import NotFinite
+from sslzoo.train.nonfinite import NonFiniteError
 from sslzoo.train.setup import resolve_auto, start_accelerator
 
 HELP = """
@@ -58,7 +58,7 @@ def plan(words: list[str]) -> int:
     measured = take(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)
     shares, training = groups(measured), estimate(experiment, data, measured).training
-    wanted = made_by_main(accelerator, lambda: [*tries(experiment, accelerator.device, shares, training)])
+    wanted = run_on_main_process(accelerator, lambda: [*tries(experiment, accelerator.device, shares, training)])
     for change in [] if asked.no_tries else wanted:
         changed = experiment.model_copy(update=change.changes)
         other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
@@ -80,13 +80,13 @@ def take(console: Console, what: str, experiment: Experiment, data: Data, second
     with stage(console, f"measuring {what}"):
         try:
             return measure(experiment, data, seconds)
-        except NotFinite as error:
+        except NonFiniteError as error:
             raise UserError(f"{error} in a run of these settings") from error
 
 
 def report(console: Console, experiment: Experiment, data: Data, measured: Measured) -> None:
     """Speed, memory, parts and the whole run."""
-    low, high = (measured.pictures / extreme(measured.steps) for extreme in (max, min))
+    low, high = (measured.images / extreme(measured.steps) for extreme in (max, min))
     spread = f"median of {len(measured.steps)} steps, {low:,.0f} to {high:,.0f}"
     fact(console, "speed", f"{measured.images_per_second:,.0f} images/s ({spread}); {measured.seconds:.3g} s a step")
     device = "" if measured.device_bytes is None else f"{gib(measured.device_bytes)} on the device, "

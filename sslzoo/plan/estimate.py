@@ -11,7 +11,7 @@ class Estimate(NamedTuple):
     """Seconds of a whole run."""
 
     training: float
-    """All optimiser steps."""
+    """All optimizer steps."""
     watching: float
     """Features for the kNN scores on the way."""
     scoring: float
@@ -26,9 +26,9 @@ class Estimate(NamedTuple):
 def estimate(experiment: Experiment, data: Data, measured: Measured) -> Estimate:
     """What the run would take at the measured speed."""
     training = experiment.epochs * measured.steps_per_epoch * measured.seconds
-    labelled, test = (0 if part is None else len(part) for part in (data.labelled, data.test))
-    if not measured.encoded_per_second or not labelled:
+    labeled, test = (0 if part is None else len(part) for part in (data.labeled, data.test))
+    if not measured.encoded_per_second or not labeled:
         return Estimate(training, 0, 0)
-    watched = len(experiment.knn_epochs) * min(labelled, experiment.knn_pictures)
-    scored = 2 * (labelled + test) if test else 0
+    watched = len(experiment.knn_epochs) * min(labeled, experiment.knn_images)
+    scored = 2 * (labeled + test) if test else 0
     return Estimate(training, watched / measured.encoded_per_second, scored / measured.encoded_per_second)

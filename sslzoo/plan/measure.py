@@ -21,9 +21,9 @@ from sslzoo.method.pair import PairMethod
 from sslzoo.modules.momentum import Teacher
 from sslzoo.plan.clock import Clock, replaced, wait
 from sslzoo.runtime.distributed import world_size
-from sslzoo.runtime.launch import made_by_main
+from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import Steps
-from sslzoo.train.evaluator import Judge
+from sslzoo.train.evaluator import Evaluator
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.run import peak_resident_bytes
 from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
@@ -39,7 +39,7 @@ COLLECTIVES = ("all_gather", "all_reduce")
 """Functions of torch.distributed that sslzoo's processes tell each other things by."""
 
 DATA, AUGMENT, FORWARD, KEYS, LOSS = "data", "augment", "forward", "key forward", "loss"
-BACKWARD, CHECK, BANK, OPTIMISER, TEACHER = "backward", "check of numbers", "bank", "optimiser", "teacher"
+BACKWARD, CHECK, QUEUE, OPTIMIZER, TEACHER = "backward", "check of numbers", "queue", "optimizer", "teacher"
 COMMUNICATION, REST = "communication", "rest"
 
 
@@ -52,7 +52,7 @@ class Measured:
     parts: dict[str, float]
     """Seconds of a step, part by part, the mean of other steps; their sum is more than a step undisturbed."""
     steps_per_epoch: int
-    pictures: int
+    images: int
     """Of a step, over all processes."""
     host_bytes: int
     """The most that this process has held so far."""
@@ -61,7 +61,7 @@ class Measured:
     received: dict[str, int]
     """Bytes that a process receives from the others in a step, by what they are."""
     encoded_per_second: float | None
-    """Pictures that all processes encode for evaluation; None where there are none."""
+    """Images that all processes encode for evaluation; None where there are none."""
 
     @property
     def seconds(self) -> float:
@@ -70,11 +70,11 @@ class Measured:
 
     @property
     def images_per_second(self) -> float:
-        """Training pictures a second, over all processes."""
-        return self.pictures / self.seconds
+        """Training images a second, over all processes."""
+        return self.images / self.seconds
 
 
-class Course:
+class StepRunner:
     """The steps of a run, one after the other, without a folder: nothing is saved."""
 
     def __init__(self, experiment: Experiment, data: Data) -> None:
@@ -83,7 +83,7 @@ class Course:
         experiment = resolve_auto(experiment, self.accelerator)
         self.experiment, self.data = experiment, data
         learner = create_learner(experiment, data, self.accelerator)
-        self.judge = Judge(experiment, data, self.accelerator, Console(quiet=True))
+        self.judge = Evaluator(experiment, data, self.accelerator, Console(quiet=True))
         self.stepper = Stepper(experiment, data.train, learner, self.accelerator, IntervalMeans())
         self._batches: Iterator[Batch] = iter(())
         self._clock: Clock | None = None
@@ -98,14 +98,14 @@ class Course:
             self.stepper.method.before_epoch(epoch)
             self._batches = self.stepper.batches(epoch, skip=0)
         batches = self._batches if self._clock is None else self._clock.each(self._batches, DATA)
-        self.stepper.optimise(batches, epoch)
+        self.stepper.optimize(batches, epoch)
         wait(self.accelerator.device)
         return time.perf_counter() - began
 
     def steps(self, seconds: float) -> list[float]:
         """Seconds of each step, for about so long; the first ones are left out."""
         *_, warm = (self.step() for _ in range(WARM))
-        count = made_by_main(self.accelerator, lambda: min(MOST, max(LEAST, round(seconds / warm))))
+        count = run_on_main_process(self.accelerator, lambda: min(MOST, max(LEAST, round(seconds / warm))))
         return [self.step() for _ in range(count)]
 
     def parts(self, count: int) -> dict[str, float]:
@@ -115,15 +115,15 @@ class Course:
         clock.watch(stepper, "views", AUGMENT)
         clock.watch(self.accelerator, "backward", BACKWARD)
         clock.watch(stepper.finite, "flags", CHECK)
-        clock.watch(stepper, "step_optimizer", OPTIMISER)
-        clock.watch(method, "after_batch", BANK)
+        clock.watch(stepper, "step_optimizer", OPTIMIZER)
+        clock.watch(method, "after_batch", QUEUE)
         clock.watch(method, "after_step", TEACHER)
-        if not self.experiment.compile:  # a compiled pass is one piece, and is among the rest
+        if not self.experiment.compile:  # a compiled pass is one chunk, and is among the rest
             clock.watch(method, "forward", FORWARD)
             if isinstance(teacher := getattr(method, "teacher", None), Teacher):
                 clock.watch(teacher, "forward", KEYS)
             if isinstance(method, PairMethod):
-                clock.watch(method, "in_pieces", LOSS)
+                clock.watch(method, "in_chunks", LOSS)
         for collective in COLLECTIVES:
             clock.watch(dist, collective, COMMUNICATION)
         self._clock = clock
@@ -155,18 +155,18 @@ class Course:
 
             return collective
 
-        gathers = counted("keys and pictures", dist.all_gather, world - 1, 1)
+        gathers = counted("keys and images", dist.all_gather, world - 1, 1)
         reduces = counted("statistics", dist.all_reduce, ring, 0)
         with replaced(dist, "all_gather", gathers), replaced(dist, "all_reduce", reduces):
             self.step()
         return count
 
     def encoded_per_second(self) -> float | None:
-        """Pictures a second that all processes encode for evaluation; None without pictures to try it on."""
-        pictures = self.data.labelled or self.data.test
-        if pictures is None:
+        """Images a second that all processes encode for evaluation; None without images to try it on."""
+        images = self.data.labeled or self.data.test
+        if images is None:
             return None
-        some = pictures.subset(np.arange(min(len(pictures), self.experiment.batch_size * world_size())))
+        some = images.subset(np.arange(min(len(images), self.experiment.batch_size * world_size())))
         began = time.perf_counter()
         self.judge.features(self.stepper.method.student.backbone, some, Steps(self.judge.console, "", len(some)))
         return len(some) / (time.perf_counter() - began)
@@ -182,15 +182,15 @@ def measure(experiment: Experiment, data: Data, seconds: float) -> Measured:
 
     Raises:
         UserError: as a run does before it starts.
-        NotFinite: numbers are no longer finite.
+        NonFiniteError: numbers are no longer finite.
     """
-    course = Course(experiment, data)
+    course = StepRunner(experiment, data)
     steps = course.steps(seconds)
     return Measured(
         steps=steps,
         parts=course.parts(min(len(steps), PARTED)),
         steps_per_epoch=course.stepper.per_epoch,
-        pictures=experiment.batch_size,
+        images=experiment.batch_size,
         host_bytes=peak_resident_bytes(),
         device_bytes=torch.cuda.max_memory_allocated() if course.accelerator.device.type == "cuda" else None,
         received=course.received(),

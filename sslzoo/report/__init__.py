@@ -1,1 +1,1 @@
-"""Tables and pictures; knows nothing of how a run was trained."""
+"""Tables and images; knows nothing of how a run was trained."""

@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.table import Table
 
 from sslzoo.method.base import METHODS
-from sslzoo.method.combination import misfit, usual_loss
+from sslzoo.method.combination import choose_loss, explain_mismatch
 from sslzoo.method.pair import PairMethod
 from sslzoo.targets import TARGETS, Target
 
@@ -42,8 +42,8 @@ def pairs() -> Pairs:
 
 
 def _cell(method: type[PairMethod], target: type[Target], reasons: list[str]) -> str:
-    loss = usual_loss(method, target)
-    reason = misfit(method, target, loss)
+    loss = choose_loss(method, target)
+    reason = explain_mismatch(method, target, loss)
     if reason is None:
         return f"{loss.name} *" if target.name == method.default_target else loss.name
     if reason not in reasons:

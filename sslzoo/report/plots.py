@@ -1,4 +1,4 @@
-"""Pictures of a run, good enough for a paper: vector and bitmap, colours that the colour-blind can tell apart."""
+"""Images of a run, good enough for a paper: vector and bitmap, colors that the color-blind can tell apart."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 INK, BLUE, ORANGE = "#222222", "#0072b2", "#d55e00"
-# ten colours after Okabe and Ito (2008) and Paul Tol (2021), then markers make more of them
+# ten colors after Okabe and Ito (2008) and Paul Tol (2021), then markers make more of them
 CLASSES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#332288", "#999933", "#882255", "#555555"]
 MARKERS = "os^Dvp*XPh"
 MOST_POINTS = 2000
-"""Points of a t-SNE picture."""
+"""Points of a t-SNE image."""
 MOST_NAMES = 30
-"""Classes that are named in a confusion picture."""
+"""Classes that are named in a confusion image."""
 
 
 def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
@@ -47,8 +47,8 @@ def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
     save(figure, path)
 
 
-def _note(axes: Axes, text: str, place: tuple[float, float], colour: str) -> None:
-    axes.annotate(text, place, xytext=(0, 4), textcoords="offset points", ha="right", color=colour, fontsize=8)
+def _note(axes: Axes, text: str, place: tuple[float, float], color: str) -> None:
+    axes.annotate(text, place, xytext=(0, 4), textcoords="offset points", ha="right", color=color, fontsize=8)
 
 
 def tsne(
@@ -60,7 +60,7 @@ def tsne(
     title: str,
     seed: int,
 ) -> None:
-    """t-SNE (van der Maaten and Hinton 2008) of features (N, D), coloured by class.
+    """t-SNE (van der Maaten and Hinton 2008) of features (N, D), colored by class.
 
     Cosine distance as in kNN, scikit-learn's defaults otherwise; of more than 2,000 features a random part.
     """
@@ -70,14 +70,14 @@ def tsne(
     scatter_classes(axes, places, labels, classes)
     if len(classes) <= 2 * len(CLASSES):
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, markerscale=1.8)
-    figure.suptitle(f"{title}, {len(places):,} test pictures", fontsize=9)
+    figure.suptitle(f"{title}, {len(places):,} test images", fontsize=9)
     save(figure, path)
 
 
 def project(
     features: NDArray[np.float32], labels: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Places (M, 2) of features (N, D) in a t-SNE picture, and labels (M,) of them; M is 2,000 at most."""
+    """Places (M, 2) of features (N, D) in a t-SNE image, and labels (M,) of them; M is 2,000 at most."""
     from sklearn.manifold import TSNE  # takes a second to import
 
     if len(features) > MOST_POINTS:
@@ -89,7 +89,7 @@ def project(
 
 
 def scatter_classes(axes: Axes, places: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Points (M, 2), each class with its own colour and, beyond ten classes, its own marker."""
+    """Points (M, 2), each class with its own color and, beyond ten classes, its own marker."""
     for label in np.unique(labels):
         mine = places[labels == label]
         axes.scatter(
@@ -105,7 +105,7 @@ def scatter_classes(axes: Axes, places: NDArray[np.float32], labels: NDArray[np.
 
 
 def confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, title: str) -> None:
-    """Share of each class's test pictures that were answered as each class.
+    """Share of each class's test images that were answered as each class.
 
     Args:
         counts: (C, C), row: the class, column: the answer.
@@ -122,12 +122,12 @@ def confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, 
         axes.set_xticks(places, classes, rotation=90)
         axes.set_yticks(places, classes)
         for row, column in zip(*np.nonzero(shares >= 0.5), strict=True):
-            colour = "white" if shares[row, column] > 55 else INK
+            color = "white" if shares[row, column] > 55 else INK
             text = f"{shares[row, column]:.0f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=color)
     axes.set(xlabel="answer", ylabel="class")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.set_label("share of the class's test pictures (%)", fontsize=8)
+    bar.set_label("share of the class's test images (%)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=9)
     save(figure, path)

@@ -96,23 +96,23 @@ def local_part(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode_shuffled(encode: Callable[[Tensor], Tensor], pictures: Tensor, *keys: int | Tensor) -> Tensor:
+def encode_shuffled(encode: Callable[[Tensor], Tensor], images: Tensor, *keys: int | Tensor) -> Tensor:
     """Encode a global batch in random order and put the results back (MoCo, section 3.3, "Shuffling BN").
 
-    The statistics of batch norm then come from other groups of pictures for keys than for queries, so that
+    The statistics of batch norm then come from other groups of images for keys than for queries, so that
     they do not give away which key belongs to a query. The order is a function of `keys` alone: one process
-    or many, whose batches together hold the same pictures, shuffle alike.
+    or many, whose batches together hold the same images, shuffle alike.
 
     Args:
         encode: the key encoder, (B, C, H, W) -> (B, D).
-        pictures: (B, C, H, W), the batch of this process.
+        images: (B, C, H, W), the batch of this process.
         keys: what the order is drawn from (seed, step, ...).
 
     Returns:
-        (B, D), row i encodes picture i.
+        (B, D), row i encodes image i.
     """
-    everyone = gather(pictures)
-    order = permutation(len(everyone), *keys, device=pictures.device)
+    everyone = gather(images)
+    order = permutation(len(everyone), *keys, device=images.device)
     encoded = gather(encode(local_part(everyone[order])))
     return local_part(encoded[order.argsort()])
 

@@ -16,7 +16,7 @@ from sslzoo.runtime.precision import Precision, PrecisionSetting, choose_precisi
 if TYPE_CHECKING:  # its import takes seconds, and settings need no more than `Precision`
     from accelerate import Accelerator, PartialState
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def claim_cores(threads: int) -> None:
@@ -53,7 +53,7 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerato
     from accelerate.utils import DistributedDataParallelKwargs
 
     state = join_processes()
-    precision = made_by_main(state, lambda: choose_precision(setting, state.device))
+    precision = run_on_main_process(state, lambda: choose_precision(setting, state.device))
     asked = launcher_precision()
     if asked not in ("no", precision):
         raise UserError(
@@ -78,7 +78,7 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerato
     return accelerator
 
 
-def precision_of(accelerator: "Accelerator") -> Precision:
+def accelerator_precision(accelerator: "Accelerator") -> Precision:
     """The arithmetic that the accelerator was created with."""
     precision: Precision | Literal["no"] = accelerator.mixed_precision
     return "fp32" if precision == "no" else precision
@@ -86,14 +86,14 @@ def precision_of(accelerator: "Accelerator") -> Precision:
 
 def in_words(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
     """Device, arithmetic, processes and threads."""
-    chosen = f"{precision_of(accelerator)} (auto)" if setting == "auto" else setting
+    chosen = f"{accelerator_precision(accelerator)} (auto)" if setting == "auto" else setting
     return (
         f"{accelerator.device.type}, {chosen}, processes: {accelerator.num_processes}, "
         f"threads of each: {torch.get_num_threads()}"
     )
 
 
-def made_by_main(accelerator: "Accelerator | PartialState", make: Callable[[], Made]) -> Made:
+def run_on_main_process(accelerator: "Accelerator | PartialState", make: Callable[[], Result]) -> Result:
     """What the main process makes, told to all.
 
     Raises:
@@ -110,17 +110,17 @@ def made_by_main(accelerator: "Accelerator | PartialState", make: Callable[[], M
     broadcast_object_list(answer)
     if isinstance(answer[0], UserError):
         raise answer[0]
-    made: Made = answer[0]
-    return made
+    result: Result = answer[0]
+    return result
 
 
-def told_in_one_line(error: RuntimeError | MemoryError) -> str | None:
+def summarize_error(error: RuntimeError | MemoryError) -> str | None:
     """What to say of an error that is the machine's: no memory left, or another process gone; None for others."""
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
         needed = re.search(r"allocate [\d.]+ ?\w+", text)
         wanted = f", could not {needed[0]}" if needed else ""
-        less = "a smaller --batch-size, --accumulate (the same batch in pieces), --precision bf16 or a smaller bank"
+        less = "a smaller --batch-size, --accumulate (the same batch in chunks), --precision bf16 or a shorter queue"
         return f"out of memory{wanted}; {less} needs less"
     if world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in text):
         gone = f"process {rank()}: another process of the run has ended; its own message tells why"

@@ -39,7 +39,7 @@ Write a part of your own to start from, and its test:
   run.py new target my_target      what a query should match
   run.py new loss my_loss          how the student is scored against it
   run.py new method my_method      which encoders there are, and what is compared
-  run.py new dataset my_pictures   where pictures come from
+  run.py new dataset my_images   where images come from
 
 my_target.py trains at once, and docs/plugins.md leads on from there. Nothing is overwritten.
 """

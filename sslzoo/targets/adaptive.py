@@ -1,4 +1,4 @@
-"""The targets of ASCL: neighbours of the key join the positive, the more so the surer the teacher is.
+"""The targets of ASCL: neighbors of the key join the positive, the more so the surer the teacher is.
 
 Feng and Patras, "Adaptive Soft Contrastive Learning", ICPR 2022 (arXiv 2207.11163).
 """
@@ -42,13 +42,13 @@ def nearest(candidates: Tensor, neighbors: int) -> Tensor:
 
 @TARGETS.register("hard")
 class Hard(Target):
-    """The positive and its top-K neighbours, all with weight 1 before normalising."""
+    """The positive and its top-K neighbors, all with weight 1 before normalizing."""
 
     paper = PAPER
 
     class Config(Target.Config):
         neighbors: NonNegativeInt = 1
-        """K, the number of neighbours that count as positives."""
+        """K, the number of neighbors that count as positives."""
 
     config: Config
 
@@ -59,7 +59,7 @@ class Hard(Target):
 
 @TARGETS.register("adaptive-hard")
 class AdaptiveHard(Target):
-    """The positive with weight 1 and its top-K neighbours with weight c, the confidence of the teacher."""
+    """The positive with weight 1 and its top-K neighbors with weight c, the confidence of the teacher."""
 
     paper = PAPER
 
@@ -83,7 +83,7 @@ class AdaptiveSoft(Target):
 
     class Config(Target.Config):
         neighbors: NonNegativeFloat = Field(1.0)
-        """K, the expected number of neighbours; need not be an integer, 0 is MoCo."""
+        """K, the expected number of neighbors; need not be an integer, 0 is MoCo."""
         temperature: PositiveFloat = 0.05
         """t', the teacher's temperature."""
 

@@ -1,4 +1,4 @@
-"""The target of SNCLR: neighbours count as much as attention to them says."""
+"""The target of SNCLR: neighbors count as much as attention to them says."""
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -10,16 +10,16 @@ from sslzoo.targets.base import TARGETS, Target, TargetOutput
 
 @TARGETS.register("soft-neighbors")
 class SoftNeighbors(Target):
-    """The positive with weight 1; its top-K neighbours share another 1 by the softmax of their similarities.
+    """The positive with weight 1; its top-K neighbors share another 1 by the softmax of their similarities.
 
-    The softmax over the neighbours is what the paper calls their positiveness; rows are divided by 2.
+    The softmax over the neighbors is what the paper calls their positiveness; rows are divided by 2.
     """
 
     paper = "Ge et al., ICLR 2023 (OpenReview l9vM_PaUKz)"
 
     class Config(Target.Config):
         neighbors: PositiveInt = 30
-        """K, the number of neighbours that get weight."""
+        """K, the number of neighbors that get weight."""
         temperature: PositiveFloat = 1.0
         """Temperature of the attention; the authors' code has none, which is 1 on unit vectors."""
 

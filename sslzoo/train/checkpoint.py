@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import made_by_main
+from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.train.monitor import IntervalMeans
 
 CHECKSUMS = "checksums.json"
@@ -40,9 +40,9 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, step: int, best: int | None = None) -> str | None:
-        """Save model, optimiser, scaler and random states after `step` optimiser steps, and remove old checkpoints.
+        """Save model, optimizer, scaler and random states after `step` optimizer steps, and remove old checkpoints.
 
-        The order of pictures, the views and the schedule are functions of seed and step, and need no state.
+        The order of images, the views and the schedule are functions of seed and step, and need no state.
 
         Args:
             best: the step of one that is kept though it is old.
@@ -88,7 +88,7 @@ class Checkpoints:
         """The step of the newest one, 0 where there is none."""
         return max((step for step, _ in _named(self.folder)), default=0)
 
-    def load_latest(self, tell: Callable[[str], None]) -> int:
+    def load_newest(self, tell: Callable[[str], None]) -> int:
         """Load the newest whole checkpoint into what the accelerator prepared; its step, 0 where there is none.
 
         Args:
@@ -97,7 +97,7 @@ class Checkpoints:
         Raises:
             UserError: all are damaged, or a whole one is not of this method and backbone.
         """
-        step = made_by_main(self.accelerator, lambda: self._newest_whole(tell))
+        step = run_on_main_process(self.accelerator, lambda: self._newest_whole(tell))
         if step:
             path = self.folder / f"step-{step:08d}"
             try:

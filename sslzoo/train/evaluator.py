@@ -9,12 +9,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sslzoo.data.augment.view import make_view
-from sslzoo.data.images import Pictures
+from sslzoo.data.images import Images
 from sslzoo.data.load import Data
 from sslzoo.data.loader import ordered_batches
 from sslzoo.evaluate.features import extract
 from sslzoo.evaluate.labels import check_labels, split_holdout
-from sslzoo.evaluate.neighborhood import NeighbourMass, neighbour_mass
+from sslzoo.evaluate.neighborhood import NeighborMass, neighbor_mass
 from sslzoo.evaluate.protocol import score, watch_knn
 from sslzoo.evaluate.score import Scores
 from sslzoo.experiment.schema import Experiment
@@ -34,8 +34,8 @@ class Answer(NamedTuple):
     test: Features | None
 
 
-class Judge:
-    """Scores backbones on the labelled pictures of a run.
+class Evaluator:
+    """Scores backbones on the labeled images of a run.
 
     Raises:
         UserError: at once, when the labels do not allow the protocol of `evaluation`.
@@ -43,17 +43,17 @@ class Judge:
 
     def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator, console: Console) -> None:
         self.experiment, self.data, self.accelerator, self.console = experiment, data, accelerator, console
-        self.watched = self._watched_pictures()
+        self.watched = self._watched_images()
         self.can_score = False
-        """Whether there are labelled pictures to learn from and to test on."""
-        if data.labelled is not None and data.test is not None and data.test.labels is not None:
-            assert data.labelled.labels is not None
-            train, test = torch.from_numpy(data.labelled.labels), torch.from_numpy(data.test.labels)
+        """Whether there are labeled images to learn from and to test on."""
+        if data.labeled is not None and data.test is not None and data.test.labels is not None:
+            assert data.labeled.labels is not None
+            train, test = torch.from_numpy(data.labeled.labels), torch.from_numpy(data.test.labels)
             check_labels(train, test, experiment.evaluation, data.classes)
             self.can_score = True
 
     def watch(self, backbone: nn.Module, count: CountSteps) -> float:
-        """kNN accuracy on the held-out part of the labelled train pictures; called by all processes.
+        """kNN accuracy on the held-out part of the labeled train images; called by all processes.
 
         Args:
             count: shows the progress of the features.
@@ -69,14 +69,14 @@ class Judge:
 
         Args:
             name: of the encoder, for the lines that tell the progress.
-            size: side of the pictures, where it is not that of the test recipe.
+            size: side of the images, where it is not that of the test augmentation.
         """
-        labelled, test = self.data.labelled, self.data.test
-        assert labelled is not None
+        labeled, test = self.data.labeled, self.data.test
+        assert labeled is not None
         assert test is not None
         train_features, test_features = (
             self.features(encoder, images, Steps(self.console, f"{name}: features of {split}", len(images)), size)
-            for split, images in (("train", labelled), ("test", test))
+            for split, images in (("train", labeled), ("test", test))
         )
         if not self.accelerator.is_main_process:
             return Answer(None, None)
@@ -88,59 +88,61 @@ class Judge:
             )
         return Answer(scores, test_features)
 
-    def neighbours(self, method: Method) -> NeighbourMass | None:
-        """Where the target puts the weight beside the positive's, for the labelled train pictures in the test view.
+    def neighbors(self, method: Method) -> NeighborMass | None:
+        """Where the target puts the weight beside the positive's, for the labeled train images in the test view.
 
-        The bank of each picture is as large as in training, or all other pictures; called by all processes.
+        Each image has as many candidates as in training, or all other images; called by all processes.
 
         Returns:
             None on other processes than the main one, without labels, and for a target without such weight or one
             that goes by labels.
         """
-        labelled, target = self.data.labelled, getattr(method, "target", None)
-        if labelled is None or target is None or target.supervised:
+        labeled, target = self.data.labeled, getattr(method, "target", None)
+        if labeled is None or target is None or target.supervised:
             return None
-        steps = Steps(self.console, "embeddings of train", len(labelled))
-        embeddings, labels = self.features(getattr(method, "teacher", method.student), labelled, steps)
-        bank = getattr(self.experiment.method, "queue_size", self.experiment.batch_size - 1)
+        steps = Steps(self.console, "embeddings of train", len(labeled))
+        embeddings, labels = self.features(getattr(method, "teacher", method.student), labeled, steps)
+        queue_size = getattr(self.experiment.method, "queue_size", self.experiment.batch_size - 1)
         if not self.accelerator.is_main_process or len(labels) < 3:
             return None
         device = self.accelerator.device
-        mass = neighbour_mass(target, embeddings.to(device), labels.to(device), bank=min(bank, len(labels) - 1))
+        mass = neighbor_mass(
+            target, embeddings.to(device), labels.to(device), queue_size=min(queue_size, len(labels) - 1)
+        )
         return mass if mass.same_class is not None else None
 
-    def features(self, encoder: nn.Module, pictures: Pictures, steps: Steps, size: int | None = None) -> Features:
-        """Features of all pictures in their order; each process encodes a part and receives the whole."""
-        mine = pictures.share(self.accelerator.process_index, self.accelerator.num_processes)
+    def features(self, encoder: nn.Module, images: Images, steps: Steps, size: int | None = None) -> Features:
+        """Features of all images in their order; each process encodes a part and receives the whole."""
+        mine = images.share(self.accelerator.process_index, self.accelerator.num_processes)
         with steps:
             features, labels = extract(encoder, self._test_views(mine, steps, size), self.accelerator)
         return gather_rows(features), gather_rows(labels)
 
-    def _test_views(self, pictures: Pictures, steps: Steps, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        recipe, dataset = self.experiment.recipe("test"), self.experiment.dataset
+    def _test_views(self, images: Images, steps: Steps, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        augmentation, dataset = self.experiment.augmentation("test"), self.experiment.dataset
         if size is not None:
-            recipe = recipe.model_copy(update={"size": size})
-        for stored in ordered_batches(pictures, self.experiment.batch_size, workers=dataset.workers):
+            augmentation = augmentation.model_copy(update={"size": size})
+        for stored in ordered_batches(images, self.experiment.batch_size, workers=dataset.workers):
             batch = stored.to(self.accelerator.device)
             view = make_view(
-                recipe,
+                augmentation,
                 batch,
                 seed=0,
                 epoch=0,
                 view=0,
                 mean=dataset.mean,
                 std=dataset.std,
-                compiled=self.experiment.compile_views is True,
+                compiled=self.experiment.compile_augmentations is True,
             )
             yield view, batch.labels
             steps.advance(len(batch.ids) * self.accelerator.num_processes)
 
-    def _watched_pictures(self) -> Pictures | None:
-        """At most `knn_pictures` of the labelled train pictures; None where kNN cannot be watched."""
-        labelled, most = self.data.labelled, self.experiment.knn_pictures
-        if labelled is None or not self.experiment.knn_every:
+    def _watched_images(self) -> Images | None:
+        """At most `knn_images` of the labeled train images; None where kNN cannot be watched."""
+        labeled, most = self.data.labeled, self.experiment.knn_images
+        if labeled is None or not self.experiment.knn_every:
             return None
-        if len(labelled) <= most:
-            return labelled
-        chosen = permutation(len(labelled), self.experiment.evaluation.seed)[:most].sort().values
-        return labelled.subset(chosen.numpy())
+        if len(labeled) <= most:
+            return labeled
+        chosen = permutation(len(labeled), self.experiment.evaluation.seed)[:most].sort().values
+        return labeled.subset(chosen.numpy())

@@ -1,4 +1,4 @@
-"""What a run leaves behind: weights, scores, summary and pictures."""
+"""What a run leaves behind: weights, scores, summary and images."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sslzoo.evaluate.summary import summary_table
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.progress import stage, warn
-from sslzoo.train.evaluator import Answer, Judge
+from sslzoo.train.evaluator import Answer, Evaluator
 from sslzoo.train.folder import RunFolder
 from sslzoo.weights.export import export_backbone
 
@@ -23,14 +23,14 @@ RAW_PIXELS = 32
 def finish(
     experiment: Experiment,
     data: Data,
-    judge: Judge,
+    judge: Evaluator,
     backbone: nn.Module,
     untrained: nn.Module,
     folder: RunFolder,
     console: Console,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Export the backbone, score it beside both baselines, and write summary and pictures.
+    """Export the backbone, score it beside both baselines, and write summary and images.
 
     Called by all processes; the main one writes.
 
@@ -79,11 +79,11 @@ def finish(
     if results:
         console.print(summary_table(results, "Test accuracy"))
     console.print(f"({summary['protocol']})", highlight=False, markup=False, soft_wrap=True)
-    if "neighbours" in facts:
-        console.print(neighbours_in_words(facts["neighbours"]), highlight=False, markup=False, soft_wrap=True)
+    if "neighbors" in facts:
+        console.print(neighbors_in_words(facts["neighbors"]), highlight=False, markup=False, soft_wrap=True)
     if data.skipped.names:
         warn(console, data.skipped.in_words())
-    console.print(f"summary and pictures: {folder.path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"summary and images: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     return summary
 
 
@@ -102,10 +102,10 @@ def export(experiment: Experiment, backbone: nn.Module, folder: RunFolder, conso
 def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
     """How the numbers came about, in a sentence, or why there are none."""
     if scores is None:
-        missing = "to learn from (--dataset.labelled)" if data.labelled is None else "to test on (--dataset.test)"
-        return f"not scored: there are no labelled pictures {missing}"
+        missing = "to learn from (--dataset.labeled)" if data.labeled is None else "to test on (--dataset.test)"
+        return f"not scored: there are no labeled images {missing}"
     config = experiment.evaluation
-    assert data.labelled is not None
+    assert data.labeled is not None
     assert data.test is not None
     if config.labels_per_class is None:
         labels = f"all {scores.labels:,} labels"
@@ -116,15 +116,15 @@ def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
         f"frozen backbone of the last epoch, {counted(experiment.epochs, 'epoch')}, "
         f"{experiment.method.directions} loss; {labels}; "
         f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
-        f"{len(data.test):,} test pictures, used once"
+        f"{len(data.test):,} test images, used once"
     )
 
 
-def neighbours_in_words(mass: dict[str, float]) -> str:
+def neighbors_in_words(mass: dict[str, float]) -> str:
     """Where the target put its weight, in a sentence."""
     beside = "" if mass["extra_mass"] is None else f"{mass['extra_mass']:.2f} times the positive's, "
     return (
-        f"the target's weight on neighbours: {beside}{100 * mass['same_class']:.1f} % of it on pictures of the same "
+        f"the target's weight on neighbors: {beside}{100 * mass['same_class']:.1f} % of it on images of the same "
         f"class (chance {100 * mass['chance']:.1f} %)"
     )
 

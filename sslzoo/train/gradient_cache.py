@@ -1,8 +1,8 @@
-"""A large batch in pieces that keeps all its negatives (Gao et al., RepL4NLP 2021, arXiv 2101.06983, section 3).
+"""A large batch in chunks that keeps all its negatives (Gao et al., RepL4NLP 2021, arXiv 2101.06983, section 3).
 
 The gradient of a loss over the whole batch goes through the embeddings alone: it is computed for embeddings that were
-made piece by piece without a graph, then each piece is encoded again and the gradient goes back through it. Views are
-functions of a counter, so both encodings see the same pictures.
+made chunk by chunk without a graph, then each chunk is encoded again and the gradient goes back through it. Views are
+functions of a counter, so both encodings see the same images.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,18 +21,18 @@ def accumulate_with_all_negatives(
     accelerator: Accelerator,
     model: nn.Module,
     method: InBatchMethod,
-    pieces: Sequence[Batch],
+    chunks: Sequence[Batch],
     views: Callable[[Batch], list[Tensor]],
     finish: Callable[[MethodOutput], None],
 ) -> MethodOutput:
-    """Forward and backward of a batch in pieces, with the gradient of the undivided one.
+    """Forward and backward of a batch in chunks, with the gradient of the undivided one.
 
-    Exactly so where a picture's embedding does not depend on its piece; batch norm sees the pieces one by one.
+    Exactly so where an image's embedding does not depend on its chunk; batch norm sees the chunks one by one.
 
     Args:
         model: the method as the accelerator prepared it.
-        views: makes the views of a piece.
-        finish: called with the output of the whole batch after each piece's backward pass, within
+        views: makes the views of a chunk.
+        finish: called with the output of the whole batch after each chunk's backward pass, within
             `accelerator.accumulate`.
 
     Returns:
@@ -40,16 +40,16 @@ def accumulate_with_all_negatives(
     """
     embed = accelerator.autocast()(method.embed)
     with torch.no_grad(), statistics_kept(method):
-        embeddings = torch.cat([embed(views(piece)) for piece in pieces]).requires_grad_()
-    labels = torch.cat([piece.labels for piece in pieces])
+        embeddings = torch.cat([embed(views(chunk)) for chunk in chunks]).requires_grad_()
+    labels = torch.cat([chunk.labels for chunk in chunks])
     with accelerator.autocast():
         output = method.contrast(embeddings, labels)
     (gradient,) = torch.autograd.grad(output.loss, embeddings)
     output = output._replace(loss=output.loss.detach())
-    for piece, part in zip(pieces, gradient.chunk(len(pieces)), strict=True):
+    for chunk, part in zip(chunks, gradient.chunk(len(chunks)), strict=True):
         with accelerator.accumulate(model):
-            through = model(views(piece), piece.ids, gradient=part).loss
-            accelerator.backward(through * len(pieces))  # which divides by their number
+            through = model(views(chunk), chunk.ids, gradient=part).loss
+            accelerator.backward(through * len(chunks))  # which divides by their number
             finish(output)
     return output
 

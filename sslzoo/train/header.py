@@ -30,9 +30,9 @@ def introduce(
         setting: what was asked for as `precision`, which the experiment has resolved.
     """
     parameters = sum(parameter.numel() for parameter in method.student.backbone.parameters()) / 1e6
-    pictures = [f"{len(data.train):,} pictures to train on"]
-    pictures += [f"{len(data.labelled):,} labelled"] if data.labelled is not None else ["no labels"]
-    pictures += [f"{len(data.test):,} to test on"] if data.test is not None else []
+    images = [f"{len(data.train):,} images to train on"]
+    images += [f"{len(data.labeled):,} labeled"] if data.labeled is not None else ["no labels"]
+    images += [f"{len(data.test):,} to test on"] if data.test is not None else []
     optimizer = experiment.optimizer
     lr = f"lr {optimizer.scaled_lr(experiment.batch_size):g}"
     if optimizer.lr_batch is not None:
@@ -44,8 +44,8 @@ def introduce(
         f"{experiment.method.directions}",
         "backbone": f"{resolve_name(experiment.backbone, experiment.img_size)}, {parameters:.2f} M parameters, "
         f"{experiment.img_size} px, {weights_of(experiment.backbone)}",
-        "data": f"{experiment.dataset.name}, {', '.join(pictures)}",
-        "optimiser": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
+        "data": f"{experiment.dataset.name}, {', '.join(images)}",
+        "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
         "device": in_words(accelerator, setting),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
@@ -58,7 +58,7 @@ def introduce(
     if queue > len(data.train):
         warn(
             console,
-            f"method.queue_size = {queue}: the bank is larger than the data set, so older keys of a picture are among "
+            f"method.queue_size = {queue}: the queue is larger than the data set, so older keys of an image are among "
             "its own negatives",
         )
 

@@ -12,7 +12,7 @@ from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.monitor import health
-from sslzoo.train.nonfinite import NotFinite, require_finite_state, require_scale
+from sslzoo.train.nonfinite import NonFiniteError, require_finite_state, require_scale
 from sslzoo.train.step import Stepper
 from sslzoo.train.stop import Interrupted, StopRequest
 
@@ -20,7 +20,7 @@ RETRY_SECONDS = 60
 """Time after which a checkpoint that could not be written is tried again."""
 
 YOUNG = 50
-"""Steps before which no warning of collapse is given: the first embeddings, and a bank of random keys, say nothing."""
+"""Steps before which no warning of collapse is given: the first embeddings, and a queue of random keys, say nothing."""
 
 
 @dataclass(kw_only=True)
@@ -47,7 +47,7 @@ class Training(Stepper):
         """
         try:
             self.train(stop)
-        except NotFinite as error:
+        except NonFiniteError as error:
             raise UserError(f"{error}; {self.advice()}") from error
 
     def train(self, stop: StopRequest) -> None:
@@ -61,7 +61,7 @@ class Training(Stepper):
                     self.method.before_epoch(epoch)
                 batches = self.batches(epoch, skip=self.step - epoch * self.per_epoch)
                 while self.step < (epoch + 1) * self.per_epoch:
-                    output = self.optimise(batches, epoch)
+                    output = self.optimize(batches, epoch)
                     due = self.display.advance(self.step)
                     if self.step % self.experiment.log_every == 0 or self.step == self.total:
                         self.log(output)
@@ -130,7 +130,7 @@ class Training(Stepper):
 
     def save(self) -> None:
         """A checkpoint of this step; that it cannot be written is told, and does not end the run."""
-        self.finite.settle()
+        self.finite.raise_pending()
         require_finite_state(self.method, self.step)
         with self.display.remaining.pause():
             before, self.unsaved = self.unsaved, self.checkpoints.save(self.step, best=self.folder.best_step())

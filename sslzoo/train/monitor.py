@@ -23,7 +23,7 @@ class IntervalMeans:
     def _clear(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
-        self._pictures = 0
+        self._images = 0
         self._seconds = 0.0
         self.resume_clock()
 
@@ -35,12 +35,12 @@ class IntervalMeans:
         """Training goes on."""
         self._since = time.monotonic()
 
-    def add(self, output: MethodOutput, pictures: int) -> None:
-        """Count a batch of this many pictures over all processes."""
+    def add(self, output: MethodOutput, images: int) -> None:
+        """Count a batch of this many images over all processes."""
         for name, value in {"loss": output.loss, **output.logs}.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value, dtype=torch.float32)) + value.detach()
         self._batches += 1
-        self._pictures += pictures
+        self._images += images
 
     def values(self, accelerator: Accelerator) -> dict[str, float]:
         """The means over steps and processes; empty before the first step of the interval."""
@@ -54,14 +54,14 @@ class IntervalMeans:
         self.pause_clock()
         self.resume_clock()
         means = {name: float(value) / self._batches for name, value in self._sums.items()}
-        return means | {"images_per_second": self._pictures / max(self._seconds, 1e-9)}
+        return means | {"images_per_second": self._images / max(self._seconds, 1e-9)}
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
         """The means, images a second, and the seconds that the interval took; counting begins anew."""
         values = self.values(accelerator)
         self.pause_clock()
         seconds = max(self._seconds, 1e-9)
-        values |= {"images_per_second": self._pictures / seconds, "seconds": seconds}
+        values |= {"images_per_second": self._images / seconds, "seconds": seconds}
         self._clear()
         return values
 
@@ -70,7 +70,7 @@ class IntervalMeans:
         self.pause_clock()
         self.resume_clock()
         sums = {name: value.cpu() for name, value in self._sums.items()}
-        return {"sums": sums, "batches": self._batches, "pictures": self._pictures, "seconds": self._seconds}
+        return {"sums": sums, "batches": self._batches, "images": self._images, "seconds": self._seconds}
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]], process: int, device: torch.device) -> None:
         """Go on from what the processes had counted; another number of processes than before shares the mean of it.
@@ -82,7 +82,7 @@ class IntervalMeans:
         for name in states[0]["sums"]:
             value = own["sums"][name] if own else torch.stack([state["sums"][name] for state in states]).mean(dim=0)
             self._sums[name] = value.to(device)
-        self._batches, self._pictures = states[0]["batches"], states[0]["pictures"]
+        self._batches, self._images = states[0]["batches"], states[0]["images"]
         self._seconds = states[0]["seconds"]
 
 

@@ -1,4 +1,4 @@
-"""Numbers that are not finite end a run before its optimiser, bank and teacher take them."""
+"""Numbers that are not finite end a run before its optimizer, queue and teacher take them."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ SMALLEST_SCALE = 2**-10
 """A scaler that goes below it has met overflow at every step for long: it starts at 2^16 and halves at each."""
 
 
-class NotFinite(ArithmeticError):
+class NonFiniteError(ArithmeticError):
     """Something is NaN or infinite; the message says what, and at which step."""
 
 
@@ -30,7 +30,7 @@ class FiniteCheck:
     """Looks at each forward and backward pass of a model.
 
     On a CPU it does so before anything that lasts takes the result. A GPU is not waited for: the answer is looked at
-    one pass later, so nothing may be saved before `settle`.
+    one pass later, so nothing may be saved before `raise_pending`.
     """
 
     NAMES = ("the loss", "the student's embeddings", "the keys", "the gradient")
@@ -59,20 +59,20 @@ class FiniteCheck:
             step: number of the optimizer step that the pass belongs to.
 
         Raises:
-            NotFinite: this pass, or the one before it, has a number that is not.
+            NonFiniteError: this pass, or the one before it, has a number that is not.
         """
         flags = _to_host(step, finite)
         before, self._pending = self._pending, flags
         if before is not None:
             self._require(before)
         if flags.ready is None:
-            self.settle()
+            self.raise_pending()
 
-    def settle(self) -> None:
+    def raise_pending(self) -> None:
         """Wait for the last pass that was looked at.
 
         Raises:
-            NotFinite: it has a number that is not finite.
+            NonFiniteError: it has a number that is not finite.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -87,29 +87,29 @@ class FiniteCheck:
         what = self.NAMES[finite.index(False)]
         if what == "the gradient":
             what = f"the gradient of {few(_not_finite((name, p.grad) for name, p in self.model.named_parameters()))}"
-        raise NotFinite(f"step {flags.step}: {what} is not finite")
+        raise NonFiniteError(f"step {flags.step}: {what} is not finite")
 
 
 def require_finite_state(model: nn.Module, step: int) -> None:
-    """Look at all weights, and all that teacher and bank hold.
+    """Look at all weights, and all that teacher and queue hold.
 
     Raises:
-        NotFinite: a number is not.
+        NonFiniteError: a number is not.
     """
     state = model.state_dict()
     norm = get_total_norm([value for value in state.values() if value.is_floating_point()])
     if not math.isfinite(norm) and (names := _not_finite(state.items())):
-        raise NotFinite(f"step {step}: {few(names)} is not finite")
+        raise NonFiniteError(f"step {step}: {few(names)} is not finite")
 
 
 def require_scale(scaler: torch.amp.GradScaler, step: int) -> None:
     """Whether a scaler still finds a scale at which gradients do not overflow.
 
     Raises:
-        NotFinite: it has lowered the scale so far that none is left.
+        NonFiniteError: it has lowered the scale so far that none is left.
     """
     if scaler.get_scale() < SMALLEST_SCALE:
-        raise NotFinite(f"step {step}: the gradient overflows in fp16 at every scale of the loss")
+        raise NonFiniteError(f"step {step}: the gradient overflows in fp16 at every scale of the loss")
 
 
 def _not_finite(tensors: Iterable[tuple[str, Tensor | None]]) -> list[str]:

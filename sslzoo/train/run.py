@@ -19,11 +19,11 @@ from sslzoo.method.base import Method
 from sslzoo.runtime.distributed import state_digests
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, join_processes, made_by_main
+from sslzoo.runtime.launch import claim_cores, join_processes, run_on_main_process
 from sslzoo.runtime.progress import fact, warn
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
-from sslzoo.train.evaluator import Judge
+from sslzoo.train.evaluator import Evaluator
 from sslzoo.train.final import finish
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.header import introduce
@@ -31,7 +31,7 @@ from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.setup import create_learner, create_seeded_backbone, resolve_auto, start_accelerator, start_trackers
 from sslzoo.train.stop import StopRequest
-from sslzoo.train.unfinished import find_begun, with_settings_of
+from sslzoo.train.unfinished import find_unfinished_run, with_settings_of
 
 
 def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = None) -> dict[str, Any] | None:
@@ -48,7 +48,9 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
         Interrupted: a signal asked to stop; a checkpoint is saved.
     """
     claim_cores(experiment.threads)
-    begun = made_by_main(join_processes(), lambda: find_begun(experiment)) if resume == "auto" else resume
+    begun = (
+        run_on_main_process(join_processes(), lambda: find_unfinished_run(experiment)) if resume == "auto" else resume
+    )
     if begun is not None:
         experiment = with_settings_of(RunFolder.open(begun), experiment)
     accelerator = start_accelerator(experiment)
@@ -57,10 +59,10 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator, tell=partial(fact, console, "weights"))
     method: Method = accelerator.unwrap_model(learner.model)
-    judge = Judge(experiment, data, accelerator, console)
+    judge = Evaluator(experiment, data, accelerator, console)
     folder = open_folder(experiment, begun, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
-    step = checkpoints.load_latest(tell=partial(warn, console))
+    step = checkpoints.load_newest(tell=partial(warn, console))
     if accelerator.is_main_process:
         folder.forget_after(step)
     start_trackers(experiment, accelerator, folder)
@@ -99,10 +101,10 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
                 "threads": torch.get_num_threads(),
                 "resumed_at_step": step,
                 "skipped": sorted(set(gather_object(data.skipped.names))),
-                **cost(accelerator, folder, pictures=training.step * experiment.batch_size),
+                **cost(accelerator, folder, images=training.step * experiment.batch_size),
             }
-            if neighbours := judge.neighbours(method):
-                facts["neighbours"] = asdict(neighbours)
+            if neighbors := judge.neighbors(method):
+                facts["neighbors"] = asdict(neighbors)
             backbone, untrained = method.student.backbone, create_seeded_backbone(experiment).to(accelerator.device)
             try:
                 summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
@@ -112,11 +114,11 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     return summary
 
 
-def cost(accelerator: Accelerator, folder: RunFolder, pictures: int) -> dict[str, Any]:
+def cost(accelerator: Accelerator, folder: RunFolder, images: int) -> dict[str, Any]:
     """What training took, over all parts of a run that was resumed; called by all processes.
 
     Args:
-        pictures: that were trained on, each as often as it was.
+        images: that were trained on, each as often as it was.
 
     Returns:
         `train_seconds` without kNN and scoring; `images_per_second`, the mean; `peak_memory`, in bytes of the process
@@ -127,7 +129,7 @@ def cost(accelerator: Accelerator, folder: RunFolder, pictures: int) -> dict[str
     peaks = gather_object([(peak_resident_bytes(), on_device)])
     return {
         "train_seconds": round(seconds, 1),
-        "images_per_second": round(pictures / seconds, 1) if seconds else None,
+        "images_per_second": round(images / seconds, 1) if seconds else None,
         "peak_memory": {
             "host": max(host for host, _ in peaks),
             "device": None if on_device is None else max(device for _, device in peaks),
@@ -142,14 +144,14 @@ def peak_resident_bytes() -> int:
 
 
 def equal_digests(method: Method) -> list[str]:
-    """The fingerprints of weights, teacher and bank on all processes.
+    """The fingerprints of weights, teacher and queue on all processes.
 
     Raises:
         RuntimeError: they differ, which a right method does not let happen.
     """
     digests = state_digests(method)
     if len(set(digests)) > 1:
-        raise RuntimeError(f"the processes no longer have the same weights and bank: {', '.join(digests)}")
+        raise RuntimeError(f"the processes no longer have the same weights and queue: {', '.join(digests)}")
     return digests
 
 
@@ -159,6 +161,6 @@ def open_folder(experiment: Experiment, begun: Path | None, accelerator: Acceler
     def choose() -> Path:
         return (RunFolder.create(experiment) if begun is None else RunFolder.open(begun)).path
 
-    folder = RunFolder(made_by_main(accelerator, choose))
-    made_by_main(accelerator, folder.lock)
+    folder = RunFolder(run_on_main_process(accelerator, choose))
+    run_on_main_process(accelerator, folder.lock)
     return folder

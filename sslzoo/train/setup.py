@@ -21,7 +21,7 @@ from sslzoo.method.in_batch import InBatchMethod
 from sslzoo.modules.backbones import create_backbone
 from sslzoo.modules.optim import create_optimizer, create_schedule
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import create_accelerator, precision_of
+from sslzoo.runtime.launch import accelerator_precision, create_accelerator
 from sslzoo.train.folder import RunFolder
 
 
@@ -40,8 +40,8 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
-    if experiment.compile_views is True and (reason := why_not_compiled(accelerator.device.type)):
-        raise UserError(f"--compile-views: {reason}")
+    if experiment.compile_augmentations is True and (reason := why_not_compiled(accelerator.device.type)):
+        raise UserError(f"--compile-augmentations: {reason}")
     if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
         able = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
         raise UserError(
@@ -59,11 +59,13 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
 
 def resolve_auto(experiment: Experiment, accelerator: Accelerator) -> Experiment:
     """The settings with what `auto` stands for on this machine."""
-    return experiment.resolve_auto(precision_of(accelerator), why_not_compiled(accelerator.device.type) is None)
+    return experiment.resolve_auto(
+        accelerator_precision(accelerator), why_not_compiled(accelerator.device.type) is None
+    )
 
 
 def count_steps(experiment: Experiment, data: Data, world: int) -> int:
-    """Optimiser steps of an epoch; the last incomplete one is left out.
+    """Optimizer steps of an epoch; the last incomplete one is left out.
 
     Raises:
         UserError: the data set is smaller than a batch.
@@ -72,7 +74,7 @@ def count_steps(experiment: Experiment, data: Data, world: int) -> int:
     steps = batches // experiment.accumulate
     if steps == 0:
         raise UserError(
-            f"--batch-size {experiment.batch_size}: the data set has only {len(data.train)} training pictures"
+            f"--batch-size {experiment.batch_size}: the data set has only {len(data.train)} training images"
         )
     return steps
 
@@ -113,7 +115,7 @@ class Learner(NamedTuple):
 def create_learner(
     experiment: Experiment, data: Data, accelerator: Accelerator, tell: Callable[[str], None] | None = None
 ) -> Learner:
-    """A method that is about to be trained on these pictures.
+    """A method that is about to be trained on these images.
 
     Args:
         tell: see `create_method`.

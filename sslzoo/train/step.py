@@ -1,4 +1,4 @@
-"""One optimiser step, and the batches that it learns from."""
+"""One optimizer step, and the batches that it learns from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from sslzoo.data.augment.sampling import draw
 from sslzoo.data.augment.view import make_view
-from sslzoo.data.batch import Batch, ViewParameters
-from sslzoo.data.images import Pictures
+from sslzoo.data.batch import AugmentationParameters, Batch
+from sslzoo.data.images import Images
 from sslzoo.data.loader import epoch_batches, epoch_shares
 from sslzoo.data.resident import ResidentImages
-from sslzoo.data.stream import StreamedPictures
+from sslzoo.data.stream import StreamedImages
 from sslzoo.data.threads import threaded_map
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method, MethodOutput
@@ -29,16 +29,16 @@ from sslzoo.train.setup import Learner
 
 @dataclass
 class Stepper:
-    """Takes a learner from one optimiser step to the next."""
+    """Takes a learner from one optimizer step to the next."""
 
     experiment: Experiment
-    pictures: Pictures | StreamedPictures
+    images: Images | StreamedImages
     learner: Learner
     accelerator: Accelerator
     means: IntervalMeans
     """Of the interval under way."""
     step: int = 0
-    """Optimiser steps done."""
+    """Optimizer steps done."""
 
     def __post_init__(self) -> None:
         self.finite = FiniteCheck(self.method)
@@ -48,9 +48,9 @@ class Stepper:
         self.captured = CapturedPass(trained) if self._can_capture() else None
 
     def _load_resident(self) -> ResidentImages | None:
-        if self.accelerator.device.type != "cuda" or isinstance(self.pictures, StreamedPictures):
+        if self.accelerator.device.type != "cuda" or isinstance(self.images, StreamedImages):
             return None
-        return ResidentImages.load(self.pictures, self.accelerator.device)
+        return ResidentImages.load(self.images, self.accelerator.device)
 
     def _can_capture(self) -> bool:
         """Whether a step is one pass of one process, so that gradients may replace those of the step before."""
@@ -66,12 +66,12 @@ class Stepper:
 
     @property
     def per_epoch(self) -> int:
-        """Optimiser steps of an epoch."""
+        """Optimizer steps of an epoch."""
         return self.learner.steps_per_epoch
 
     @property
     def total(self) -> int:
-        """Optimiser steps of the whole training."""
+        """Optimizer steps of the whole training."""
         return self.experiment.epochs * self.per_epoch
 
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
@@ -85,11 +85,11 @@ class Stepper:
         rank, start, seed = self.accelerator.process_index, skip * accumulate, self.experiment.seed
         if self.resident is not None:
             shares = epoch_shares(
-                len(self.pictures), seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world=world
+                len(self.images), seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world=world
             )  # fmt: skip
             return self.resident.batches(shares[start:], partial(self.sample_views, epoch=epoch))
         stored = epoch_batches(
-            self.pictures,
+            self.images,
             seed=seed,
             epoch=epoch,
             batch_size=batch_size,
@@ -100,29 +100,29 @@ class Stepper:
         )
         if self.accelerator.device.type == "cpu":
             return stored
-        return threaded_map(partial(self.with_draws, epoch=epoch), stored)
+        return threaded_map(partial(self.with_parameters, epoch=epoch), stored)
 
-    def with_draws(self, batch: Batch, epoch: int) -> Batch:
+    def with_parameters(self, batch: Batch, epoch: int) -> Batch:
         """The batch, with the parameters of each of its views."""
         return batch._replace(draws=self.sample_views(batch.sizes, batch.ids, epoch=epoch)).pinned()
 
-    def sample_views(self, sizes: Tensor, ids: Tensor, epoch: int) -> tuple[ViewParameters, ...]:
+    def sample_views(self, sizes: Tensor, ids: Tensor, epoch: int) -> tuple[AugmentationParameters, ...]:
         """The augmentation parameters of each of the method's views, for images of these sizes (N, 2) and ids (N,)."""
-        recipes = [self.experiment.recipe(name) for name in self.experiment.method.views]
+        augmentations = [self.experiment.augmentation(name) for name in self.experiment.method.views]
         return tuple(
-            draw(recipe, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
-            for view, recipe in enumerate(recipes)
+            draw(augmentation, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
+            for view, augmentation in enumerate(augmentations)
         )
 
-    def optimise(self, batches: Iterator[Batch], epoch: int) -> MethodOutput:
-        """One optimiser step."""
+    def optimize(self, batches: Iterator[Batch], epoch: int) -> MethodOutput:
+        """One optimizer step."""
         if self.learner.schedule is not None:
             self.learner.schedule.step_update(self.step)
-        pieces = (next(batches).to(self.accelerator.device) for _ in range(self.experiment.accumulate))
+        chunks = (next(batches).to(self.accelerator.device) for _ in range(self.experiment.accumulate))
         if self.experiment.gradient_cache:
-            output = self.backward_together(list(pieces), epoch)
+            output = self.backward_together(list(chunks), epoch)
         else:
-            for batch in pieces:
+            for batch in chunks:
                 output = self.backward(batch, epoch)
         self.step += 1
         average_norm_statistics(self.method)
@@ -130,14 +130,14 @@ class Stepper:
         return output
 
     def backward(self, batch: Batch, epoch: int) -> MethodOutput:
-        """Forward and backward of a batch, and the optimiser's step after the last one of those accumulated."""
+        """Forward and backward of a batch, and the optimizer's step after the last one of those accumulated."""
         views = self.views(batch, epoch)
         with self.accelerator.accumulate(self.learner.model):
             output, finite = self.compute(Inputs(views, batch.ids, batch.labels))
             self.finite.look(self.step + 1, finite)
             self.method.after_batch(output)
             self.step_optimizer()
-        self.means.add(output, pictures=len(batch.ids) * self.accelerator.num_processes)
+        self.means.add(output, images=len(batch.ids) * self.accelerator.num_processes)
         return output
 
     def compute(self, inputs: Inputs) -> Result:
@@ -174,11 +174,11 @@ class Stepper:
             finish=finish,
         )
         self.method.after_batch(output)
-        self.means.add(output, pictures=sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes)
+        self.means.add(output, images=sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes)
         return output
 
     def step_optimizer(self) -> None:
-        """A step of the optimiser, where all batches of it have been accumulated."""
+        """A step of the optimizer, where all batches of it have been accumulated."""
         if self.accelerator.sync_gradients:
             self.method.before_step(self.step / self.total)
         self.learner.optimizer.step()
@@ -189,14 +189,14 @@ class Stepper:
         experiment = self.experiment
         return [
             make_view(
-                experiment.recipe(name),
+                experiment.augmentation(name),
                 batch,
                 seed=experiment.seed,
                 epoch=epoch,
                 view=index,
                 mean=experiment.dataset.mean,
                 std=experiment.dataset.std,
-                compiled=experiment.compile_views is True,
+                compiled=experiment.compile_augmentations is True,
                 memory_format=self.memory_format,
             )
             for index, name in enumerate(experiment.method.views)

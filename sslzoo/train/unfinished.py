@@ -9,7 +9,7 @@ from sslzoo.runtime.errors import UserError
 from sslzoo.train.folder import RunFolder
 
 
-def find_begun(experiment: Experiment) -> Path | None:
+def find_unfinished_run(experiment: Experiment) -> Path | None:
     """The run to go on with: that in `run_folder`, else the newest below `output` that is not finished; None for none.
 
     Raises:
@@ -29,7 +29,7 @@ def find_begun(experiment: Experiment) -> Path | None:
 def with_settings_of(folder: RunFolder, experiment: Experiment) -> Experiment:
     """The settings to go on with: what is `auto` in them is as it was in the run."""
     before = _settings(folder)
-    return experiment.resolve_auto(before.precision, before.compile_views)
+    return experiment.resolve_auto(before.precision, before.compile_augmentations)
 
 
 def _has_settings(folder: RunFolder, experiment: Experiment) -> bool:

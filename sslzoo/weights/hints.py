@@ -81,7 +81,7 @@ def _first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
         return []
     told = []
     if theirs.shape[1] != ours.shape[1]:
-        told.append(f"the file is for pictures of {theirs.shape[1]} channels, the data set's have {ours.shape[1]}")
+        told.append(f"the file is for images of {theirs.shape[1]} channels, the data set's have {ours.shape[1]}")
     match (ours.shape[-1], theirs.shape[-1]):
         case (3, 7):
             told.append("the file's first convolution is 7x7: --backbone.stem standard")
@@ -91,7 +91,7 @@ def _first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
 
 
 def _position(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """The size of pictures that a file's position embedding is for."""
+    """The size of images that a file's position embedding is for."""
     ours, theirs, patch = wanted.get("pos_embed"), given.get("pos_embed"), given.get("patch_embed.proj.weight")
     if ours is None or theirs is None or patch is None or ours.shape[1] == theirs.shape[1]:
         return []

@@ -12,7 +12,7 @@ PARTS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 def timm_name(name: str, parts: Mapping[str, str]) -> str:
     """The name that timm has for a tensor of a ResNet; any other name as it is.
 
-    `shortcut`, of lightly's ResNet and of others for small pictures, is `downsample`.
+    `shortcut`, of lightly's ResNet and of others for small images, is `downsample`.
 
     Args:
         parts: what `parts_of_sequential` found.

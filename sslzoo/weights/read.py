@@ -38,7 +38,7 @@ HARMLESS: list[Any] = [
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, those of nested entries as `teacher.backbone.conv1.weight`.
 
-    An entry such as `state_dict` that holds all of them is left out of their names, optimiser states are left out.
+    An entry such as `state_dict` that holds all of them is left out of their names, optimizer states are left out.
 
     Raises:
         UserError: no such file, or not a file of weights.

@@ -143,9 +143,9 @@ class Unused(BYOL):
 class Forgetful(MoCo):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        keys = self.bank.keys
-        del self.bank.keys
-        self.bank.keys = keys
+        keys = self.queue.keys
+        del self.queue.keys
+        self.queue.keys = keys
 
 
 @METHODS.register("wrong-alias")

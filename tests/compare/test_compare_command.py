@@ -28,7 +28,7 @@ def test_two_methods_two_seeds_and_the_same_again(tmp_path: Path) -> None:
     assert "run 4/4: ascl:hard, seed 1  ETA" in first.stdout
     names = {path.name for path in folder.iterdir()}
     files = {"report.html", "report.md", "report.csv", "summary.csv", "comparison.yaml"}
-    assert names == files | {"runs", "configs", "logs", "pictures"}
+    assert names == files | {"runs", "configs", "logs", "images"}
     runs = {"moco-seed0", "moco-seed1", "ascl-hard-seed0", "ascl-hard-seed1"}
     assert {path.name for path in (folder / "runs").iterdir()} == runs
     for run in runs:

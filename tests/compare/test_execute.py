@@ -113,7 +113,9 @@ def test_settings_that_change_no_result_do_not_matter(
 def test_auto_is_what_a_run_made_of_it(folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun) -> None:
     (auto,) = cells_of("--methods moco --seeds 1")
     (other,) = cells_of("--methods moco --seeds 1 --precision fp16")
-    path = make_run("out/runs/moco-seed0", ["--method", "moco", "--precision", "bf16", "--compile-views", "false"])
+    path = make_run(
+        "out/runs/moco-seed0", ["--method", "moco", "--precision", "bf16", "--compile-augmentations", "false"]
+    )
     assert state_of(auto, path) == "finished"
     with pytest.raises(UserError, match="holds a run with precision = bf16, asked is fp16"):
         state_of(other, path)
@@ -131,7 +133,7 @@ def test_a_failure_is_told_with_its_log_and_the_others_go_on(
 
 def test_a_mistake_that_a_run_tells_stops_the_comparison(folder: ComparisonFolder, cells_of: CellsOf) -> None:
     cells = cells_of("--methods moco --seeds 2 --batch-size 4096")
-    with pytest.raises(UserError, match=r"moco, seed 0: --batch-size 4096: one batch needs 4096 pictures"):
+    with pytest.raises(UserError, match=r"moco, seed 0: --batch-size 4096: one batch needs 4096 images"):
         execute(cells, folder, [])
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from sslzoo.compare.command import compare
 from sslzoo.compare.encode import encode_test
-from sslzoo.compare.neighbors import choose_queries, nearest_neighbours
+from sslzoo.compare.neighbors import choose_queries, nearest_neighbors
 from sslzoo.compare.statistics import paired
 from sslzoo.report.published import published
 
@@ -69,7 +69,7 @@ class Reader(HTMLParser):
 def test_the_page(finished: Path) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
     page = Reader(text)
-    for part in ("results", "cost", "curves", "features", "neighbours", "settings", "published"):
+    for part in ("results", "cost", "curves", "features", "neighbors", "settings", "published"):
         assert f'<section id="{part}">' in text
     assert "script" not in page.tags
     assert "b" not in page.tags
@@ -112,7 +112,7 @@ def test_csv_and_markdown_hold_the_numbers_of_the_page(finished: Path) -> None:
     for label, row in rows.items():
         assert cells[label][3] == f"{float(row['knn_mean']):.1f} ± {float(row['knn_half_width']):.1f}"
     assert "\\<script\\>" in text
-    for address in re.findall(r"\]\((pictures/[^)]+)\)", text):
+    for address in re.findall(r"\]\((images/[^)]+)\)", text):
         assert (finished / address).is_file()
 
 
@@ -138,12 +138,12 @@ def test_mixed_rows_say_so_and_different_devices_too(make_run: MakeRun, tmp_path
     assert "MIXED" in text
 
 
-def test_pictures_that_are_not_to_be_had_any_more_are_left_out(make_run: MakeRun, tmp_path: Path) -> None:
+def test_images_that_are_not_to_be_had_any_more_are_left_out(make_run: MakeRun, tmp_path: Path) -> None:
     path = make_run("a", ["--method", "moco"])
     (path / "backbone.safetensors").unlink()
     assert compare(["--runs", str(path), "--folder", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "moco is not among these pictures: evaluate " in text
+    assert "moco is not among these images: evaluate " in text
     assert "There are none, for the reason above" in text
 
 
@@ -158,20 +158,20 @@ def test_runs_without_scores_and_costs(make_run: MakeRun, tmp_path: Path) -> Non
     assert page.tables[0][1][3] == "—"
 
 
-def test_pictures_of_the_test_split_are_encoded_in_their_order(make_run: MakeRun) -> None:
+def test_images_of_the_test_split_are_encoded_in_their_order(make_run: MakeRun) -> None:
     encoded = encode_test(make_run("a", ["--method", "moco"]))
     assert encoded.features.shape == (60, 8)
-    assert encoded.labels.tolist() == encoded.pictures.labels.tolist()  # type: ignore[union-attr]
+    assert encoded.labels.tolist() == encoded.images.labels.tolist()  # type: ignore[union-attr]
     queries = choose_queries(encoded.labels)
     assert encoded.labels[queries].tolist() == list(range(10))
-    found = nearest_neighbours(encoded.features, queries)
+    found = nearest_neighbors(encoded.features, queries)
     assert found.nearest.shape == (10, 8)
     unit = encoded.features / (encoded.features**2).sum(axis=1, keepdims=True) ** 0.5
     by_hand = [i for i in (-unit @ unit[queries[3]]).argsort(kind="stable").tolist() if i != queries[3]]
     assert found.nearest[3].tolist() == by_hand[:8]
 
 
-def test_svg_pictures_are_whole(finished: Path) -> None:
+def test_svg_images_are_whole(finished: Path) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
     for data in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", text):
         assert base64.b64decode(data).rstrip().endswith(b"</svg>")

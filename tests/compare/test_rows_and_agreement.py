@@ -45,7 +45,7 @@ def test_a_method_without_pairs_stands_beside_others(make_run: MakeRun) -> None:
 
 
 def test_a_view_recipe_counts_where_all_rows_use_it(make_run: MakeRun) -> None:
-    weak = ["--method", "ascl", "--views.weak.crop-scale", "0.6", "1.0"]
+    weak = ["--method", "ascl", "--augmentations.weak.crop-scale", "0.6", "1.0"]
     rows = rows_of([read_run(path) for path in (make_run("a", ["--method", "moco"]), make_run("b", weak))])
     check_rows(rows, ())
     rows += rows_of([read_run(make_run("c", ["--method", "ressl"]))])
@@ -66,7 +66,7 @@ def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:
         (["--epochs", "3"], "epochs", ("3", "2")),
         (["--batch-size", "64"], "batch_size", ("64", "128")),
         (["--optimizer.lr", "0.1"], "optimizer.lr", ("0.1", "0.003")),
-        (["--views.strong.blur", "0.9"], "views.strong.blur", ("0.9", "0.5")),
+        (["--augmentations.strong.blur", "0.9"], "augmentations.strong.blur", ("0.9", "0.5")),
         (["--evaluation.draws", "3"], "evaluation.draws", ("3", "20")),
         (["--dataset.limit", "100"], "dataset.limit", ("100", "256")),
     ],

@@ -17,14 +17,14 @@ def own_caches(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def draw():
-    """Different random pictures, one after the other: (height, width, 3) uint8."""
+    """Different random images, one after the other: (height, width, 3) uint8."""
     random = np.random.default_rng(0)
     return lambda height=6, width=8: random.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def class_folders(tmp_path, draw):
-    """train/ and test/, in each the classes cat and dog with three and two pictures."""
+    """train/ and test/, in each the classes cat and dog with three and two images."""
     root = tmp_path / "animals"
     for split in ("train", "test"):
         for name, count in (("cat", 3), ("dog", 2)):

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from sslzoo.data import cache
-from sslzoo.data.cache import CachedPictures, cache_root
+from sslzoo.data.cache import CachedImages, cache_root
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.images import EncodedPictures
+from sslzoo.data.images import EncodedImages
 from sslzoo.data.load import load_data
 from sslzoo.runtime.errors import UserError
 
@@ -27,8 +27,8 @@ def folders(root):
 
 
 @pytest.fixture
-def pictures(tmp_path, draw):
-    root = tmp_path / "pictures"
+def images(tmp_path, draw):
+    root = tmp_path / "images"
     root.mkdir()
     for number in range(150):
         Image.fromarray(draw(4 + number % 3, 5)).save(root / f"{number:03d}.png")
@@ -40,26 +40,24 @@ def built(monkeypatch):
     """The splits that were decoded into the cache."""
     names = []
     build = cache._build
-    monkeypatch.setattr(
-        cache, "_build", lambda folder, pictures: (names.append(pictures.name), build(folder, pictures))
-    )
+    monkeypatch.setattr(cache, "_build", lambda folder, images: (names.append(images.name), build(folder, images)))
     return names
 
 
-def test_decoding_is_announced_once(pictures, capsys):
+def test_decoding_is_announced_once(images, capsys):
     for _ in range(2):
-        load(pictures)
-    assert capsys.readouterr().out.splitlines()[-1:] == [f"decoding {pictures} (train): 150 images, once"]
+        load(images)
+    assert capsys.readouterr().out.splitlines()[-1:] == [f"decoding {images} (train): 150 images, once"]
 
 
 @pytest.mark.parametrize("same_size", [True, False])
-def test_same_pictures_with_and_without_cache(pictures, same_size):
+def test_same_images_with_and_without_cache(images, same_size):
     limit = {"short_side": 4} if not same_size else {}
     if same_size:
-        for file in pictures.iterdir():
+        for file in images.iterdir():
             Image.open(file).crop((0, 0, 5, 4)).save(file)
-    kept, fresh = load(pictures, **limit), load(pictures, **limit, cache="none")
-    assert (type(kept), type(fresh)) == (CachedPictures, EncodedPictures)
+    kept, fresh = load(images, **limit), load(images, **limit, cache="none")
+    assert (type(kept), type(fresh)) == (CachedImages, EncodedImages)
     assert kept.fingerprint == fresh.fingerprint
     for indices in (np.arange(150), np.array([149, 0, 7, 7])):
         for one, other in zip(kept.gather(indices)[:4], fresh.gather(indices)[:4], strict=True):
@@ -78,15 +76,15 @@ def test_subsets_keep_ids_and_labels(class_folders):
     assert len({whole.fingerprint, part.fingerprint, whole.subset(np.array([3])).fingerprint}) == 3
 
 
-def test_reused(pictures, built):
-    load(pictures)
-    load(pictures)
+def test_reused(images, built):
+    load(images)
+    load(images)
     assert len(built) == 1
 
 
 def test_labels_do_not_matter_to_the_pixels(class_folders, built):
     load(class_folders)
-    load(class_folders, unlabelled=True)
+    load(class_folders, unlabeled=True)
     assert len(built) == 1
 
 
@@ -99,39 +97,39 @@ def test_labels_do_not_matter_to_the_pixels(class_folders, built):
         {"limit": 10},
     ],
 )
-def test_settings_that_change_the_pixels_change_the_fingerprint(pictures, settings):
-    assert load(pictures).fingerprint != load(pictures, **settings).fingerprint
+def test_settings_that_change_the_pixels_change_the_fingerprint(images, settings):
+    assert load(images).fingerprint != load(images, **settings).fingerprint
 
 
-def test_changed_files_are_decoded_anew(pictures, draw):
-    before = load(pictures)
+def test_changed_files_are_decoded_anew(images, draw):
+    before = load(images)
     changed = draw(5, 5)
-    Image.fromarray(changed).save(pictures / "001.png")
-    os.utime(pictures / "001.png", (1, 1))
-    after = load(pictures)
+    Image.fromarray(changed).save(images / "001.png")
+    os.utime(images / "001.png", (1, 1))
+    after = load(images)
     assert after.fingerprint != before.fingerprint
     np.testing.assert_array_equal(after.gather(np.array([1])).pixels[0].permute(1, 2, 0), changed)
-    (pictures / "000.png").unlink()
-    assert len(load(pictures)) == 149
+    (images / "000.png").unlink()
+    assert len(load(images)) == 149
 
 
 @pytest.mark.parametrize("damage", ["pixels.bin", "sizes.npy"])
-def test_incomplete_folder_is_built_again(pictures, built, damage):
-    first = load(pictures)
+def test_incomplete_folder_is_built_again(images, built, damage):
+    first = load(images)
     folder = cache_root(DatasetConfig()) / first.fingerprint
     expected = first.gather(np.arange(150)).pixels
     file = folder / damage
     content = file.read_bytes()
     file.unlink()
     file.write_bytes(content[:-1] if damage == "pixels.bin" else b"")
-    np.testing.assert_array_equal(load(pictures).gather(np.arange(150)).pixels, expected)
+    np.testing.assert_array_equal(load(images).gather(np.arange(150)).pixels, expected)
     assert len(built) == 2
 
 
-def test_auto_keeps_what_fits_only(pictures):
-    assert isinstance(load(pictures, cache_gib=1e-9), EncodedPictures)
-    assert isinstance(load(pictures, cache_gib=1e-9, cache="memory-map"), CachedPictures)
-    assert isinstance(load(pictures, cache_gib=1e-9), CachedPictures)  # it is there: use it
+def test_auto_keeps_what_fits_only(images):
+    assert isinstance(load(images, cache_gib=1e-9), EncodedImages)
+    assert isinstance(load(images, cache_gib=1e-9, cache="memory-map"), CachedImages)
+    assert isinstance(load(images, cache_gib=1e-9), CachedImages)  # it is there: use it
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
@@ -146,20 +144,20 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert cache_root(DatasetConfig()) == tmp_path / ".cache" / "sslzoo"
 
 
-def test_folder_that_cannot_be_written(pictures, tmp_path):
+def test_folder_that_cannot_be_written(images, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--dataset\.cache-dir .*file/cache: Not a directory; name another"):
-        load(pictures, cache_dir=tmp_path / "file" / "cache")
+        load(images, cache_dir=tmp_path / "file" / "cache")
 
 
-def test_full_disk(pictures, tmp_path, monkeypatch):
-    def full(file, pictures):
+def test_full_disk(images, tmp_path, monkeypatch):
+    def full(file, images):
         file.write_bytes(b"some")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache, "_write_pixels", full)
     with pytest.raises(UserError, match=r"--dataset\.cache-dir .*: No space left on device; .*--dataset\.cache none"):
-        load(pictures, cache_dir=tmp_path / "cache")
+        load(images, cache_dir=tmp_path / "cache")
     assert folders(tmp_path / "cache") == []
 
 
@@ -173,12 +171,12 @@ from sslzoo.data.load import load_data
 role, path = sys.argv[1:]
 write = cache._write_pixels
 
-def watched(file, pictures):
+def watched(file, images):
     print("decodes", flush=True)
     if role == "dies":
         file.write_bytes(b"half of it")
         os._exit(9)
-    return write(file, pictures)
+    return write(file, images)
 
 cache._write_pixels = watched
 print("ready", flush=True)
@@ -188,7 +186,7 @@ print(hashlib.sha256(train.gather(np.arange(len(train))).pixels.numpy()).hexdige
 """
 
 
-def test_two_processes_at_once_after_one_that_died(pictures, tmp_path):
+def test_two_processes_at_once_after_one_that_died(images, tmp_path):
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(cache.__file__).parents[2]),
@@ -198,7 +196,7 @@ def test_two_processes_at_once_after_one_that_died(pictures, tmp_path):
     }
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, role, str(pictures)],
+            [sys.executable, "-c", PROGRAM, role, str(images)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The order of pictures: complete, repeatable, shared without overlap, resumable."""
+"""The order of images: complete, repeatable, shared without overlap, resumable."""
 
 from itertools import chain
 
@@ -12,15 +12,15 @@ from PIL import Image
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.images import Pictures
+from sslzoo.data.images import Images
 from sslzoo.data.load import load_data
 from sslzoo.data.loader import batches_per_epoch, epoch_batches, ordered_batches
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.errors import UserError
 
 
-class Numbers(Pictures):
-    """n pictures of one pixel, which is the picture's number."""
+class Numbers(Images):
+    """n images of one pixel, which is the image's number."""
 
     decoded = True
 
@@ -52,7 +52,7 @@ epochs = st.fixed_dictionaries({"seed": st.integers(0, 5), "epoch": st.integers(
 @given(n=st.integers(1, 120), batch_size=st.integers(1, 8), world=st.integers(1, 5), where=epochs)
 def test_processes_partition_the_global_batches(n, batch_size, world, where):
     if n < batch_size * world:
-        with pytest.raises(UserError, match=f"--batch-size {batch_size}.* needs {batch_size * world} pictures.* {n} "):
+        with pytest.raises(UserError, match=f"--batch-size {batch_size}.* needs {batch_size * world} images.* {n} "):
             epoch_batches(Numbers(n), batch_size=batch_size, world=world, **where)
         return
     parts = [
@@ -86,7 +86,7 @@ def test_epochs_and_seeds_differ_and_repeat():
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 50))
-def test_evaluation_sees_every_picture_once_in_order(n, batch_size):
+def test_evaluation_sees_every_image_once_in_order(n, batch_size):
     batches = ids(ordered_batches(Numbers(n), batch_size))
     assert flat(batches) == list(range(n))
     assert all(len(batch) == batch_size for batch in batches[:-1])
@@ -106,10 +106,10 @@ def test_workers_give_the_same_batches(class_folders, workers):
             torch.testing.assert_close(part, other_part, rtol=0, atol=0)
 
 
-def test_a_worker_tells_of_a_damaged_picture_in_one_line(class_folders):
-    (class_folders / "train" / "dog" / "1.png").write_bytes(b"no picture")
+def test_a_worker_tells_of_a_damaged_image_in_one_line(class_folders):
+    (class_folders / "train" / "dog" / "1.png").write_bytes(b"no image")
     train = load_data(DatasetConfig(path=str(class_folders), test=None, cache="none")).train
-    with pytest.raises(UserError, match=r"row 4 \(.*1\.png\): not a picture") as error:
+    with pytest.raises(UserError, match=r"row 4 \(.*1\.png\): not an image") as error:
         list(ordered_batches(train, 2, workers=1))
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(str(class_folders))
@@ -128,21 +128,21 @@ def test_threaded_map_keeps_order_looks_only_so_far_ahead_and_stops():
 
 @pytest.fixture
 def shards(tmp_path, draw):
-    """Four parquet files of 6 labelled pictures for train, first pixel = the row's number; 5 for test."""
+    """Four parquet files of 6 labeled images for train, first pixel = the row's number; 5 for test."""
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
     for split, files, rows in (("train", 4, 6), ("test", 1, 5)):
         for file in range(files):
-            pictures = [draw() for _ in range(rows)]
-            for row, picture in enumerate(pictures):
-                picture[0, 0] = file * rows + row
-            columns = {"image": pictures, "label": [row % 2 for row in range(rows)]}
+            images = [draw() for _ in range(rows)]
+            for row, image in enumerate(images):
+                image[0, 0] = file * rows + row
+            columns = {"image": images, "label": [row % 2 for row in range(rows)]}
             path = tmp_path / f"{split}-{file:05d}-of-{files:05d}.parquet"
             datasets.Dataset.from_dict(columns, features=features).to_parquet(path)
     return tmp_path
 
 
 def streamed(shards, **settings):
-    defaults = {"epoch_pictures": 24, "shuffle_buffer": 8}
+    defaults = {"epoch_images": 24, "shuffle_buffer": 8}
     return load_data(DatasetConfig(path=str(shards), streaming=True, **{**defaults, **settings}))
 
 
@@ -151,7 +151,7 @@ def rows_of(batches):
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_stream_shares_all_pictures_without_overlap(shards, world):
+def test_stream_shares_all_images_without_overlap(shards, world):
     train = streamed(shards).train
     assert len(train) == 24
     settings = {"seed": 0, "epoch": 0, "batch_size": 4, "world": world}
@@ -176,29 +176,29 @@ def test_stream_repeats_resumes_and_reshuffles(shards):
 
 
 def test_stream_that_ends_early(shards):
-    train = streamed(shards, epoch_pictures=30).train
-    with pytest.raises(UserError, match=r"--dataset\.epoch-pictures 30: .* ended after about 24; at most 20 can"):
+    train = streamed(shards, epoch_images=30).train
+    with pytest.raises(UserError, match=r"--dataset\.epoch-images 30: .* ended after about 24; at most 20 can"):
         list(epoch_batches(train, seed=0, epoch=0, batch_size=5))
 
 
-def test_streaming_measures_on_stored_pictures(shards):
-    data = streamed(shards, test_limit=3, labelled="train", limit=7)
-    assert (len(data.test), len(data.labelled), data.classes) == (3, 7, ["a", "b"])
-    assert data.labelled.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
-    assert rows_of(ordered_batches(data.labelled, 4)) == [[0, 1, 2, 3], [4, 5, 6]]
+def test_streaming_measures_on_stored_images(shards):
+    data = streamed(shards, test_limit=3, labeled="train", limit=7)
+    assert (len(data.test), len(data.labeled), data.classes) == (3, 7, ["a", "b"])
+    assert data.labeled.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert rows_of(ordered_batches(data.labeled, 4)) == [[0, 1, 2, 3], [4, 5, 6]]
     assert streamed(shards, test=None).test is None
-    assert streamed(shards, test=None).labelled is None
+    assert streamed(shards, test=None).labeled is None
 
 
 def test_streams_of_folders_and_missing_splits(tmp_path, draw, class_folders):
-    data = streamed(class_folders, epoch_pictures=4, test_limit=2)
+    data = streamed(class_folders, epoch_images=4, test_limit=2)
     batches = list(epoch_batches(data.train, seed=0, epoch=0, batch_size=4))
     assert (len(batches), batches[0].pixels.shape) == (1, (4, 3, 6, 8))
-    joined = streamed(class_folders, train="train+test", epoch_pictures=10, test=None).train
+    joined = streamed(class_folders, train="train+test", epoch_images=10, test=None).train
     assert len(list(epoch_batches(joined, seed=0, epoch=0, batch_size=10))) == 1
     with pytest.raises(UserError, match=r"--dataset\.train trian: no such split; .* has train, test"):
         streamed(class_folders, train="trian")
-    (class_folders / "train" / "cat" / "0.png").write_bytes(b"no picture")
+    (class_folders / "train" / "cat" / "0.png").write_bytes(b"no image")
     Image.fromarray(draw()).save(class_folders / "train" / "cat" / "9.png")
-    with pytest.raises(UserError, match=r"a row \(.*0\.png\): not a picture"):
-        list(epoch_batches(streamed(class_folders, epoch_pictures=6).train, seed=0, epoch=0, batch_size=6))
+    with pytest.raises(UserError, match=r"a row \(.*0\.png\): not an image"):
+        list(epoch_batches(streamed(class_folders, epoch_images=6).train, seed=0, epoch=0, batch_size=6))

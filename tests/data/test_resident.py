@@ -14,22 +14,22 @@ from sslzoo.experiment.compose import compose
 
 @pytest.mark.parametrize("drawn_at_once", [1, 100, 1 << 16])
 def test_the_batches_are_those_of_the_loader(drawn_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslzoo.data.resident.DRAWN_AT_ONCE", drawn_at_once)
+    monkeypatch.setattr("sslzoo.data.resident.SAMPLED_AT_ONCE", drawn_at_once)
     experiment = compose(["--method", "ascl"])
     images = load_data(experiment.dataset).train
     stacked = images.stacked()
     assert stacked is not None
     resident = ResidentImages(torch.from_numpy(stacked), images)
-    recipe, keys = experiment.recipe("strong"), {"seed": 3, "epoch": 2, "view": 1}
+    augmentation, keys = experiment.augmentation("strong"), {"seed": 3, "epoch": 2, "view": 1}
     order = {"seed": 3, "epoch": 2, "batch_size": 64, "rank": 1, "world": 2}
     shares = epoch_shares(len(images), **order)[4:]
-    made = resident.batches(shares, lambda sizes, ids: (draw(recipe, sizes, ids, **keys),))
+    made = resident.batches(shares, lambda sizes, ids: (draw(augmentation, sizes, ids, **keys),))
     count = 0
     for one, other in zip(made, epoch_batches(images, start=4, **order), strict=True):
         for name in ("pixels", "sizes", "ids", "labels"):
             assert torch.equal(getattr(one, name), getattr(other, name))
         views = [
-            make_view(recipe, batch, seed=3, epoch=2, view=view, mean=(0.5,), std=(0.5,))
+            make_view(augmentation, batch, seed=3, epoch=2, view=view, mean=(0.5,), std=(0.5,))
             for batch, view in ((one, 0), (other, 1))
         ]
         assert torch.equal(*views)

@@ -1,4 +1,4 @@
-"""Pictures that cannot be decoded are left out, counted and named, as many as the user allows."""
+"""Images that cannot be decoded are left out, counted and named, as many as the user allows."""
 
 import io
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslzoo.data.cache import CachedPictures, cache_root
+from sslzoo.data.cache import CachedImages, cache_root
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.load import load_data
 from sslzoo.data.loader import epoch_batches, ordered_batches
@@ -16,7 +16,7 @@ from sslzoo.runtime.errors import UserError
 
 @pytest.fixture
 def damaged(class_folders):
-    """The class folders, with an empty and a truncated picture among the five of train."""
+    """The class folders, with an empty and a truncated image among the five of train."""
     (class_folders / "train" / "cat" / "1.png").write_bytes(b"")
     file = class_folders / "train" / "dog" / "0.png"
     file.write_bytes(file.read_bytes()[:-40])
@@ -41,9 +41,7 @@ def test_the_rest_keeps_its_ids_labels_and_pixels(damaged, settings):
     assert (batch.ids.tolist(), batch.labels.tolist()) == ([0, 2, 4], [0, 0, 1])
     assert len(data.test) == 5
     first, second = sorted(data.skipped.names)
-    assert first.startswith(
-        f"{damaged} (train), row 1 ({damaged}/train/cat/1.png): not a picture that can be decoded: "
-    )
+    assert first.startswith(f"{damaged} (train), row 1 ({damaged}/train/cat/1.png): not an image that can be decoded: ")
     assert second.startswith(f"{damaged} (train), row 3 ({damaged}/train/dog/0.png): ")
 
 
@@ -66,7 +64,7 @@ def test_a_data_set_none_of_which_can_be_decoded_is_refused(damaged, settings):
         load(damaged, max_skipped=9, **settings)
 
 
-def test_a_mended_picture_is_there_again(damaged, draw):
+def test_a_mended_image_is_there_again(damaged, draw):
     assert len(load(damaged, max_skipped=5).train) == 3
     for name in ("cat/1.png", "dog/0.png"):
         Image.fromarray(draw()).save(damaged / "train" / name)
@@ -104,25 +102,25 @@ def test_one_that_goes_bad_later_is_told(damaged):
         train.gather(np.array([0]))
 
 
-def test_pictures_of_several_sizes(tmp_path, draw):
+def test_images_of_several_sizes(tmp_path, draw):
     for number in range(6):
         Image.fromarray(draw(4 + number, 5)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"")
     kept = load(tmp_path, test=None, max_skipped=1).train
     fresh = load(tmp_path, test=None, max_skipped=1, cache="none").train
-    assert isinstance(kept, CachedPictures)
+    assert isinstance(kept, CachedImages)
     for one, other in zip(kept.gather(np.arange(5)), fresh.gather(np.arange(5)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_of_a_stream_another_of_the_batch_takes_the_place(damaged):
-    settings = {"streaming": True, "epoch_pictures": 5, "test": None}
+    settings = {"streaming": True, "epoch_images": 5, "test": None}
     data = load(damaged, max_skipped=2, **settings)
     for epoch in range(2):
         (batch,) = epoch_batches(data.train, seed=0, epoch=epoch, batch_size=5)
         assert len(set(batch.ids.tolist())) == 3
-        pictures = {tuple(picture.flatten().tolist()) for picture in batch.pixels}
-        assert len(pictures) == 3
+        images = {tuple(image.flatten().tolist()) for image in batch.pixels}
+        assert len(images) == 3
     assert len(data.skipped.names) == 2  # however often they come
     with pytest.raises(UserError, match=r"^--dataset\.max-skipped 1: more cannot be decoded: "):
         list(epoch_batches(load(damaged, max_skipped=1, **settings).train, seed=0, epoch=0, batch_size=5))
@@ -134,17 +132,17 @@ def test_a_stream_of_rows_without_files(tmp_path, draw):
     cells = [{"bytes": content, "path": None} for content in (whole.getvalue(), b"one", b"two", b"one")]
     features = datasets.Features(image=datasets.Image())
     datasets.Dataset.from_dict({"image": cells}, features=features).to_parquet(tmp_path / "train.parquet")
-    data = load(tmp_path, streaming=True, epoch_pictures=4, test=None, max_skipped=2)
+    data = load(tmp_path, streaming=True, epoch_images=4, test=None, max_skipped=2)
     list(epoch_batches(data.train, seed=0, epoch=0, batch_size=4))
     assert len(data.skipped.names) == 2
     assert all("a row of SHA-256 " in name for name in data.skipped.names)
     assert all(
-        name.endswith("not a picture that can be decoded: cannot identify image file") for name in data.skipped.names
+        name.endswith("not an image that can be decoded: cannot identify image file") for name in data.skipped.names
     )
     with pytest.raises(UserError, match=r"nor can any other of its batch$"):
         list(
             epoch_batches(
-                load(tmp_path, streaming=True, epoch_pictures=1, test=None, max_skipped=2, train="train[1:2]").train,
+                load(tmp_path, streaming=True, epoch_images=1, test=None, max_skipped=2, train="train[1:2]").train,
                 seed=0,
                 epoch=0,
                 batch_size=1,

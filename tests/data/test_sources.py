@@ -24,8 +24,8 @@ def png(pixels):
     return file.getvalue()
 
 
-def pixels_of(pictures):
-    batch = pictures.gather(np.arange(len(pictures)))
+def pixels_of(images):
+    batch = images.gather(np.arange(len(images)))
     return batch.pixels.permute(0, 2, 3, 1).numpy()
 
 
@@ -40,44 +40,44 @@ def parquet(path, columns, features=None):
 
 @pytest.fixture
 def cifar_like(tmp_path, draw):
-    """A folder of parquet with two label columns; returns it and the train pictures."""
+    """A folder of parquet with two label columns; returns it and the train images."""
     names = datasets.ClassLabel(names=["cat", "dog"])
     features = datasets.Features(img=datasets.Image(), fine_label=names, coarse_label=names)
-    pictures = [draw() for _ in range(4)]
-    for split, some in (("train", pictures), ("test", pictures[:2])):
+    images = [draw() for _ in range(4)]
+    for split, some in (("train", images), ("test", images[:2])):
         columns = {
             "img": some,
             "fine_label": [i % 2 for i in range(len(some))],
             "coarse_label": [1] * len(some),
         }
         parquet(tmp_path / "set" / f"{split}-00000-of-00001.parquet", columns, features)
-    return tmp_path / "set", np.stack(pictures)
+    return tmp_path / "set", np.stack(images)
 
 
 def test_parquet_folder(cifar_like):
-    path, pictures = cifar_like
+    path, images = cifar_like
     data = load_data(config(path, label="fine_label"))
-    np.testing.assert_array_equal(pixels_of(data.train), pictures)
+    np.testing.assert_array_equal(pixels_of(data.train), images)
     np.testing.assert_array_equal(data.train.labels, [0, 1, 0, 1])
     assert data.classes == ["cat", "dog"]
-    assert data.labelled is data.train
+    assert data.labeled is data.train
     assert len(data.test) == 2
 
 
 def test_parquet_files(cifar_like):
-    path, pictures = cifar_like
+    path, images = cifar_like
     for files in (path / "train-00000-of-00001.parquet", path / "train-*.parquet"):
         data = load_data(config(files, label="coarse_label", test=None))
-        np.testing.assert_array_equal(pixels_of(data.train), pictures)
+        np.testing.assert_array_equal(pixels_of(data.train), images)
         assert data.test is None
 
 
 def test_parquet_written_without_datasets(tmp_path, draw):
-    pictures = [draw() for _ in range(3)]
-    cells = [{"bytes": png(picture), "path": None} for picture in pictures]
+    images = [draw() for _ in range(3)]
+    cells = [{"bytes": png(image), "path": None} for image in images]
     pq.write_table(pa.table({"photo": cells, "class": ["owl", "ant", "owl"]}), tmp_path / "train.parquet")
     data = load_data(config(tmp_path, test=None))
-    np.testing.assert_array_equal(pixels_of(data.train), np.stack(pictures))
+    np.testing.assert_array_equal(pixels_of(data.train), np.stack(images))
     assert (data.classes, data.train.labels.tolist()) == (["ant", "owl"], [1, 0, 1])
 
 
@@ -89,9 +89,9 @@ def test_class_folders(class_folders):
     assert (only_classes.classes, only_classes.train.labels.tolist()) == (["cat", "dog"], [0, 0, 0, 1, 1])
 
 
-def test_class_folders_taken_as_unlabelled(class_folders):
-    data = load_data(config(class_folders, unlabelled=True))
-    assert (data.classes, data.train.labels, data.labelled) == ([], None, None)
+def test_class_folders_taken_as_unlabeled(class_folders):
+    data = load_data(config(class_folders, unlabeled=True))
+    assert (data.classes, data.train.labels, data.labeled) == ([], None, None)
     assert (data.train.gather(np.arange(2)).labels == -1).all()
 
 
@@ -108,45 +108,45 @@ def test_folder_without_labels(tmp_path, draw, nested):
         Image.fromarray(draw()).save(file)
     settings = read_layer(find_layer("dataset/folder"))["dataset"]
     data = load_data(DatasetConfig(**settings, path=str(tmp_path)))
-    assert (len(data.train), data.train.labels, data.labelled, data.test) == (4, None, None, None)
+    assert (len(data.train), data.train.labels, data.labeled, data.test) == (4, None, None, None)
 
 
 @pytest.mark.parametrize("one_file", [False, True])
 def test_tar_shards(tmp_path, draw, one_file):
-    pictures = [draw() for _ in range(4)]
+    images = [draw() for _ in range(4)]
     for shard in range(2):
         with tarfile.open(tmp_path / f"train-{shard}.tar", "w") as tar:
             for number in (2 * shard, 2 * shard + 1):
-                for ending, content in (("png", png(pictures[number])), ("cls", str(number % 2).encode())):
+                for ending, content in (("png", png(images[number])), ("cls", str(number % 2).encode())):
                     member = tarfile.TarInfo(f"{number:04d}.{ending}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
     data = load_data(config(tmp_path / "train-0.tar" if one_file else tmp_path, test=None))
-    np.testing.assert_array_equal(pixels_of(data.train), np.stack(pictures[: 2 if one_file else 4]))
+    np.testing.assert_array_equal(pixels_of(data.train), np.stack(images[: 2 if one_file else 4]))
     assert (data.train.labels[:2].tolist(), data.classes) == ([0, 1], ["0", "1"])
 
 
-def test_colour_modes(tmp_path, draw):
+def test_color_modes(tmp_path, draw):
     rgb = draw(5, 7)
-    grey = rgb[..., 0]
-    deep = grey.astype(np.uint16) * 257
-    Image.fromarray(grey).save(tmp_path / "0-grey.png")
-    Image.fromarray(np.dstack([rgb, grey])).save(tmp_path / "1-rgba.png")
+    grayscale = rgb[..., 0]
+    deep = grayscale.astype(np.uint16) * 257
+    Image.fromarray(grayscale).save(tmp_path / "0-grayscale.png")
+    Image.fromarray(np.dstack([rgb, grayscale])).save(tmp_path / "1-rgba.png")
     Image.fromarray(deep).save(tmp_path / "2-deep.png")
     Image.fromarray(rgb).quantize(64).save(tmp_path / "3-palette.png", transparency=0)
     Image.fromarray(rgb).convert("CMYK").save(tmp_path / "4-cmyk.tiff")
     Image.fromarray(deep.astype(np.int32)).save(tmp_path / "5-int.tiff")
-    Image.fromarray(np.dstack([grey, rgb[..., 1]]), "LA").save(tmp_path / "6-la.png")
+    Image.fromarray(np.dstack([grayscale, rgb[..., 1]]), "LA").save(tmp_path / "6-la.png")
     palette = np.asarray(Image.open(tmp_path / "3-palette.png").convert("RGBA"))[..., :3]
 
     data = load_data(config(tmp_path, test=None))
-    as_rgb = np.dstack([grey] * 3)
+    as_rgb = np.dstack([grayscale] * 3)
     expected = [as_rgb, rgb, as_rgb, palette, rgb, as_rgb, as_rgb]
     np.testing.assert_array_equal(pixels_of(data.train), np.stack(expected))
 
     one = load_data(config(tmp_path, test=None, channels=1, mean=(0.5,), std=(0.5,)))
     assert one.train.gather(np.arange(7)).pixels.shape == (7, 1, 5, 7)
-    np.testing.assert_array_equal(pixels_of(one.train)[[0, 2, 5, 6], ..., 0], [grey] * 4)
+    np.testing.assert_array_equal(pixels_of(one.train)[[0, 2, 5, 6], ..., 0], [grayscale] * 4)
 
 
 def test_exif_orientation_is_applied(tmp_path, draw):
@@ -158,7 +158,7 @@ def test_exif_orientation_is_applied(tmp_path, draw):
     np.testing.assert_array_equal(pixels_of(data.train)[0], np.rot90(pixels, -1))
 
 
-def test_short_side_shrinks_large_pictures_only(tmp_path, draw):
+def test_short_side_shrinks_large_images_only(tmp_path, draw):
     sizes = [(40, 60), (100, 30), (8, 50), (20, 20)]
     for number, size in enumerate(sizes):
         Image.fromarray(draw(*size)).save(tmp_path / f"{number}.png")
@@ -189,29 +189,29 @@ def test_a_large_jpeg_is_not_decoded_whole(tmp_path, draw, turned):
     assert np.abs(made.astype(int) - expected).mean() < 1
 
 
-def test_undecodable_picture_is_named(tmp_path, draw):
+def test_undecodable_image_is_named(tmp_path, draw):
     Image.fromarray(draw()).save(tmp_path / "0.png")
-    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "1.png").write_bytes(b"no image")
     for cache in ("auto", "memory-map"):
-        with pytest.raises(UserError, match=r"row 1 \(.*1\.png\): not a picture that can be decoded"):
+        with pytest.raises(UserError, match=r"row 1 \(.*1\.png\): not an image that can be decoded"):
             load_data(config(tmp_path, test=None, cache=cache))
     data = load_data(config(tmp_path, test=None, cache="none"))
     with pytest.raises(UserError, match="row 1"):
         data.train.gather(np.array([0, 1]))
 
 
-def test_unlabelled_pictures_train_and_only_labelled_ones_measure(tmp_path, draw):
+def test_unlabeled_images_train_and_only_labeled_ones_measure(tmp_path, draw):
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
     splits = {"train": [0, 1, 1], "unlabeled": [-1, None, -1, -1], "test": [1]}
     for split, labels in splits.items():
         columns = {"image": [draw() for _ in labels], "label": labels}
         parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", columns, features)
-    data = load_data(config(tmp_path, train="train+unlabeled", labelled="train"))
+    data = load_data(config(tmp_path, train="train+unlabeled", labeled="train"))
     assert data.train.labels.tolist() == [0, 1, 1, -1, -1, -1, -1]
-    assert data.labelled.labels.tolist() == [0, 1, 1]
+    assert data.labeled.labels.tolist() == [0, 1, 1]
     found = load_data(config(tmp_path, train="unlabeled+train"))
-    assert (found.labelled.labels.tolist(), found.labelled.ids.tolist()) == ([0, 1, 1], [4, 5, 6])
-    assert load_data(config(tmp_path, train="unlabeled")).labelled is None
+    assert (found.labeled.labels.tolist(), found.labeled.ids.tolist()) == ([0, 1, 1], [4, 5, 6])
+    assert load_data(config(tmp_path, train="unlabeled")).labeled is None
 
 
 @pytest.mark.parametrize(("values", "classes"), [([3, 9, 3, -1], ["3", "9"]), (["b", "a", "b", None], ["a", "b"])])
@@ -239,12 +239,12 @@ def test_labels_of_all_splits_are_numbered_together(tmp_path, draw):
 def test_limit_is_balanced_repeatable_and_keeps_ids(tmp_path, draw):
     labels = [0] * 12 + [1] * 6 + [2] * 2
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b", "c"]))
-    pictures = np.stack([draw() for _ in labels])
+    images = np.stack([draw() for _ in labels])
     for split in ("train", "test"):
-        parquet(tmp_path / f"{split}-0.parquet", {"image": list(pictures), "label": labels}, features)
+        parquet(tmp_path / f"{split}-0.parquet", {"image": list(images), "label": labels}, features)
     data = load_data(config(tmp_path, limit=9))
     assert np.bincount(data.train.labels).tolist() == [4, 3, 2] or np.bincount(data.train.labels).tolist() == [3, 4, 2]
-    np.testing.assert_array_equal(pixels_of(data.train), pictures[data.train.ids])
+    np.testing.assert_array_equal(pixels_of(data.train), images[data.train.ids])
     assert (np.diff(data.train.ids) > 0).all()
     assert len(data.test) == 20
     again = load_data(config(tmp_path, limit=9, test_limit=4, cache="none"))
@@ -274,7 +274,7 @@ def test_a_plugin_source_needs_load_only(draw):
 
     data = load_data(DatasetConfig(source="two-noises", test=None))
     assert len(data.train) == 2
-    streamed = load_data(DatasetConfig(source="two-noises", streaming=True, epoch_pictures=2, test_limit=1))
+    streamed = load_data(DatasetConfig(source="two-noises", streaming=True, epoch_images=2, test_limit=1))
     assert len(streamed.test) == 1
 
 
@@ -313,21 +313,21 @@ def test_mistakes_in_one_line(cifar_like, settings, message):
     assert "\n" not in str(error.value)
 
 
-def test_several_or_no_picture_columns(tmp_path, draw):
+def test_several_or_no_image_columns(tmp_path, draw):
     two = datasets.Features(left=datasets.Image(), right=datasets.Image())
     parquet(tmp_path / "two" / "train.parquet", {"left": [draw()], "right": [draw()]}, two)
-    with pytest.raises(UserError, match=r"--dataset\.image: several columns of pictures, left, right; name one"):
+    with pytest.raises(UserError, match=r"--dataset\.image: several columns of images, left, right; name one"):
         load_data(config(tmp_path / "two", test=None))
     parquet(tmp_path / "none" / "train.parquet", {"text": ["a"]})
-    with pytest.raises(UserError, match=r"--dataset\.image: no column of pictures; name one of text"):
+    with pytest.raises(UserError, match=r"--dataset\.image: no column of images; name one of text"):
         load_data(config(tmp_path / "none", test=None))
 
 
-def test_folders_and_files_without_pictures(tmp_path):
+def test_folders_and_files_without_images(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: "):
         load_data(config(tmp_path / "empty"))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(UserError, match=r"notes\.txt: a file has to end in \.parquet"):
         load_data(config(tmp_path / "notes.txt"))
 

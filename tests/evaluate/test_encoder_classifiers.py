@@ -1,4 +1,4 @@
-"""Classifiers that run the encoder, and features on disk, on pictures whose class is their brightness."""
+"""Classifiers that run the encoder, and features on disk, on images whose class is their brightness."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from torch import nn
 import sslzoo.evaluate.fine_tune
 import sslzoo.evaluate.unfinished
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.images import EncodedPictures
+from sslzoo.data.images import EncodedImages
 from sslzoo.data.skipped import Skipped
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.features import encode
 from sslzoo.evaluate.fine_tune import FineTuning, with_classifier
-from sslzoo.evaluate.linear import LinearHeads, Standardiser
+from sslzoo.evaluate.linear import LinearHeads, Standardizer
 from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform
@@ -36,15 +36,15 @@ TEST = Augmentation(size=16)
 TRANSFORM = Transform(TEST, (0.5,), (0.25,), "of a test")
 
 
-def pictures(n: int, seed: int) -> EncodedPictures:
-    """n grey pictures of 16 pixels; class 0 is dark, 1 is bright."""
+def images(n: int, seed: int) -> EncodedImages:
+    """n grayscale images of 16 pixels; class 0 is dark, 1 is bright."""
     generator = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     pixels = [generator.integers(0, 120, (16, 16), dtype=np.uint8) + np.uint8(130 * label) for label in labels]
     features = Features(image=Image(), label=ClassLabel(names=["dark", "bright"]))
     table = Dataset.from_dict({"image": pixels, "label": labels}, features=features)
     every = np.arange(n)
-    return EncodedPictures(
+    return EncodedImages(
         table,
         "image",
         ids=every,
@@ -68,7 +68,7 @@ def store(encoder: nn.Module, root: Path, **made_of: str) -> FeatureStore:
 
 
 def subject(encoder: nn.Module, root: Path, probe: Augmentation) -> Subject:
-    train, test = pictures(40, 0), pictures(20, 1)
+    train, test = images(40, 0), images(20, 1)
     kept = store(encoder, root)
     features = [kept.features(part, TRANSFORM, Steps(QUIET, "", len(part))) for part in (train, test)]
     accelerator = Accelerator(cpu=True)
@@ -79,7 +79,7 @@ def subject(encoder: nn.Module, root: Path, probe: Augmentation) -> Subject:
 
 
 def test_features_on_disk(encoder: nn.Module, tmp_path: Path) -> None:
-    part = pictures(40, 0)
+    part = images(40, 0)
     features = store(encoder, tmp_path).features(part, TRANSFORM, Steps(QUIET, "", 40))
     with torch.no_grad():
         expected = encoder.eval()(TRANSFORM(part.gather(np.arange(40))))
@@ -98,7 +98,7 @@ def test_half_precision_is_the_encoders_alone(encoder: nn.Module) -> None:
             return torch.autocast("cpu", dtype=torch.bfloat16)
 
     encoder.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].clone(), output.dtype)))
-    part = pictures(4, 0)
+    part = images(4, 0)
     (features,) = encode(encoder, part, TRANSFORM, HalfAccelerator(), batch_size=4, workers=0)
     ((view, dtype),) = seen
     assert torch.equal(view, TRANSFORM(part.gather(np.arange(4))))
@@ -106,11 +106,11 @@ def test_half_precision_is_the_encoders_alone(encoder: nn.Module) -> None:
 
 
 def test_another_file_for_whatever_changes_the_features(encoder: nn.Module, tmp_path: Path) -> None:
-    part, same = pictures(10, 0), store(encoder, tmp_path, model="a")
+    part, same = images(10, 0), store(encoder, tmp_path, model="a")
     other_size = Transform(Augmentation(size=20), (0.5,), (0.25,), "")
     other_mean = Transform(TEST, (0.4,), (0.25,), "")
     files = [same.file(part, t) for t in (TRANSFORM, other_size, other_mean)]
-    files += [same.file(pictures(10, 1), TRANSFORM), same.file(part.subset(np.arange(5)), TRANSFORM)]
+    files += [same.file(images(10, 1), TRANSFORM), same.file(part.subset(np.arange(5)), TRANSFORM)]
     files += [store(encoder, tmp_path, model="b").file(part, TRANSFORM)]
     again = store(encoder, tmp_path, model="a").file(part, Transform(TEST, (0.5,), (0.25,), "other words"))
     with torch.no_grad():
@@ -121,7 +121,7 @@ def test_another_file_for_whatever_changes_the_features(encoder: nn.Module, tmp_
 
 
 def test_nothing_half_written_is_left(encoder: nn.Module, tmp_path: Path) -> None:
-    part = pictures(40, 0)
+    part = images(40, 0)
     kept = store(encoder, tmp_path)
     calls = []
 
@@ -140,19 +140,19 @@ def test_nothing_half_written_is_left(encoder: nn.Module, tmp_path: Path) -> Non
 def test_a_folder_that_cannot_be_written(encoder: nn.Module, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--dataset.cache-dir .*: .*; name another folder for features"):
-        store(encoder, tmp_path / "file").features(pictures(4, 0), TRANSFORM, Steps(QUIET, "", 4))
+        store(encoder, tmp_path / "file").features(images(4, 0), TRANSFORM, Steps(QUIET, "", 4))
 
 
-@pytest.mark.parametrize("standardise", [True, False])
+@pytest.mark.parametrize("standardize", [True, False])
 def test_augmented_probe_without_augmentation_is_the_probe_on_features(
-    encoder: nn.Module, tmp_path: Path, standardise: bool
+    encoder: nn.Module, tmp_path: Path, standardize: bool
 ) -> None:
     judged = subject(encoder, tmp_path, TEST)
-    grid = LinearGrid(learning_rates=(0.1, 0.5), weight_decays=(0.0,), epochs=3, batch_size=8, standardise=standardise)
+    grid = LinearGrid(learning_rates=(0.1, 0.5), weight_decays=(0.0,), epochs=3, batch_size=8, standardize=standardize)
     learn = np.arange(30)
     found = AugmentedProbe(judged, grid, seed=5).guess(learn, np.arange(30, 40))
     features, labels = judged.train_features[learn], torch.from_numpy(judged.train.labels)[learn]
-    scale = Standardiser(features, active=standardise)
+    scale = Standardizer(features, active=standardize)
     heads = LinearHeads(features.shape[1], 2, grid, features.device)
     for epoch in range(3):
         order = permutation(30, 5, epoch)[:24].view(3, 8)

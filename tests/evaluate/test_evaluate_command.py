@@ -66,9 +66,9 @@ def result(folder: Path) -> dict[str, Any]:
     return content
 
 
-def stored(cache: Path, pictures: int) -> np.ndarray:
-    """The features of that many pictures."""
-    (found,) = [f for f in map(np.load, (cache / "features").glob("*.npy")) if len(f) == pictures]
+def stored(cache: Path, images: int) -> np.ndarray:
+    """The features of that many images."""
+    (found,) = [f for f in map(np.load, (cache / "features").glob("*.npy")) if len(f) == images]
     return found
 
 
@@ -82,9 +82,9 @@ def test_timms_weights_equal_scikit_learn(weights: str, tmp_path: Path, cache: P
     assert f"weights  {weights}, a test_resnet" in said
     job = compose_jobs(words[1:])[0][1]
     data = load_data(job.dataset)
-    assert data.labelled is not None
+    assert data.labeled is not None
     assert data.test is not None
-    y, truth = labels_of(data.labelled).numpy(), labels_of(data.test).numpy()
+    y, truth = labels_of(data.labeled).numpy(), labels_of(data.test).numpy()
     x, queries = stored(cache, 200).astype(np.float64), stored(cache, 100).astype(np.float64)
 
     encoder, _ = create_encoder(job, transform_of(job))
@@ -102,7 +102,7 @@ def test_timms_weights_equal_scikit_learn(weights: str, tmp_path: Path, cache: P
 
 
 def test_features_are_those_of_timms_own_transform(weights: str, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     generator = np.random.default_rng(0)
     for split in ("train", "test"):
         for label in ("ant", "bee"):
@@ -112,7 +112,7 @@ def test_features_are_those_of_timms_own_transform(weights: str, tmp_path: Path)
                 smooth = Image.fromarray(coarse).resize((70 + 9 * i, 60), Image.Resampling.BICUBIC)
                 smooth.save(folder / split / label / f"{i}.png")
     words = ["--backbone", weights, "--pretrained", "--dataset", "folder", "--dataset.path", str(folder)]
-    ((_, job),) = compose_jobs([*words, "--dataset.unlabelled", "false", "--dataset.test", "test"])
+    ((_, job),) = compose_jobs([*words, "--dataset.unlabeled", "false", "--dataset.test", "test"])
     data = load_data(job.dataset)
     assert data.test is not None
     ours = transform_of(job)(data.test.gather(np.arange(6)))
@@ -166,7 +166,7 @@ def test_the_folder_holds_everything(run_folder: Path) -> None:
         "labels: 5 of each class, 50, mean ± standard deviation of 3 draws; settings chosen on"
     )
     quality = result(folder)["quality"]
-    assert (quality["pictures"], quality["view_pictures"], quality["views"]) == (500, 500, 10)
+    assert (quality["images"], quality["view_images"], quality["views"]) == (500, 500, 10)
     assert 1 <= quality["effective_rank"] <= 8
     assert quality["purity"].keys() == {"1", "10"}
     knn = found["knn"]
@@ -204,14 +204,14 @@ def test_protocols_that_run_the_encoder(run_folder: Path, tmp_path: Path) -> Non
     assert (tmp_path / "result" / "labels-semi-supervised-10.json").is_file()
 
 
-def test_transfer_sees_pictures_as_the_run_did(run_folder: Path) -> None:
+def test_transfer_sees_images_as_the_run_did(run_folder: Path) -> None:
     ((_, job),) = compose_jobs([str(run_folder), "--dataset", "cifar10"])
     assert (job.dataset.path, job.dataset.channels, job.dataset.mean) == ("uoft-cs/cifar10", 1, (0.3059,))
-    assert transform_of(job).recipe.size == 8
+    assert transform_of(job).augmentation.size == 8
     assert job.evaluation.labels_per_class is None
     assert transform_of(job).origin == "of the run"
     ((_, job),) = compose_jobs([str(run_folder), "--dataset", "cifar10", "--img-size", "32"])
-    assert transform_of(job).recipe.size == 32
+    assert transform_of(job).augmentation.size == 32
 
 
 def test_a_file_of_weights(tmp_path: Path, capsys: Any) -> None:
@@ -269,15 +269,15 @@ def test_settings_that_were_used_are_kept_and_repeat_the_result(run_folder: Path
     assert a == b
 
 
-def test_pictures_without_labels_are_measured(run_folder: Path, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "pictures").mkdir()
+def test_images_without_labels_are_measured(run_folder: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "images").mkdir()
     for i in range(20):
-        Image.new("L", (9, 9), 12 * i).save(tmp_path / "pictures" / f"{i}.png")
-    words = ["evaluate", str(run_folder), "--dataset", "folder", "--dataset.path", str(tmp_path / "pictures")]
+        Image.new("L", (9, 9), 12 * i).save(tmp_path / "images" / f"{i}.png")
+    words = ["evaluate", str(run_folder), "--dataset", "folder", "--dataset.path", str(tmp_path / "images")]
     words += ["--threads", "1", "--protocol", "representation", "--folder", str(tmp_path / "result")]
     assert main(words) == 0
     found = result(tmp_path / "result")
-    assert found["quality"]["pictures"] == found["test_pictures"] == 20
+    assert found["quality"]["images"] == found["test_images"] == 20
     assert found["quality"]["purity"] is None
     assert "protocols" not in found
     assert "Test accuracy" not in capsys.readouterr().out
@@ -328,7 +328,7 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
         "no labels": (
             ["--untrained", *plain, "--img-size", "16"],
             f"error: evaluate: {tmp_path}/plain (train) has no labels, which this protocol needs; "
-            "--dataset.unlabelled false reads class folders",
+            "--dataset.unlabeled false reads class folders",
         ),
         "an unfinished run": (
             [str(unfinished)],
@@ -356,7 +356,7 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
         ),
         "channels": (
             ["--backbone", "test_resnet", "--backbone.pretrained"],
-            "error: --dataset.channels 1: test_resnet takes 3; --dataset.channels 3 converts the pictures",
+            "error: --dataset.channels 1: test_resnet takes 3; --dataset.channels 3 converts the images",
         ),
         "a model": (["--backbone", "resnt18", "--pretrained"], "error: --backbone resnt18: timm "),
         "no labels of a class": (

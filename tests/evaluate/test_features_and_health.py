@@ -65,6 +65,6 @@ def test_effective_rank_restated() -> None:
 
 def test_warning_in_plain_words() -> None:
     assert collapse_warning(0.9, 40, (256, 128)) is None
-    assert collapse_warning(0.9, 40, (64, 8192)) is None  # wide embeddings of few pictures
+    assert collapse_warning(0.9, 40, (64, 8192)) is None  # wide embeddings of few images
     assert "collapse to a point" in (collapse_warning(0.01, 40, (256, 128)) or "")
     assert "effective rank 1.2 of at most 128" in (collapse_warning(0.9, 1.2, (256, 128)) or "")

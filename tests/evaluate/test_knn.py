@@ -26,20 +26,20 @@ def clusters(n: int, seed: int, classes: int = 4, dim: int = 6) -> tuple[Tensor,
 @pytest.mark.parametrize("most_floats", [1 << 26, 1500])
 def test_equals_scikit_learn(most_floats: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sslzoo.evaluate.knn, "MOST_FLOATS", most_floats)
-    (bank, labels), (queries, _) = clusters(200, 0), clusters(80, 1)
+    (train, labels), (queries, _) = clusters(200, 0), clusters(80, 1)
     pairs = [(k, t) for k in (1, 7, 50) for t in (0.05, 0.5)]
-    ours = torch.cat(list(knn_votes(bank, labels, queries, classes=4, pairs=pairs)), dim=1)
+    ours = torch.cat(list(knn_votes(train, labels, queries, classes=4, pairs=pairs)), dim=1)
     for votes, (k, t) in zip(ours, pairs, strict=True):
         theirs = KNeighborsClassifier(k, metric="cosine", weights=lambda d, t=t: np.exp((1 - d) / t))
-        theirs.fit(bank.double().numpy(), labels.numpy())
+        theirs.fit(train.double().numpy(), labels.numpy())
         expected = torch.tensor(theirs.predict_proba(queries.double().numpy()), dtype=torch.float32)
         torch.testing.assert_close(votes / votes.sum(dim=1, keepdim=True), expected, atol=1e-4, rtol=0)
 
 
 def test_equals_the_restated_vote() -> None:
-    (bank, labels), (queries, _) = clusters(60, 2), clusters(20, 3)
-    ours = knn_predict(bank, labels, queries, classes=4, k=9, temperature=0.1)
-    unit = F.normalize(bank.double())
+    (train, labels), (queries, _) = clusters(60, 2), clusters(20, 3)
+    ours = knn_predict(train, labels, queries, classes=4, k=9, temperature=0.1)
+    unit = F.normalize(train.double())
     for i, query in enumerate(F.normalize(queries.double())):
         similarities = sorted(((float(query @ z), int(y)) for z, y in zip(unit, labels, strict=True)), reverse=True)
         votes = [0.0] * 4
@@ -50,30 +50,30 @@ def test_equals_the_restated_vote() -> None:
 
 @given(scale=st.floats(0.1, 100))
 def test_lengths_of_features_do_not_matter(scale: float) -> None:
-    (bank, labels), (queries, _) = clusters(50, 4), clusters(30, 5)
-    whole = knn_predict(bank, labels, queries, classes=4, k=20, temperature=0.1)
-    scaled = knn_predict(bank, labels, queries * scale, classes=4, k=20, temperature=0.1)
+    (train, labels), (queries, _) = clusters(50, 4), clusters(30, 5)
+    whole = knn_predict(train, labels, queries, classes=4, k=20, temperature=0.1)
+    scaled = knn_predict(train, labels, queries * scale, classes=4, k=20, temperature=0.1)
     assert (whole == scaled).float().mean() > 0.95  # rounding may turn a near tie
 
 
 @given(most=st.integers(1, 4000))
 def test_tables_are_bounded(most: int) -> None:
-    (bank, labels), (queries, _) = clusters(50, 4), clusters(30, 5)
+    (train, labels), (queries, _) = clusters(50, 4), clusters(30, 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sslzoo.evaluate.knn, "MOST_FLOATS", most)
-        pieces = list(knn_votes(bank, labels, queries, classes=4, pairs=[(5, 0.1), (9, 0.1)]))
-    assert sum(piece.shape[1] for piece in pieces) == 30
-    assert max(piece.shape[1] for piece in pieces) * 50 <= max(most, 50)
+        chunks = list(knn_votes(train, labels, queries, classes=4, pairs=[(5, 0.1), (9, 0.1)]))
+    assert sum(chunk.shape[1] for chunk in chunks) == 30
+    assert max(chunk.shape[1] for chunk in chunks) * 50 <= max(most, 50)
 
 
 def test_small_temperatures_do_not_overflow() -> None:
-    bank, labels = clusters(30, 6)
-    nearest = knn_predict(bank, labels, bank, classes=4, k=10, temperature=0.001)
+    train, labels = clusters(30, 6)
+    nearest = knn_predict(train, labels, train, classes=4, k=10, temperature=0.001)
     assert torch.equal(nearest, labels)
 
 
 @pytest.mark.parametrize("k", [0, 31])
 def test_a_k_that_is_not_possible_is_refused(k: int) -> None:
-    bank, labels = clusters(30, 7)
+    train, labels = clusters(30, 7)
     with pytest.raises(ValueError, match="k from 1 to 30"):
-        knn_predict(bank, labels, bank, classes=4, k=k, temperature=0.1)
+        knn_predict(train, labels, train, classes=4, k=k, temperature=0.1)

@@ -1,4 +1,4 @@
-"""The batched linear probe against torch's optimiser and scikit-learn."""
+"""The batched linear probe against torch's optimizer and scikit-learn."""
 
 import math
 
@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional as F
 
-from sslzoo.evaluate.linear import Standardiser, fit_linear
+from sslzoo.evaluate.linear import Standardizer, fit_linear
 from sslzoo.experiment.evaluation import LinearGrid
 from sslzoo.runtime.counter_rng import permutation
 
@@ -36,11 +36,11 @@ def test_equals_torchs_sgd_with_autograd(
     data: tuple[torch.Tensor, torch.Tensor], milestones: tuple[float, ...]
 ) -> None:
     features, labels = data
-    standardised = Standardiser(features)(features)
+    standardized = Standardizer(features)(features)
     grid = GRID.model_copy(update={"milestones": milestones})
-    ours = fit_linear(standardised, labels, classes=3, grid=grid, seed=7)
+    ours = fit_linear(standardized, labels, classes=3, grid=grid, seed=7)
     x = ((features - features.mean(0)) / features.std(0, correction=0)).double()
-    torch.testing.assert_close(standardised.double(), x, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(standardized.double(), x, atol=1e-5, rtol=1e-5)
     steps = GRID.epochs * math.ceil(len(x) / GRID.batch_size)
     for head, setting in enumerate(GRID.settings()):
         layer = nn.Linear(5, 3).double()
@@ -68,9 +68,9 @@ def test_accuracy_is_that_of_logistic_regression() -> None:
     pixels, classes = load_digits(return_X_y=True)
     x, y = torch.tensor(pixels, dtype=torch.float32), torch.tensor(classes)
     grid = LinearGrid(learning_rates=(0.1,), weight_decays=(1e-3,), epochs=30)
-    standardise = Standardiser(x[:900])
-    heads = fit_linear(standardise(x[:900]), y[:900], classes=10, grid=grid, seed=0)
-    ours = (heads.logits(standardise(x[900:]))[:, 0].argmax(1) == y[900:]).float().mean().item()
+    standardize = Standardizer(x[:900])
+    heads = fit_linear(standardize(x[:900]), y[:900], classes=10, grid=grid, seed=0)
+    ours = (heads.logits(standardize(x[900:]))[:, 0].argmax(1) == y[900:]).float().mean().item()
     theirs = LogisticRegression(max_iter=2000).fit(pixels[:900] / 16, classes[:900])
     assert ours == pytest.approx(theirs.score(pixels[900:] / 16, classes[900:]), abs=0.03)
 
@@ -78,7 +78,7 @@ def test_accuracy_is_that_of_logistic_regression() -> None:
 def test_constant_features_and_one_label_a_class_do_no_harm() -> None:
     features = torch.eye(4).repeat(1, 2)
     features[:, 3] = 5.0
-    features = Standardiser(features)(features)
+    features = Standardizer(features)(features)
     heads = fit_linear(features, torch.arange(4), classes=4, grid=GRID, seed=0)
     logits = heads.logits(features)
     assert torch.isfinite(logits).all()

@@ -1,4 +1,4 @@
-"""Logistic regression against scikit-learn's, on raw and standardised features."""
+"""Logistic regression against scikit-learn's, on raw and standardized features."""
 
 import pytest
 import sklearn.linear_model

@@ -1,4 +1,4 @@
-"""Purity and the weight of neighbours: by hand, by chance, and against restatements loop by loop."""
+"""Purity and the weight of neighbors: by hand, by chance, and against restatements loop by loop."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.evaluate.neighborhood import neighbour_mass, neighbourhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import neighbor_mass, neighborhood_purity, same_class_chance
 from sslzoo.targets import TARGETS, Target, TargetOutput
 
 
@@ -50,14 +50,14 @@ def test_purity_by_hand() -> None:
     features = at_degrees(0, 10, 25, 100) * torch.tensor([[1.0], [9.0], [0.1], [2.0]])  # lengths do not matter
     labels = torch.tensor([0, 0, 1, 1])
     # nearest: 0 -> 1, 2, 3; 1 -> 0, 2, 3; 2 -> 1, 0, 3; 3 -> 2, 1, 0
-    purity = neighbourhood_purity(features, labels, ks=(1, 2, 3))
+    purity = neighborhood_purity(features, labels, ks=(1, 2, 3))
     assert purity.tolist() == pytest.approx([3 / 4, 3 / 8, 4 / 12])
 
 
 def test_separated_clusters_are_pure() -> None:
     features, labels = clusters(60, 3, 0.01)
-    assert neighbourhood_purity(features, labels, ks=(1, 19)).tolist() == [1, 1]
-    beyond = neighbourhood_purity(features, labels, ks=(38,)).item()
+    assert neighborhood_purity(features, labels, ks=(1, 19)).tolist() == [1, 1]
+    beyond = neighborhood_purity(features, labels, ks=(38,)).item()
     assert beyond == pytest.approx(0.5)  # 19 others of the class, and as many strangers
 
 
@@ -65,16 +65,16 @@ def test_random_labels_are_near_chance() -> None:
     labels = torch.multinomial(
         torch.tensor([0.6, 0.3, 0.1]), 2000, replacement=True, generator=torch.Generator().manual_seed(1)
     )
-    purity = neighbourhood_purity(gaussian(2000, 8), labels, ks=(1, 10, 1999))
+    purity = neighborhood_purity(gaussian(2000, 8), labels, ks=(1, 10, 1999))
     chance = same_class_chance(labels)
     assert purity.tolist() == pytest.approx([chance] * 3, abs=0.03)
-    assert purity[2].item() == pytest.approx(chance, abs=1e-12)  # all others are neighbours
+    assert purity[2].item() == pytest.approx(chance, abs=1e-12)  # all others are neighbors
 
 
-def test_a_picture_is_not_its_own_neighbour_even_among_equals() -> None:
+def test_a_image_is_not_its_own_neighbor_even_among_equals() -> None:
     features = torch.ones(6, 3)
-    assert neighbourhood_purity(features, torch.arange(6), ks=(1, 5)).tolist() == [0, 0]
-    assert neighbourhood_purity(torch.eye(4), torch.tensor([0, 0, 1, 1]), ks=(3,)).item() == pytest.approx(1 / 3)
+    assert neighborhood_purity(features, torch.arange(6), ks=(1, 5)).tolist() == [0, 0]
+    assert neighborhood_purity(torch.eye(4), torch.tensor([0, 0, 1, 1]), ks=(3,)).item() == pytest.approx(1 / 3)
 
 
 @given(chunk=st.integers(1, 60), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
@@ -82,28 +82,28 @@ def test_neither_chunks_nor_scale_nor_order_nor_rotation_matters(chunk: int, sca
     features, labels = clusters(50, 3, 0.6)
     turn = scale * torch.linalg.qr(gaussian(3, 3, seed=seed)).Q
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
-    whole = neighbourhood_purity(features, labels, ks=(1, 7))
-    parts = neighbourhood_purity(features[order] @ turn, labels[order], ks=(1, 7), chunk=chunk)
+    whole = neighborhood_purity(features, labels, ks=(1, 7))
+    parts = neighborhood_purity(features[order] @ turn, labels[order], ks=(1, 7), chunk=chunk)
     torch.testing.assert_close(parts, whole, atol=0.02, rtol=0)  # rounding may turn a near tie
 
 
 @pytest.mark.parametrize("k", [0, 6])
 def test_a_k_that_is_not_possible_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match="k from 1 to 5"):
-        neighbourhood_purity(torch.eye(6), torch.arange(6), ks=(k,))
+        neighborhood_purity(torch.eye(6), torch.arange(6), ks=(k,))
 
 
-# weight of neighbours
+# weight of neighbors
 
 
 def test_hard_target_by_hand() -> None:
     # nearest: 0 and 1 each other, 2 and 3 each other; only the first two share a class
     keys, labels = at_degrees(0, 10, 100, 115), torch.tensor([0, 0, 1, 2])
-    mass = neighbour_mass(make("hard", neighbors=1), keys, labels, bank=3)
+    mass = neighbor_mass(make("hard", neighbors=1), keys, labels, queue_size=3)
     assert mass.extra_mass == pytest.approx(1)
     assert mass.same_class == pytest.approx(1 / 2)
     assert mass.chance == pytest.approx((1 / 3 + 1 / 3 + 0 + 0) / 4)
-    two = neighbour_mass(make("hard", neighbors=2), keys, labels, bank=3)
+    two = neighbor_mass(make("hard", neighbors=2), keys, labels, queue_size=3)
     assert two.extra_mass == pytest.approx(2)
     assert two.same_class == pytest.approx(1 / 4)
 
@@ -137,21 +137,21 @@ def restated(name: str, keys: Tensor, labels: Tensor, neighbors: int) -> tuple[f
 def test_mass_of_each_target_restated(name: str, neighbors: int) -> None:
     keys, labels = clusters(40, 4, 0.4)
     labels[:7] = 0  # classes of unequal size
-    mass = neighbour_mass(make(name, neighbors=neighbors), keys, labels, bank=39, chunk=7)
+    mass = neighbor_mass(make(name, neighbors=neighbors), keys, labels, queue_size=39, chunk=7)
     expected = restated(name, keys, labels, neighbors)
     assert (mass.extra_mass, mass.same_class, mass.chance) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("bank", [2, 30, 198, 199])
+@pytest.mark.parametrize("queue_size", [2, 30, 198, 199])
 @pytest.mark.parametrize("chunk", [1, 64, 500])
-def test_no_picture_is_in_its_own_bank(bank: int, chunk: int) -> None:
-    """Every picture is a class of its own, so its class is in its bank only if it is."""
-    mass = neighbour_mass(make("hard"), gaussian(200, 16), torch.arange(200), bank=bank, chunk=chunk)
+def test_no_image_is_among_its_own_candidates(queue_size: int, chunk: int) -> None:
+    """Every image is a class of its own, so its class is among its candidates only if it is."""
+    mass = neighbor_mass(make("hard"), gaussian(200, 16), torch.arange(200), queue_size=queue_size, chunk=chunk)
     assert (mass.extra_mass, mass.same_class, mass.chance) == (pytest.approx(1), 0, 0)
 
 
-@pytest.mark.parametrize("bank", [2, 5, 9])
-def test_a_bank_holds_each_other_picture_at_most_once(bank: int) -> None:
+@pytest.mark.parametrize("queue_size", [2, 5, 9])
+def test_the_candidates_hold_each_other_image_at_most_once(queue_size: int) -> None:
     seen: list[Tensor] = []
 
     class Spy(make("hard").__class__):  # type: ignore[misc]
@@ -160,23 +160,23 @@ def test_a_bank_holds_each_other_picture_at_most_once(bank: int) -> None:
             return super().forward(positive, candidates)
 
     keys = at_degrees(*(2.0**i for i in range(10))) / 7  # 45 different angles between two
-    neighbour_mass(Spy(Spy.Config()), keys, torch.arange(10), bank=bank, chunk=4)
+    neighbor_mass(Spy(Spy.Config()), keys, torch.arange(10), queue_size=queue_size, chunk=4)
     unit = F.normalize(keys)
     table = (unit @ unit.T)[~torch.eye(10, dtype=torch.bool)].view(10, 9)
     rows = [{round(float(s), 4) for s in row} for row in table]
     for candidates in torch.cat(seen):
         cosines = {round(float(s), 4) for s in candidates}
-        assert len(cosines) == bank
+        assert len(cosines) == queue_size
         assert any(cosines <= row for row in rows)
 
 
 def test_random_labels_are_near_chance_and_clusters_are_not() -> None:
     labels = torch.arange(600) % 3
     target = make("adaptive-soft", neighbors=5)
-    noise = neighbour_mass(target, gaussian(600, 16), labels, bank=256)
+    noise = neighbor_mass(target, gaussian(600, 16), labels, queue_size=256)
     assert noise.same_class == pytest.approx(noise.chance, abs=0.05)
     assert noise.chance == pytest.approx(1 / 3, abs=0.02)
-    tight = neighbour_mass(target, clusters(600, 3, 0.05)[0], labels, bank=256)
+    tight = neighbor_mass(target, clusters(600, 3, 0.05)[0], labels, queue_size=256)
     assert tight.same_class == pytest.approx(1, abs=1e-3)
 
 
@@ -186,8 +186,8 @@ def test_mass_over_all_others_has_no_order(chunk: int, scale: float, seed: int) 
     target = make("adaptive-soft", neighbors=3)
     turn = scale * torch.linalg.qr(gaussian(3, 3, seed=seed)).Q
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
-    whole = neighbour_mass(target, keys, labels, bank=49)
-    parts = neighbour_mass(target, keys[order] @ turn, labels[order], bank=49, seed=seed, chunk=chunk)
+    whole = neighbor_mass(target, keys, labels, queue_size=49)
+    parts = neighbor_mass(target, keys[order] @ turn, labels[order], queue_size=49, seed=seed, chunk=chunk)
     assert parts.extra_mass == pytest.approx(whole.extra_mass, rel=1e-4)
     assert parts.same_class == pytest.approx(whole.same_class, rel=1e-4)
 
@@ -198,14 +198,14 @@ def test_no_weight_on_candidates_or_none_on_the_positive() -> None:
             return TargetOutput(torch.cat([0 * positive[:, None], F.softmax(candidates / 0.05, dim=1)], dim=1), {})
 
     keys, labels = clusters(30, 3, 0.05)
-    one_hot = neighbour_mass(make("one-hot"), keys, labels, bank=20)
+    one_hot = neighbor_mass(make("one-hot"), keys, labels, queue_size=20)
     assert (one_hot.extra_mass, one_hot.same_class, one_hot.chance) == (0, None, None)
-    dropped = neighbour_mass(Relational(Relational.Config()), keys, labels, bank=20)
+    dropped = neighbor_mass(Relational(Relational.Config()), keys, labels, queue_size=20)
     assert dropped.extra_mass is None
     assert dropped.same_class == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("bank", [1, 6])
-def test_a_bank_that_is_not_possible_is_refused(bank: int) -> None:
-    with pytest.raises(ValueError, match="a bank of 2 to 5 keys"):
-        neighbour_mass(make("hard"), torch.eye(6), torch.arange(6), bank=bank)
+@pytest.mark.parametrize("queue_size", [1, 6])
+def test_an_impossible_queue_size_is_refused(queue_size: int) -> None:
+    with pytest.raises(ValueError, match=r"queue_size = \d: must be 2 to 5"):
+        neighbor_mass(make("hard"), torch.eye(6), torch.arange(6), queue_size=queue_size)

@@ -119,11 +119,11 @@ def test_watching_is_plain_knn() -> None:
 
 def test_labels_that_do_not_allow_the_protocol() -> None:
     labels = torch.arange(30) % 3
-    with pytest.raises(UserError, match="classes that the labelled train split has not: 3"):
+    with pytest.raises(UserError, match="classes that the labeled train split has not: 3"):
         check_labels(labels, torch.tensor([0, 3]), EvaluationConfig())
     with pytest.raises(UserError, match="has 2 of the 3 classes of train, none of cat: an accuracy over"):
         check_labels(labels, torch.tensor([0, 1]), EvaluationConfig(), ["ant", "bee", "cat"])
-    with pytest.raises(UserError, match=r"labels_per_class = 10: a class has only 9 pictures that are not held out"):
+    with pytest.raises(UserError, match=r"labels_per_class = 10: a class has only 9 images that are not held out"):
         check_labels(labels, labels, EvaluationConfig(labels_per_class=10))
-    with pytest.raises(UserError, match=r"evaluation.holdout = 0.1: a class has only 1 labelled train picture"):
+    with pytest.raises(UserError, match=r"evaluation.holdout = 0.1: a class has only 1 labeled train image"):
         check_labels(torch.tensor([0, 0, 1]), labels[:2], EvaluationConfig())

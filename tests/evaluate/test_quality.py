@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.evaluate.hypersphere import alignment, uniformity
-from sslzoo.evaluate.neighborhood import neighbourhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import neighborhood_purity, same_class_chance
 from sslzoo.evaluate.quality import measure, quality_rows
 from sslzoo.evaluate.representation import effective_rank, embedding_std
 from sslzoo.evaluate.spectrum import eigenspectrum_decay, lidar
@@ -24,13 +24,13 @@ FEATURES, LABELS, VIEWS = gaussian(60, 16), torch.arange(60) % 3, gaussian(20, 3
 
 def test_values_are_those_of_the_functions() -> None:
     quality = measure(FEATURES, LABELS, VIEWS, ks=(1, 5, 60, 100))
-    assert (quality.pictures, quality.width, quality.view_pictures, quality.views) == (60, 16, 20, 3)
+    assert (quality.images, quality.width, quality.view_images, quality.views) == (60, 16, 20, 3)
     assert quality.embedding_std == embedding_std(FEATURES).item()
     assert quality.effective_rank == effective_rank(FEATURES).item()
     assert quality.decay == eigenspectrum_decay(FEATURES)
     assert quality.uniformity == uniformity(FEATURES).item()
     assert quality.lidar == lidar(VIEWS).item()
-    assert quality.purity == dict(zip((1, 5), neighbourhood_purity(FEATURES, LABELS, ks=(1, 5)).tolist(), strict=True))
+    assert quality.purity == dict(zip((1, 5), neighborhood_purity(FEATURES, LABELS, ks=(1, 5)).tolist(), strict=True))
     assert quality.purity_chance == same_class_chance(LABELS)
     pairs = [alignment(VIEWS[:, i], VIEWS[:, j]).item() for i, j in ((0, 1), (0, 2), (1, 2))]
     assert quality.alignment == pytest.approx(sum(pairs) / 3, rel=1e-6)
@@ -47,10 +47,10 @@ def test_what_is_not_given_is_none_and_has_no_line() -> None:
     assert len(quality_rows(point)) == 3
 
 
-def test_more_pictures_than_most_are_drawn_with_their_labels() -> None:
+def test_more_images_than_most_are_drawn_with_their_labels() -> None:
     features, labels = torch.eye(4)[torch.arange(500) % 4] + 0.01 * gaussian(500, 4), torch.arange(500) % 4
     quality = measure(features, labels, gaussian(50, 2, 4), ks=(5,), most=40, seed=3)
-    assert (quality.pictures, quality.view_pictures) == (40, 40)
+    assert (quality.images, quality.view_images) == (40, 40)
     assert quality.purity == {5: 1.0}
     chosen = permutation(500, 3)[:40]
     assert quality.effective_rank == effective_rank(features[chosen]).item()
@@ -70,7 +70,7 @@ def test_lines_of_a_table() -> None:
     assert list(values)[-4:] == ["alignment", "LiDAR", "purity of 1 nearest", "purity of 5 nearest"]
     assert values["effective rank (RankMe)"].endswith(" of 16")
     assert "ranks 4 to 16" in values["alpha (alpha-ReQ)"]
-    assert values["LiDAR"].endswith("of 16 (20 pictures, 3 views)")
+    assert values["LiDAR"].endswith("of 16 (20 images, 3 views)")
     assert values["purity of 5 nearest"].endswith("(chance 32.2 %)")
     assert all(row.meaning and row.source for row in rows)
 
@@ -83,7 +83,7 @@ def test_half_precision_is_measured_in_float32() -> None:
 @pytest.mark.parametrize(
     ("features", "labels", "views", "message"),
     [
-        (torch.ones(5), None, None, r"features \(N, D\) of two pictures at least, not \(5,\)"),
+        (torch.ones(5), None, None, r"features \(N, D\) of two images at least, not \(5,\)"),
         (torch.ones(1, 5), None, None, r"not \(1, 5\)"),
         (FEATURES, LABELS[:9], None, r"60 features need labels \(60,\), not \(9,\)"),
         (FEATURES, None, FEATURES, r"views \(n, q, D\) .* not \(60, 16\)"),

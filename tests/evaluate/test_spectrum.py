@@ -143,8 +143,8 @@ def test_too_few_eigenvalues_make_no_line() -> None:
 # LiDAR
 
 
-def test_identical_views_leave_the_rank_of_the_pictures_means() -> None:
-    few = torch.eye(6, 20)[:, None].repeat(1, 3, 1)  # 6 pictures at the corners of a simplex: 5 equal directions
+def test_identical_views_leave_the_rank_of_the_images_means() -> None:
+    few = torch.eye(6, 20)[:, None].repeat(1, 3, 1)  # 6 images at the corners of a simplex: 5 equal directions
     assert lidar(few).item() == pytest.approx(5, rel=1e-4)
     many = torch.cat([torch.eye(7), -torch.eye(7)])[:, None].repeat(1, 3, 1)
     assert lidar(many).item() == pytest.approx(7, rel=1e-4)
@@ -163,9 +163,9 @@ def test_lidar_in_parts_is_the_same() -> None:
 
 
 def test_directions_that_tell_views_apart_do_not_count() -> None:
-    """3 directions tell pictures apart, 20 vary as much but with the view: RankMe counts 23, LiDAR 3."""
-    pictures, noise = gaussian(400, 1, 3, seed=1).expand(400, 10, 3), gaussian(400, 10, 20)
-    views = torch.cat([pictures + 0.03 * gaussian(400, 10, 3, seed=2), noise], dim=2)
+    """3 directions tell images apart, 20 vary as much but with the view: RankMe counts 23, LiDAR 3."""
+    images, noise = gaussian(400, 1, 3, seed=1).expand(400, 10, 3), gaussian(400, 10, 20)
+    views = torch.cat([images + 0.03 * gaussian(400, 10, 3, seed=2), noise], dim=2)
     assert lidar(views).item() == pytest.approx(3, abs=0.2)
     assert effective_rank(views.flatten(0, 1)).item() > 20
 
@@ -175,7 +175,7 @@ def test_noise_alone_looks_like_full_rank() -> None:
     assert lidar(gaussian(2000, 10, 12)).item() == pytest.approx(12, rel=0.02)
 
 
-def test_lidar_needs_several_pictures_and_views() -> None:
+def test_lidar_needs_several_images_and_views() -> None:
     for shape in ((1, 4, 3), (4, 1, 3)):
         with pytest.raises(ValueError, match=f"not {shape[0]} x {shape[1]}"):
             lidar(gaussian(*shape))

@@ -25,7 +25,7 @@ def test_without_any_argument_it_is_ascl_on_digits() -> None:
 
 
 @pytest.mark.parametrize(("dataset", "size"), [("cifar10", 32), ("cifar100", 32), ("stl10", 64), ("tiny-imagenet", 64)])
-def test_the_plain_command_is_the_papers_recipe(dataset: str, size: int) -> None:
+def test_the_plain_command_is_the_papers_augmentation(dataset: str, size: int) -> None:
     config = compose(["--method", "ascl", "--dataset", dataset, "--backbone", "resnet18", "--epochs", "200"])
     assert (config.img_size, config.batch_size, config.epochs) == (size, 256, 200)
     assert config.optimizer.model_dump(include={"name", "lr", "momentum", "weight_decay", "decay_all"}) == {
@@ -43,14 +43,14 @@ def test_the_plain_command_is_the_papers_recipe(dataset: str, size: int) -> None
     }
     assert config.method.views == ("strong", "weak")
     assert (config.loss.temperature, config.target.temperature, config.target.neighbors) == (0.1, 0.05, 1)
-    strong = config.recipe("strong")
+    strong = config.augmentation("strong")
     assert strong.size == size
     assert (strong.crop_scale, strong.flip, strong.jitter) == ((0.2, 1.0), 0.5, 0.8)
     assert (strong.brightness, strong.contrast, strong.saturation, strong.hue) == (0.4, 0.4, 0.4, 0.1)
-    assert (strong.grey, strong.blur, strong.blur_sigma) == (0.2, 0.5, (0.1, 2.0))
-    weak = config.recipe("weak")
-    assert (weak.crop_scale, weak.flip, weak.jitter, weak.grey, weak.blur) == ((0.2, 1.0), 0.5, 0, 0, 0)
-    assert config.recipe("probe").crop_scale == (0.08, 1.0)
+    assert (strong.grayscale, strong.blur, strong.blur_sigma) == (0.2, 0.5, (0.1, 2.0))
+    weak = config.augmentation("weak")
+    assert (weak.crop_scale, weak.flip, weak.jitter, weak.grayscale, weak.blur) == ((0.2, 1.0), 0.5, 0, 0, 0)
+    assert config.augmentation("probe").crop_scale == (0.08, 1.0)
 
 
 def test_another_optimizer_does_not_keep_what_was_set_for_the_first() -> None:
@@ -63,7 +63,7 @@ def test_another_optimizer_does_not_keep_what_was_set_for_the_first() -> None:
         compose([*byol, "--optimizer", "adamx"])
 
 
-def test_imagenet_has_mocos_recipe() -> None:
+def test_imagenet_has_mocos_augmentation() -> None:
     config = compose(["--config", "paper/ascl-imagenet-1k"])
     assert (config.method.queue_size, config.method.momentum, config.img_size) == (65536, 0.999, 224)
     assert (config.optimizer.weight_decay, config.backbone.name, config.loss.temperature) == (1e-4, "resnet50", 0.1)
@@ -202,12 +202,12 @@ MISTAKES = {
     "--optimizer.lr fast": "--optimizer.lr: 'fast' is not a number",
     "--method.queue-size 0": "method.queue_size = 0: input should be greater than 0",
     "--method.projector.hidden 0": "method.projector.hidden = 0: input should be greater than 0",
-    "--method.split-bn 8 --batch-size 100": "method.split_bn = 8: must divide the batch of 100 pictures",
-    "--method.split-bn 8 --batch-size 8": "method.split_bn = 8: leaves 1 picture to each group of batch norm",
+    "--method.split-bn 8 --batch-size 100": "method.split_bn = 8: must divide the batch of 100 images",
+    "--method.split-bn 8 --batch-size 8": "method.split_bn = 8: leaves 1 image to each group of batch norm",
     "--batch-size 256 --accumulate 3": "batch_size = 256: must be a multiple of accumulate, which is 3",
     "--compile perhaps": "--compile: 'perhaps' is neither true nor false",
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
-    "--optimizer adamx": "timm has no such optimiser; did you mean",
+    "--optimizer adamx": "timm has no such optimizer; did you mean",
     "--method moco --loss cosine": "--method moco --loss cosine: cosine only attracts, and moco has no predictor",
     "--optimizer lamb": "--optimizer lamb: takes --optimizer.lr as well, as 0.003 is meant for adamw",
     "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
@@ -215,7 +215,7 @@ MISTAKES = {
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
     "--plugin nowhere.py": "--plugin nowhere.py: no such file",
     "--method": "expected one argument",
-    "--method.views strong sideways": "method.views = ['strong', 'sideways']: there is no view recipe 'sideways'",
+    "--method.views strong sideways": "method.views = ['strong', 'sideways']: there is no augmentation 'sideways'",
 }
 
 
@@ -238,7 +238,8 @@ FILES = {
     "include: config.yaml": "includes itself",
     "by_method: {mocco: {}}": "by_method.mocco: no such method; did you mean moco",
     "by_method: {byol: {method: {queue_size: 3}}}": "by_method.byol.method.queue_size: no such setting",
-    "views: {strng: {flip: 0.5}}": "views.strng: no view of ascl uses this recipe; did you mean strong or stronger?",
+    "augmentations: {strng: {flip: 0.5}}": "augmentations.strng: no view of ascl uses this augmentation; did you mean strong "
+    "or stronger?",
     "method: {projector: {hiden: 3}}": "method.projector.hiden: no such setting; did you mean hidden?",
 }
 
@@ -264,11 +265,11 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
 
 def test_a_resumed_run_keeps_what_auto_stood_for(tmp_path: Path) -> None:
     asked = compose([])
-    assert (asked.precision, asked.compile_views) == ("auto", "auto")
+    assert (asked.precision, asked.compile_augmentations) == ("auto", "auto")
     (tmp_path / "config.yaml").write_text(asked.resolve_auto("bf16", False).as_yaml())
-    for words in ([], ["--precision", "auto", "--compile-views", "auto"], ["--precision", "bf16"]):
+    for words in ([], ["--precision", "auto", "--compile-augmentations", "auto"], ["--precision", "bf16"]):
         resumed = compose_resumed(tmp_path, words)
-        assert (resumed.precision, resumed.compile_views) == ("bf16", False)
+        assert (resumed.precision, resumed.compile_augmentations) == ("bf16", False)
     with pytest.raises(UserError, match="a resumed run keeps its settings, and precision was bf16, is fp32"):
         compose_resumed(tmp_path, ["--precision", "fp32"])
 
@@ -277,9 +278,9 @@ def test_a_resumed_run_keeps_what_auto_stood_for(tmp_path: Path) -> None:
     ("words", "value"), [("", True), ("true", True), ("False", False), ("auto", "auto"), ("AUTO", "auto")]
 )
 def test_automatic_switches(words: str, value: bool | str) -> None:
-    assert compose(["--compile-views", *words.split(), "--seed", "3"]).compile_views == value
-    with pytest.raises(UserError, match=r"--compile-views: .*'on' is neither auto, true nor false"):
-        compose(["--compile-views", "on"])
+    assert compose(["--compile-augmentations", *words.split(), "--seed", "3"]).compile_augmentations == value
+    with pytest.raises(UserError, match=r"--compile-augmentations: .*'on' is neither auto, true nor false"):
+        compose(["--compile-augmentations", "on"])
 
 
 def test_a_plugins_settings_are_flags(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sslzoo.experiment.compose import compose
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS
-from sslzoo.method.combination import misfit
+from sslzoo.method.combination import explain_mismatch
 from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
@@ -33,13 +33,13 @@ def softmax(row: list[float], temperature: float) -> list[float]:
 
 @pytest.mark.parametrize(("teacher_t", "student_t"), [(0.04, 0.1), (0.01, 0.1), (0.3, 0.2)])
 def test_ressl_is_the_cross_entropy_of_two_softmaxes_over_the_bank(teacher_t: float, student_t: float) -> None:
-    query, key, bank = unit(5, 16, seed=1), unit(5, 16, seed=2), unit(30, 16, seed=3)
-    weights = make(TARGETS, "relational", temperature=teacher_t)(torch.ones(5), key @ bank.T).weights
-    student = torch.cat([(query * key).sum(1, keepdim=True), query @ bank.T], dim=1)
+    query, key, queue = unit(5, 16, seed=1), unit(5, 16, seed=2), unit(30, 16, seed=3)
+    weights = make(TARGETS, "relational", temperature=teacher_t)(torch.ones(5), key @ queue.T).weights
+    student = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], dim=1)
     ours = make(LOSSES, "relational", temperature=student_t)(student, weights)
     for i in range(5):
-        p = softmax([float(key[i] @ z) for z in bank], teacher_t)
-        q = softmax([float(query[i] @ z) for z in bank], student_t)
+        p = softmax([float(key[i] @ z) for z in queue], teacher_t)
+        q = softmax([float(query[i] @ z) for z in queue], student_t)
         assert weights[i].tolist() == pytest.approx([0.0, *p], abs=1e-12)
         assert ours[i].item() == pytest.approx(-sum(a * math.log(b) for a, b in zip(p, q, strict=True)), abs=1e-10)
 
@@ -72,10 +72,10 @@ def test_relational_loss_is_least_where_the_student_agrees() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_sce_mixes_one_hot_and_relations(share: float) -> None:
-    key, bank = unit(4, 16, seed=2), unit(30, 16, seed=3)
-    weights = make(TARGETS, "sce", positive_weight=share, temperature=0.07)(torch.ones(4), key @ bank.T).weights
+    key, queue = unit(4, 16, seed=2), unit(30, 16, seed=3)
+    weights = make(TARGETS, "sce", positive_weight=share, temperature=0.07)(torch.ones(4), key @ queue.T).weights
     for i in range(4):
-        p = softmax([float(key[i] @ z) for z in bank], 0.07)
+        p = softmax([float(key[i] @ z) for z in queue], 0.07)
         assert weights[i].tolist() == pytest.approx([share, *((1 - share) * w for w in p)], abs=1e-12)
 
 
@@ -111,7 +111,7 @@ def test_relational_target_brings_its_loss_and_others_are_refused() -> None:
         ("moco", "cross-entropy", "relational gives the positive no weight, and cross-entropy scores it"),
         ("byol", "cosine", "relational gives the positive no weight, and cosine scores it"),
     ):
-        assert misfit(METHODS.get(method), TARGETS.get("relational"), LOSSES.get(loss)) == reason
+        assert explain_mismatch(METHODS.get(method), TARGETS.get("relational"), LOSSES.get(loss)) == reason
         with pytest.raises(UserError, match=reason):
             compose(["--method", method, "--target", "relational", "--loss", loss])
     with pytest.raises(UserError, match="relational leaves the positive out, and sce gives it weight"):

@@ -12,15 +12,15 @@ from sslzoo.runtime.errors import UserError
 
 
 class Recorder(nn.Module):
-    """Says how it was called; the mean of each picture."""
+    """Says how it was called; the mean of each image."""
 
     def __init__(self) -> None:
         super().__init__()
         self.shapes: list[tuple[int, ...]] = []
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        self.shapes.append(tuple(pictures.shape))
-        return pictures.mean(dim=(2, 3))
+    def forward(self, images: Tensor) -> Tensor:
+        self.shapes.append(tuple(images.shape))
+        return images.mean(dim=(2, 3))
 
 
 def views(*sizes: int, n: int = 6) -> list[Tensor]:
@@ -42,21 +42,21 @@ def test_batch_norm_sees_the_views_of_one_size_together() -> None:
     encoded = encode(lambda x: norm(x).amax(dim=(2, 3)), crops)
     for size, numbers in ((8, [0, 1]), (4, [2])):
         together = torch.cat([crops[number] for number in numbers])
-        centred = together - together.mean(dim=(0, 2, 3), keepdim=True)
-        expected = centred / (together.var(dim=(0, 2, 3), keepdim=True, unbiased=False) + norm.eps).sqrt()
+        centered = together - together.mean(dim=(0, 2, 3), keepdim=True)
+        expected = centered / (together.var(dim=(0, 2, 3), keepdim=True, unbiased=False) + norm.eps).sqrt()
         found = torch.cat([encoded[number] for number in numbers])
         torch.testing.assert_close(found, expected.amax(dim=(2, 3)), atol=1e-5, rtol=1e-5, msg=str(size))
 
 
-def test_a_process_with_half_the_pictures_forms_half_the_groups_of_batch_norm() -> None:
+def test_a_process_with_half_the_images_forms_half_the_groups_of_batch_norm() -> None:
     crops = views(8, 8)
 
-    def normalised(pictures: list[Tensor], splits: int) -> Tensor:
+    def normalized(images: list[Tensor], splits: int) -> Tensor:
         norm = SplitBatchNorm2d(nn.BatchNorm2d(3), splits)
-        return encode(lambda x: norm(x).amax(dim=(2, 3)), pictures)
+        return encode(lambda x: norm(x).amax(dim=(2, 3)), images)
 
-    halves = [normalised([view[part] for view in crops], 1) for part in (slice(0, 3), slice(3, 6))]
-    torch.testing.assert_close(torch.cat(halves, dim=1), normalised(crops, 2))
+    halves = [normalized([view[part] for view in crops], 1) for part in (slice(0, 3), slice(3, 6))]
+    torch.testing.assert_close(torch.cat(halves, dim=1), normalized(crops, 2))
 
 
 def test_swapped_prediction_is_the_mean_over_pairs_of_other_views() -> None:
@@ -71,9 +71,9 @@ def test_swapped_prediction_is_the_mean_over_pairs_of_other_views() -> None:
                 continue
             pairs += 1
             for row in range(3):
-                normaliser = logits[view, row].exp().sum().log()
+                normalizer = logits[view, row].exp().sum().log()
                 for k in range(5):
-                    total -= (targets[target, row, k] * (logits[view, row, k] - normaliser)).item() / 3
+                    total -= (targets[target, row, k] * (logits[view, row, k] - normalizer)).item() / 3
     assert pairs == 6
     assert swapped_prediction(targets.float(), logits.float()).item() == pytest.approx(total / pairs, rel=1e-5)
     sharp = F.one_hot(targets.argmax(dim=-1), 5).float()
@@ -96,9 +96,9 @@ def test_a_vit_of_several_sizes_is_the_same_model() -> None:
     plain = create_backbone(BackboneConfig(name="test_vit"), in_chans=3, img_size=64).eval()
     torch.manual_seed(0)
     dynamic = create_backbone(BackboneConfig(name="test_vit"), in_chans=3, img_size=64, view_sizes=[32]).eval()
-    pictures = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 64, 64)
     assert plain.state_dict().keys() == dynamic.state_dict().keys()
-    assert torch.equal(plain(pictures), dynamic(pictures))
+    assert torch.equal(plain(images), dynamic(images))
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_a_vit_of_several_sizes_is_the_same_model() -> None:
         (
             "mixer_s32_224",
             96,
-            r"--backbone mixer_s32_224: does not take 96 x 96 pictures: .*doesn't match model \(224\)",
+            r"--backbone mixer_s32_224: does not take 96 x 96 images: .*doesn't match model \(224\)",
         ),
-        ("test_vit", 40, r"--backbone test_vit: does not take 40 x 40 pictures: .*divisible by patch size \(16\)"),
+        ("test_vit", 40, r"--backbone test_vit: does not take 40 x 40 images: .*divisible by patch size \(16\)"),
     ],
 )
 def test_a_size_that_a_backbone_cannot_take_is_one_line(name: str, other: int, message: str) -> None:

@@ -36,13 +36,13 @@ def cosine(a: list[float], b: list[float]) -> float:
 def test_terms_restated(symmetric: bool) -> None:
     tiny = Tiny.of(*f"{FLAGS} --method.symmetric {str(symmetric).lower()}".split())
     method, sample = tiny.method(), tiny.sample()
-    bank = method.bank.keys.double()
+    queue = method.queue.keys.double()
     z = [method.student(view).detach() for view in sample.views]
     k = [unit(method.teacher(view)) for view in sample.views]
     p = [unit(method.predictor(embedding)) for embedding in z]
     front = [method.centroid_predictor(embedding).detach() for embedding in z]
     nearest = [
-        torch.stack([torch.stack(sorted(bank, key=lambda r: -float(r @ key))[:3]) for key in view]) for view in k
+        torch.stack([torch.stack(sorted(queue, key=lambda r: -float(r @ key))[:3]) for key in view]) for view in k
     ]
     positions = torch.tensor(
         [
@@ -74,14 +74,14 @@ def test_terms_restated(symmetric: bool) -> None:
         assert output.logs[name].item() == pytest.approx(expected, abs=1e-4), name
     assert output.loss.item() == pytest.approx(0.5 * neighbor + 0.5 * centroid + 5 * feature, abs=1e-3)
     method.after_batch(output)
-    torch.testing.assert_close(method.bank.keys[: len(k[0])].double(), k[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(method.queue.keys[: len(k[0])].double(), k[0], atol=1e-5, rtol=0)
 
 
 def test_without_its_own_terms_it_is_nnclr_with_momentum_keys() -> None:
     tiny = Tiny.of(*f"{FLAGS} --method.centroid-weight 0 --method.feature-weight 0 --method.neighbor-weight 1".split())
     nnclr = Tiny.of(*["--method", "nnclr", "--method.queue-size", "40", "--loss.temperature", "0.2"])
     ours, theirs = tiny.method(), nnclr.method()
-    ours.bank.keys.copy_(theirs.bank.keys)
+    ours.queue.keys.copy_(theirs.queue.keys)
     for name in ("student", "predictor"):
         getattr(ours, name).load_state_dict(getattr(theirs, name).state_dict())
     ours.teacher.model.load_state_dict(theirs.student.state_dict())

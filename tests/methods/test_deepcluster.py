@@ -16,7 +16,7 @@ EPOCHS = 10
 
 
 def make(*prototypes: int) -> Method:
-    """The method without batch norm on four views of two sizes, its training of 16 pictures begun."""
+    """The method without batch norm on four views of two sizes, its training of 16 images begun."""
     torch.manual_seed(0)
     config = METHODS.get("deepcluster-v2").Config(
         name="deepcluster-v2",
@@ -70,7 +70,7 @@ def test_kmeans_keeps_the_centroid_of_an_empty_cluster() -> None:
 
 
 def learned(method: Method, *batches: list[int]) -> None:
-    """An epoch in which batches of these pictures are seen."""
+    """An epoch in which batches of these images are seen."""
     for seed, ids in enumerate(batches):
         method.after_batch(method(views(len(ids), seed), torch.tensor(ids)))
 
@@ -104,9 +104,9 @@ def test_deepcluster_restated() -> None:
     for number, mine in enumerate(centroids):
         for view in x:
             scores = F.normalize(method.student(view).double(), dim=1) @ mine.double().T / 0.1
-            for row, picture in zip(scores, batch.tolist(), strict=True):
-                if picture not in (11, 12, 13, 14):
-                    losses.append((row.logsumexp(dim=0) - row[method.assignments[number, picture]]).item())
+            for row, image in zip(scores, batch.tolist(), strict=True):
+                if image not in (11, 12, 13, 14):
+                    losses.append((row.logsumexp(dim=0) - row[method.assignments[number, image]]).item())
     assert method(x, batch).loss.item() == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
@@ -135,10 +135,10 @@ def test_deepcluster_goes_on_within_an_epoch() -> None:
         (
             None,
             10,
-            "--method deepcluster-v2: keeps pictures by id, and those of dataset.streaming have none",
+            "--method deepcluster-v2: keeps images by id, and those of dataset.streaming have none",
         ),
         (16, 1, "--epochs 1: the first epoch of deepcluster-v2 only collects embeddings; takes 2"),
-        (4, 10, "--method.prototypes 5: there are 4 pictures to cluster"),
+        (4, 10, "--method.prototypes 5: there are 4 images to cluster"),
     ],
 )
 def test_deepcluster_refusals_are_one_line(id_bound: int | None, epochs: int, message: str) -> None:
@@ -147,8 +147,8 @@ def test_deepcluster_refusals_are_one_line(id_bound: int | None, epochs: int, me
         method.begin(id_bound, epochs)
 
 
-def test_deepcluster_tells_of_too_few_pictures_seen() -> None:
+def test_deepcluster_tells_of_too_few_images_seen() -> None:
     method = make(3, 5)
     learned(method, [0, 1, 2, 3])
-    with pytest.raises(UserError, match=r"--method.prototypes 5: there are 4 pictures to cluster"):
+    with pytest.raises(UserError, match=r"--method.prototypes 5: there are 4 images to cluster"):
         method.before_epoch(1)

@@ -92,29 +92,29 @@ def test_state_dict_round_trip_gives_the_same_loss(name: str) -> None:
 def test_moco_loss_is_infonce_with_the_bank_before_the_push() -> None:
     method = make("moco", norm=False, queue_size=32, split_bn=1)
     x = views()
-    bank = method.bank.keys.double().clone()
+    queue = method.queue.keys.double().clone()
     output = method(x, torch.arange(16))
     q = F.normalize(method.student(x[0]).double())
     k = F.normalize(method.teacher(x[1]).double())
     expected = 0.0
     for i in range(16):
         positive = math.exp((q[i] @ k[i]).item() / 0.1)
-        negatives = sum(math.exp((q[i] @ z).item() / 0.1) for z in bank)
+        negatives = sum(math.exp((q[i] @ z).item() / 0.1) for z in queue)
         expected -= math.log(positive / (positive + negatives)) / 16
     assert output.loss.item() == pytest.approx(expected, abs=1e-5)
     torch.testing.assert_close(output.keys.double(), k, atol=1e-6, rtol=0)
-    assert torch.equal(method.bank.keys.double(), bank)
+    assert torch.equal(method.queue.keys.double(), queue)
     method.after_batch(output)
-    assert torch.equal(method.bank.keys[:16], output.keys)
-    assert torch.equal(method.bank.keys[16:].double(), bank[16:])
+    assert torch.equal(method.queue.keys[:16], output.keys)
+    assert torch.equal(method.queue.keys[16:].double(), queue[16:])
 
 
 def test_perfect_query_scores_the_formula_because_its_key_is_not_in_the_bank() -> None:
     method = make("moco", norm=False, queue_size=32, split_bn=1)
     keys = F.normalize(torch.randn(16, 8))
-    method.bank.push(F.normalize(torch.randn(32, 8)))
+    method.queue.push(F.normalize(torch.randn(32, 8)))
     output = method.contrast(keys, keys)
-    negatives = (keys.double() @ method.bank.keys.double().T / 0.1).exp().sum(1)
+    negatives = (keys.double() @ method.queue.keys.double().T / 0.1).exp().sum(1)
     expected = -(math.exp(10) / (math.exp(10) + negatives)).log().mean()
     assert output.loss.item() == pytest.approx(expected.item(), abs=1e-5)
 

@@ -1,4 +1,4 @@
-"""Methods whose positives are neighbours in a bank, against restatements in float64."""
+"""Methods whose positives are neighbors in a queue, against restatements in float64."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sslzoo.check.tiny import Tiny, run
 from sslzoo.experiment.compose import compose
-from sslzoo.modules.queue import Bank
+from sslzoo.modules.queue import Queue
 from sslzoo.runtime.errors import UserError
 
 
@@ -22,12 +22,12 @@ def unit(embeddings: Tensor) -> Tensor:
 
 
 def test_nearest_rows_come_first() -> None:
-    bank = Bank(6, 2)
-    bank.keys.copy_(F.normalize(torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1], [1, 1], [1, 0.2]])))
-    found = bank.nearest(F.normalize(torch.tensor([[1.0, 0.05], [-1, -0.5]])), 3)
-    assert torch.equal(found[0], bank.keys[[0, 5, 4]])
-    assert torch.equal(found[1], bank.keys[[2, 3, 1]])
-    assert bank.nearest(bank.keys[:1], 10).shape == (1, 6, 2)
+    queue = Queue(6, 2)
+    queue.keys.copy_(F.normalize(torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1], [1, 1], [1, 0.2]])))
+    found = queue.nearest(F.normalize(torch.tensor([[1.0, 0.05], [-1, -0.5]])), 3)
+    assert torch.equal(found[0], queue.keys[[0, 5, 4]])
+    assert torch.equal(found[1], queue.keys[[2, 3, 1]])
+    assert queue.nearest(queue.keys[:1], 10).shape == (1, 6, 2)
 
 
 @pytest.mark.parametrize("neighbors", [0, 4])
@@ -36,22 +36,22 @@ def test_msf_is_the_mean_over_the_nearest_of_a_bank_that_holds_the_batch(neighbo
     method, sample = msf.method(), msf.sample()
     prediction = unit(method.predictor(method.student(sample.views[0])))
     keys = unit(method.teacher(sample.views[1]))
-    bank = [*keys, *method.bank.keys.double()]
+    queue = [*keys, *method.queue.keys.double()]
     total = 0.0
     for i in range(len(keys)):
-        distance = [2 - 2 * float(keys[i] @ z) for z in bank]
-        nearest = sorted(range(len(bank)), key=distance.__getitem__)[: neighbors + 1]
+        distance = [2 - 2 * float(keys[i] @ z) for z in queue]
+        nearest = sorted(range(len(queue)), key=distance.__getitem__)[: neighbors + 1]
         assert i in nearest
-        total += sum(2 - 2 * float(prediction[i] @ bank[j]) for j in nearest) / len(nearest)
-    before = method.bank.keys.clone()
+        total += sum(2 - 2 * float(prediction[i] @ queue[j]) for j in nearest) / len(nearest)
+    before = method.queue.keys.clone()
     output = run(method, sample)
     assert output.loss.item() == pytest.approx(total / len(keys), abs=1e-5)
-    assert torch.equal(method.bank.keys, before)
+    assert torch.equal(method.queue.keys, before)
     method.after_batch(output)
-    torch.testing.assert_close(method.bank.keys[: len(keys)].double(), keys, atol=1e-6, rtol=0)
+    torch.testing.assert_close(method.queue.keys[: len(keys)].double(), keys, atol=1e-6, rtol=0)
 
 
-def test_msf_without_neighbours_is_byol() -> None:
+def test_msf_without_neighbors_is_byol() -> None:
     flags = "--target one-hot --method.symmetric false --method.momentum-end None --method.views strong weak "
     flags += "--method.projector.norm batch --method.predictor.norm batch"
     msf = tiny("msf", flags)
@@ -59,13 +59,13 @@ def test_msf_without_neighbours_is_byol() -> None:
     assert run(msf.method(), msf.sample()).loss.item() == pytest.approx(run(byol.method(), byol.sample()).loss.item())
 
 
-def test_symmetric_msf_keeps_one_key_of_each_picture() -> None:
+def test_symmetric_msf_keeps_one_key_of_each_image() -> None:
     msf = tiny("msf", "--method.symmetric true")
     method, sample = msf.method(), msf.sample()
     method.after_batch(run(method, sample))
-    assert int(method.bank.cursor) == len(sample.ids)
+    assert int(method.queue.cursor) == len(sample.ids)
     torch.testing.assert_close(
-        method.bank.keys[: len(sample.ids)].double(), unit(method.teacher(sample.views[1])), atol=1e-5, rtol=0
+        method.queue.keys[: len(sample.ids)].double(), unit(method.teacher(sample.views[1])), atol=1e-5, rtol=0
     )
 
 
@@ -73,34 +73,34 @@ def test_symmetric_msf_keeps_one_key_of_each_picture() -> None:
 def test_nnclr_restated(symmetric: bool) -> None:
     nnclr = tiny("nnclr", f"--method.symmetric {str(symmetric).lower()} --loss.temperature 0.2")
     method, sample = nnclr.method(), nnclr.sample()
-    bank = method.bank.keys.double()
+    queue = method.queue.keys.double()
     z = [unit(method.student(view)) for view in sample.views]
     p = [unit(method.predictor(method.student(view))) for view in sample.views]
     n, total = len(sample.ids), 0.0
     pairs = [(0, 1), (1, 0)][: 1 + symmetric]
     for a, b in pairs:
         for i in range(n):
-            neighbor = max(bank, key=lambda row: float(row @ z[a][i]))
+            neighbor = max(queue, key=lambda row: float(row @ z[a][i]))
             scores = [math.exp(float(neighbor @ p[b][j]) / 0.2) for j in range(n)]
             total -= math.log(scores[i] / sum(scores)) / n
     output = run(method, sample)
     assert output.loss.item() == pytest.approx(total / len(pairs), abs=1e-5)
     method.after_batch(output)
-    torch.testing.assert_close(method.bank.keys[:n].double(), z[0], atol=1e-5, rtol=0)
-    assert int(method.bank.cursor) == n
+    torch.testing.assert_close(method.queue.keys[:n].double(), z[0], atol=1e-5, rtol=0)
+    assert int(method.queue.cursor) == n
 
 
 def test_nnclr_never_finds_the_current_embedding() -> None:
-    """The support set is updated after the look-up: in it an embedding would be its own neighbour, at similarity 1."""
+    """The support set is updated after the look-up: in it an embedding would be its own neighbor, at similarity 1."""
     nnclr = tiny("nnclr")
     method, sample = nnclr.method(), nnclr.sample()
     for _ in range(2):
-        before = method.bank.keys.clone()
+        before = method.queue.keys.clone()
         output = run(method, sample)
-        assert torch.equal(method.bank.keys, before)
+        assert torch.equal(method.queue.keys, before)
         assert output.logs["neighbor_similarity"] < 0.999
     method.after_batch(output)
-    assert run(method, sample).logs["neighbor_similarity"] > 0.9  # the same pictures again find themselves
+    assert run(method, sample).logs["neighbor_similarity"] > 0.9  # the same images again find themselves
 
 
 def test_nnclr_sends_gradient_through_the_predictions_of_the_whole_batch() -> None:
@@ -149,7 +149,7 @@ def test_snclr_restated(symmetric: bool) -> None:
     flags = f"--method.neighbors 3 --loss.temperature 0.2 --method.symmetric {str(symmetric).lower()}"
     snclr = tiny("snclr", flags)
     method, sample = snclr.method(), snclr.sample()
-    bank = method.bank.keys.double()
+    queue = method.queue.keys.double()
     z = [unit(method.student(view)) for view in sample.views]
     p = [unit(method.predictor(method.student(view))) for view in sample.views]
     k = [unit(method.teacher(view)) for view in sample.views]
@@ -158,7 +158,7 @@ def test_snclr_restated(symmetric: bool) -> None:
     for a, b in pairs:
         blocks = []
         for j in range(n):
-            nearest = sorted(bank, key=lambda row: -float(row @ k[b][j]))[:3]
+            nearest = sorted(queue, key=lambda row: -float(row @ k[b][j]))[:3]
             blocks.append([k[b][j], *nearest])
         for i in range(n):
             attention = [math.exp(float(z[a][i] @ row)) for row in blocks[i][1:]]
@@ -168,10 +168,10 @@ def test_snclr_restated(symmetric: bool) -> None:
             total -= sum(w * s for w, s in zip(y, scores, strict=True)) / 2 / n
     output = run(method, sample)
     assert output.loss.item() == pytest.approx(total / len(pairs), abs=1e-5)
-    assert torch.equal(method.bank.keys.double(), bank)
+    assert torch.equal(method.queue.keys.double(), queue)
 
 
-def test_snclr_target_sees_its_own_neighbours_alone() -> None:
+def test_snclr_target_sees_its_own_neighbors_alone() -> None:
     snclr = tiny("snclr", "--method.neighbors 3 --target hard --target.neighbors 3")
     method, sample = snclr.method(), snclr.sample()
     seen = []
@@ -189,9 +189,9 @@ def test_moco_presets() -> None:
     settings = {name: compose(["--method", name, "--dataset", "imagenet-1k"]) for name in ("moco-v1", "moco-v2")}
     assert settings["moco-v1"].method.projector.layers == 1
     assert settings["moco-v1"].loss.temperature == 0.07
-    assert settings["moco-v1"].views.strong.blur == 0
+    assert settings["moco-v1"].augmentations.strong.blur == 0
     assert settings["moco-v2"].loss.temperature == 0.2
-    assert settings["moco-v2"].views.strong.blur == 0.5
+    assert settings["moco-v2"].augmentations.strong.blur == 0.5
     plus = tiny("moco-v2-plus")
     assert plus.experiment.method.directions == "symmetric"
     other = tiny("moco", "--method.symmetric true --method.split-bn 1 --method.shuffle false")

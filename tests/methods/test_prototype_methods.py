@@ -46,7 +46,7 @@ def units(*shape: int, seed: int = 0) -> Tensor:
 
 
 def restated(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """Sinkhorn and Knopp in plain loops and float64: prototypes get N / K pictures each, then pictures sum to 1."""
+    """Sinkhorn and Knopp in plain loops and float64: prototypes get N / K images each, then images sum to 1."""
     n, k = scores.shape
     q = [[math.exp(scores[i, j].item() / epsilon) for j in range(k)] for i in range(n)]
     for _ in range(iterations):
@@ -70,17 +70,17 @@ def test_sinkhorn_restated(epsilon: float, iterations: int) -> None:
 
 
 def test_sinkhorn_by_hand() -> None:
-    """Two pictures that both prefer the first prototype share the two equally."""
+    """Two images that both prefer the first prototype share the two equally."""
     scores = torch.tensor([[1.0, 0.0], [0.5, 0.0]])
     found = sinkhorn(scores, 0.1, 300)
-    odds = math.exp((1.0 - 0.5) / 0.1 / 2)  # of the picture that prefers it more, after both are shared out
+    odds = math.exp((1.0 - 0.5) / 0.1 / 2)  # of the image that prefers it more, after both are shared out
     torch.testing.assert_close(found[0], torch.tensor([odds / (1 + odds), 1 / (1 + odds)]))
     torch.testing.assert_close(found[1], found[0].flip(0))
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(2, 12), st.integers(2, 6), st.floats(0.1, 1.0), st.integers(0, 1000))
-def test_assignments_share_pictures_out_equally(n: int, k: int, epsilon: float, seed: int) -> None:
+def test_assignments_share_images_out_equally(n: int, k: int, epsilon: float, seed: int) -> None:
     scores = units(n, 4, seed=seed) @ units(k, 4, seed=seed + 1).T
     found = sinkhorn(scores, epsilon, 3)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(n))
@@ -159,7 +159,7 @@ def test_frozen_prototypes_do_not_move(name: str, optimizer: str) -> None:
     method = make(name, prototypes=5, freeze_epochs=2)
     trained = [p for p in method.parameters() if p.requires_grad]
     moves = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[optimizer](trained, lr=0.1, weight_decay=0.1)
-    method.prototypes.normalise()
+    method.prototypes.normalize()
     moved = []
     for step in range(4 * EPOCHS):  # four steps an epoch
         before, encoder = method.prototypes.weight.clone(), method.student.projector[0].weight.clone()
@@ -209,7 +209,7 @@ def test_dino_restated() -> None:
     torch.testing.assert_close(method.center.double(), 0.9 * before + 0.1 * mean, atol=1e-6, rtol=0)
 
 
-def test_dino_leaves_the_centre_alone_until_after_the_batch() -> None:
+def test_dino_leaves_the_center_alone_until_after_the_batch() -> None:
     method = make("dino", prototypes=5)
     method(views(), torch.arange(16)).loss.backward()
     assert torch.equal(method.center, torch.zeros(5))
@@ -285,7 +285,8 @@ def test_half_precision_keeps_the_loss_in_float32(name: str) -> None:
 
 
 def test_the_backbone_of_a_run_takes_all_its_views() -> None:
-    flags = "--method swav --method.views strong strong local --backbone test_vit --img-size 32 --views.local.size 16"
+    flags = "--method swav --method.views strong strong local --backbone test_vit --img-size 32"
+    flags += " --augmentations.local.size 16"
     experiment = compose(["--backbone.kwargs", "{}", *flags.split()])
     assert experiment.view_sizes == [32, 32, 16]
     backbone = create_seeded_backbone(experiment).eval()

@@ -15,7 +15,7 @@ from sslzoo.check.tiny import Tiny, TinyBackbone
 from sslzoo.config.layers import find_layer, read_layer
 from sslzoo.experiment.compose import compose
 from sslzoo.method.base import METHODS, Method
-from sslzoo.method.redundancy import off_diagonal, standardise
+from sslzoo.method.redundancy import off_diagonal, standardize
 from sslzoo.runtime.counter_rng import permutation
 from sslzoo.runtime.errors import UserError
 
@@ -34,7 +34,7 @@ def make(name: str, **settings: object) -> Method:
 
 
 def draw(seed: int, views: int = 2, batch: int = BATCH, dim: int = DIM) -> list[Tensor]:
-    """Correlated embeddings away from the origin, the views of a picture alike."""
+    """Correlated embeddings away from the origin, the views of an image alike."""
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(batch, dim, generator=generator) @ torch.randn(dim, dim, generator=generator) + 1
     return [base + 0.3 * torch.randn(batch, dim, generator=generator) for _ in range(views)]
@@ -227,8 +227,8 @@ def test_without_shrinkage_whitening_is_that_of_the_covariance(seed: int) -> Non
     one, other = draw(seed, batch=32)
     white = []
     for z in (one.double(), other.double()):
-        centred = z - z.mean(0)
-        white.append(centred @ torch.linalg.inv(torch.linalg.cholesky(centred.T @ centred / 31)).T)
+        centered = z - z.mean(0)
+        white.append(centered @ torch.linalg.inv(torch.linalg.cholesky(centered.T @ centered / 31)).T)
     expected = 2 - 2 * F.cosine_similarity(*white).mean().item()
     assert loss_of(make("w-mse", sub_batch=32, eps=1e-7), [one, other]).item() == pytest.approx(expected, abs=2e-3)
 
@@ -240,7 +240,7 @@ def test_whitened_groups_have_covariance_one() -> None:
 
 
 @given(seeds, st.sampled_from(NAMES))
-def test_the_order_of_pictures_does_not_matter(seed: int, name: str) -> None:
+def test_the_order_of_images_does_not_matter(seed: int, name: str) -> None:
     embeddings = draw(seed)
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(seed))
     method = make(name)
@@ -303,7 +303,7 @@ def test_extreme_embeddings_give_a_finite_loss_and_gradient(name: str, extreme: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_of_two_pictures(name: str) -> None:
+def test_a_batch_of_two_images(name: str) -> None:
     dim = {"projector": {"layers": 1, "out": 1 if name == "w-mse" else DIM}}
     method = make(name, **dim | ({"sub_batch": 2} if name == "w-mse" else {}))
     output = method([torch.randn(2, 1, 8, 8) for _ in range(2)], torch.arange(2))
@@ -344,7 +344,7 @@ def test_parts() -> None:
     assert off_diagonal(matrix).tolist() == [[0, 1, 2], [3, 0, 5], [6, 7, 0]]
     z = torch.stack(draw(0))
     norm = torch.nn.BatchNorm1d(DIM, affine=False)
-    torch.testing.assert_close(standardise(z), torch.stack([norm(each) for each in z]))
+    torch.testing.assert_close(standardize(z), torch.stack([norm(each) for each in z]))
 
 
 MISTAKES: list[tuple[str, dict[str, object], str]] = [
@@ -366,8 +366,8 @@ def test_a_bad_setting_is_one_line(name: str, settings: dict[str, object], told:
 
 
 COMMANDS = {
-    "--method w-mse --batch-size 100": "method.sub_batch = 32: must divide the batch of 100 pictures",
-    "--method w-mse --batch-size 32 --accumulate 2": "method.sub_batch = 32: must divide the batch of 16 pictures",
+    "--method w-mse --batch-size 100": "method.sub_batch = 32: must divide the batch of 100 images",
+    "--method w-mse --batch-size 32 --accumulate 2": "method.sub_batch = 32: must divide the batch of 16 images",
     "--method barlow-twins --target hard": "--target hard: barlow-twins has no pairs to match, so it takes no target",
 }
 

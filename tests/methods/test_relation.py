@@ -18,18 +18,18 @@ ONE_GROUP = "--method.split-bn 1 --method.shuffle false"
 def test_relational_methods_restated(name: str, teacher_t: float) -> None:
     tiny = Tiny.of(*f"--method {name} {ONE_GROUP} --target.temperature {teacher_t}".split())
     method, sample = tiny.method(), tiny.sample()
-    bank = method.bank.keys.double()
+    queue = method.queue.keys.double()
     query = method.student(sample.views[0])
     if name == "isd":
         query = method.predictor(query)
     q, k = F.normalize(query.double()), F.normalize(method.teacher(sample.views[1]).double())
-    prediction, target = (q @ bank.T / 0.1).log_softmax(1), (k @ bank.T / teacher_t).softmax(1)
+    prediction, target = (q @ queue.T / 0.1).log_softmax(1), (k @ queue.T / teacher_t).softmax(1)
     expected = sum(-(target[i] * prediction[i]).sum().item() for i in range(len(q))) / len(q)
     output = run(method, sample)
     assert output.loss.item() == pytest.approx(expected, abs=1e-4)
-    assert torch.equal(method.bank.keys.double(), bank)  # nothing enters before the loss is back-propagated
+    assert torch.equal(method.queue.keys.double(), queue)  # nothing enters before the loss is back-propagated
     method.after_batch(output)
-    torch.testing.assert_close(method.bank.keys[: len(k)].double(), k, atol=1e-5, rtol=0)
+    torch.testing.assert_close(method.queue.keys[: len(k)].double(), k, atol=1e-5, rtol=0)
 
 
 def test_sce_is_moco_with_its_target() -> None:
@@ -61,13 +61,13 @@ def test_co2_adds_the_symmetric_divergence_over_the_negatives() -> None:
     moco = Tiny.of(*f"--method moco {flags}".split())
     method, sample = co2.method(), co2.sample()
     output, plain = run(method, sample), run(moco.method(), sample)
-    bank = method.bank.keys.double()
+    queue = method.queue.keys.double()
     q = F.normalize(method.student(sample.views[0]).double())
     k = F.normalize(method.teacher(sample.views[1]).double())
     total = 0.0
     for i in range(len(q)):
-        p = (bank @ q[i] / 0.2).softmax(0).tolist()
-        r = (bank @ k[i] / 0.2).softmax(0).tolist()
+        p = (queue @ q[i] / 0.2).softmax(0).tolist()
+        r = (queue @ k[i] / 0.2).softmax(0).tolist()
         total += (kl(p, r) + kl(r, p)) / 2
     assert output.logs["inconsistency"].item() == pytest.approx(total / len(q), abs=1e-5)
     assert output.loss.item() == pytest.approx(plain.loss.item() + 0.7 * total / len(q), abs=1e-5)
@@ -88,14 +88,14 @@ def test_clsa_restated(symmetric: bool) -> None:
     assert len(sample.views) == 3
     output = run(method, sample)
     plain = run(Tiny.of(*f"--method moco {flags}".split()).method(), sample)
-    bank = method.bank.keys.double()
+    queue = method.queue.keys.double()
     stronger = F.normalize(method.student(sample.views[2]).double())
     total, count = 0.0, 0
     for a, b in ((0, 1), (1, 0))[: 1 + symmetric]:
         q = F.normalize(method.student(sample.views[a]).double())
         k = F.normalize(method.teacher(sample.views[b]).double())
         for i in range(len(q)):
-            rows = torch.cat([k[i : i + 1], bank])
+            rows = torch.cat([k[i : i + 1], queue])
             p = (rows @ q[i] / 0.2).softmax(0).tolist()
             r = (rows @ stronger[i] / 0.2).softmax(0).tolist()
             total -= sum(x * math.log(y) for x, y in zip(p, r, strict=True))

@@ -14,9 +14,9 @@ from sslzoo.method.base import METHODS
 PRESETS = {"dcl": "decoupled", "dclw": "decoupled-weighted", "debiased": "debiased", "hcl": "hard-negative"}
 
 
-def embeddings(pictures: int = 6, seed: int = 0) -> Tensor:
-    """(B, 2, 16), not normalised."""
-    return torch.randn(pictures, 2, 16, generator=torch.Generator().manual_seed(seed))
+def embeddings(images: int = 6, seed: int = 0) -> Tensor:
+    """(B, 2, 16), not normalized."""
+    return torch.randn(images, 2, 16, generator=torch.Generator().manual_seed(seed))
 
 
 def nt_xent(z: Tensor, temperature: float, views: tuple[int, ...] = (0, 1)) -> float:
@@ -53,7 +53,7 @@ def test_forward_contrasts_what_it_embeds() -> None:
 
 
 def test_one_loss_and_gradient_from_embeddings_made_part_by_part() -> None:
-    """What gradient caching relies on, where pictures do not meet in batch norm."""
+    """What gradient caching relies on, where images do not meet in batch norm."""
     tiny = Tiny.of("--method", "simclr", "--method.projector.norm", "none", "--method.projector.out-norm", "none")
     sample = tiny.sample()
     whole = tiny.method(norm=False)
@@ -70,7 +70,7 @@ def test_one_loss_and_gradient_from_embeddings_made_part_by_part() -> None:
 
 
 @pytest.mark.parametrize("target", ["hard", "adaptive-soft"])
-def test_a_target_sees_the_positives_relations_to_all_but_the_own_picture(target: str) -> None:
+def test_a_target_sees_the_positives_relations_to_all_but_the_own_image(target: str) -> None:
     method = Tiny.of(
         "--method", "simclr", "--target", target, "--target.neighbors", "2", "--loss.temperature", "0.3"
     ).method()
@@ -104,13 +104,13 @@ def test_gradient_is_nt_xents_through_anchors_positives_and_candidates() -> None
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4)
 
 
-def test_order_of_pictures_and_of_views_does_not_matter() -> None:
+def test_order_of_images_and_of_views_does_not_matter() -> None:
     method = Tiny.of("--method", "simclr", "--target", "adaptive-soft").method()
     z = embeddings(8)
     loss = method.contrast(z).loss
     torch.testing.assert_close(method.contrast(z[torch.randperm(8)]).loss, loss)
     torch.testing.assert_close(method.contrast(z.flip(1)).loss, loss)
-    torch.testing.assert_close(method.contrast(3 * z).loss, loss)  # embeddings are normalised
+    torch.testing.assert_close(method.contrast(3 * z).loss, loss)  # embeddings are normalized
 
 
 def test_half_precision_keeps_similarities_in_float32() -> None:

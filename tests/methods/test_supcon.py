@@ -19,7 +19,7 @@ LABELS = torch.tensor([0, 1, 0, -1, 2, 0, -1])
 
 
 def embeddings() -> Tensor:
-    """(B, 2, 16), not normalised."""
+    """(B, 2, 16), not normalized."""
     return torch.randn(len(LABELS), 2, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -42,10 +42,10 @@ def out_loss(z: Tensor, labels: list[int]) -> float:
     return total / len(rows)
 
 
-def test_loss_is_l_out_and_pictures_without_label_are_classes_of_their_own() -> None:
+def test_loss_is_l_out_and_images_without_label_are_classes_of_their_own() -> None:
     output = make().contrast(embeddings(), LABELS)
     assert output.loss.item() == pytest.approx(out_loss(embeddings(), LABELS.tolist()), abs=1e-5)
-    # three pictures of class 0 have four further positives each, the other four none
+    # three images of class 0 have four further positives each, the other four none
     assert output.logs["extra_mass"].item() == pytest.approx(3 * 4 / 7)
 
 
@@ -80,14 +80,14 @@ def test_labels_are_asked_for() -> None:
         tiny.method()(tiny.sample().views, tiny.sample().ids)
 
 
-def test_pictures_without_labels_are_refused_before_anything_is_done(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures" / "holiday"
+def test_images_without_labels_are_refused_before_anything_is_done(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "holiday"
     folder.mkdir(parents=True)
     for i in range(8):
         Image.new("L", (8 + i, 8), 9 * i).save(folder / f"{i}.png")
     experiment = compose(
         [
-            "--method", "supcon", "--dataset", "folder", "--dataset.path", str(tmp_path / "pictures"),
+            "--method", "supcon", "--dataset", "folder", "--dataset.path", str(tmp_path / "images"),
             "--img-size", "8", "--dataset.cache-dir", str(tmp_path / "cache"), "--backbone", "resnet10t",
             "--batch-size", "4", "--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--threads", "1",
             "--output", str(tmp_path / "runs"),

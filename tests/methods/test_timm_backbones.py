@@ -8,7 +8,7 @@ from sslzoo.method.base import METHODS
 from sslzoo.modules.backbones import create_backbone
 
 SIZES = ["--img-size", "64"]
-LOCAL = ["--views.local.size", "32"]
+LOCAL = ["--augmentations.local.size", "32"]
 
 
 @pytest.mark.parametrize("name", METHODS.names())

@@ -85,7 +85,7 @@ REFUSED = {
     "test_vit": ({"stem": "small"}, 32, "--backbone.stem small: test_vit has no such stem, only the ResNet families"),
     "resnet18": ({"stem": "small", "pretrained": True}, 32, "weights of resnet18 are for the standard stem"),
     "resnet10t": ({"kwargs": {"depth": 3}}, 32, "unexpected keyword argument 'depth'"),
-    "test_convnext": ({}, 8, "does not take 8 x 8 pictures"),
+    "test_convnext": ({}, 8, "does not take 8 x 8 images"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Losses in pieces are the losses of the whole, and hold less."""
+"""Losses in chunks are the losses of the whole, and hold less."""
 
 from itertools import product
 
@@ -10,7 +10,7 @@ from sslzoo.check.tiny import Tiny, run
 from sslzoo.method.base import METHODS
 from sslzoo.method.pair import PairMethod
 from sslzoo.modules import chunked
-from sslzoo.modules.chunked import Scored, mean_in_pieces
+from sslzoo.modules.chunked import Scored, mean_in_chunks
 from sslzoo.plan.memory import TensorMemory
 
 
@@ -19,7 +19,7 @@ def gradients(model: nn.Module) -> list[Tensor | None]:
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS if issubclass(method, PairMethod)])
-def test_every_method_has_the_same_loss_and_gradient_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_method_has_the_same_loss_and_gradient_in_chunks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = Tiny.of("--method", name)
     found = []
     for most in (chunked.MOST_SIMILARITIES, 70):
@@ -41,7 +41,7 @@ def test_every_method_has_the_same_loss_and_gradient_in_pieces(name: str, monkey
 
 
 @pytest.mark.parametrize(("rows", "count"), list(product([1, 3, 7], [7, 10])))
-def test_pieces_of_any_size_equal_the_whole_in_float64(rows: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_any_size_equal_the_whole_in_float64(rows: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also for what all anchors share: the candidates, and a learned temperature."""
     generator = torch.Generator().manual_seed(0)
     anchors, candidates = (
@@ -57,7 +57,7 @@ def test_pieces_of_any_size_equal_the_whole_in_float64(rows: int, count: int, mo
     whole, logs = score(anchors)
     expected = torch.autograd.grad(3 * whole, inputs)
     monkeypatch.setattr(chunked, "MOST_SIMILARITIES", rows * 5)
-    loss, pieced = mean_in_pieces(score, [anchors], candidates=5, shared=[candidates, temperature])
+    loss, pieced = mean_in_chunks(score, [anchors], candidates=5, shared=[candidates, temperature])
     torch.testing.assert_close(loss.double(), whole.double())
     torch.testing.assert_close(pieced["mean"], logs["mean"])
     for ours, theirs in zip(torch.autograd.grad(3 * loss, inputs), expected, strict=True):
@@ -74,7 +74,7 @@ def test_without_a_gradient_there_is_the_loss_alone(recorded: bool, monkeypatch:
         return (weight * rows).mean(), {}
 
     with torch.set_grad_enabled(recorded):
-        loss, _ = mean_in_pieces(score, [anchors], candidates=1, shared=[weight])
+        loss, _ = mean_in_chunks(score, [anchors], candidates=1, shared=[weight])
     assert loss.item() == 5
     assert not loss.requires_grad
 
@@ -84,8 +84,8 @@ def test_a_queue_of_65536_needs_less_than_the_logits_and_one_more_table() -> Non
     batch, queue = 256, 65_536
     method = Tiny.of("--method", "ascl", "--method.queue-size", str(queue)).method()
     table = 4 * batch * queue
-    query = torch.randn(batch, method.bank.keys.shape[1], requires_grad=True)
-    key = torch.randn(batch, method.bank.keys.shape[1])
+    query = torch.randn(batch, method.queue.keys.shape[1], requires_grad=True)
+    key = torch.randn(batch, method.queue.keys.shape[1])
 
     with TensorMemory() as memory:
         method.contrast(query, key).loss.backward()

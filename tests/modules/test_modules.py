@@ -1,4 +1,4 @@
-"""Bank, teacher, split batch norm, heads, counter_rng."""
+"""Queue, teacher, split batch norm, heads, counter_rng."""
 
 import pytest
 import torch
@@ -10,30 +10,30 @@ from torch.nn import functional as F
 from sslzoo.modules.batch_norm import SplitBatchNorm2d, has_batch_norm, split_batch_norm
 from sslzoo.modules.heads import Head, HeadConfig
 from sslzoo.modules.momentum import Teacher
-from sslzoo.modules.queue import Bank
+from sslzoo.modules.queue import Queue
 from sslzoo.runtime.distributed import encode_shuffled
 
 
 @given(size=st.integers(1, 20), batches=st.lists(st.integers(1, 30), max_size=8))
 def test_bank_holds_the_last_keys_whatever_the_batch_sizes(size: int, batches: list[int]) -> None:
-    bank = Bank(size, 3)
-    kept = list(bank.keys)  # oldest first
+    queue = Queue(size, 3)
+    kept = list(queue.keys)  # oldest first
     for number, n in enumerate(batches):
         keys = F.normalize(torch.randn(n, 3, generator=torch.Generator().manual_seed(number)), dim=1)
-        bank.push(keys)
+        queue.push(keys)
         kept = [*kept, *keys][-size:]
-    cursor = int(bank.cursor)
-    oldest_first = torch.cat([bank.keys[cursor:], bank.keys[:cursor]])
+    cursor = int(queue.cursor)
+    oldest_first = torch.cat([queue.keys[cursor:], queue.keys[:cursor]])
     assert torch.equal(oldest_first, torch.stack(kept))
 
 
 def test_bank_is_in_the_state_dict_and_starts_as_unit_vectors() -> None:
-    bank = Bank(8, 4)
-    torch.testing.assert_close(bank.keys.norm(dim=1), torch.ones(8))
-    bank.push(F.normalize(torch.randn(3, 4), dim=1))
-    other = Bank(8, 4)
-    other.load_state_dict(bank.state_dict())
-    assert torch.equal(other.keys, bank.keys)
+    queue = Queue(8, 4)
+    torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(8))
+    queue.push(F.normalize(torch.randn(3, 4), dim=1))
+    other = Queue(8, 4)
+    other.load_state_dict(queue.state_dict())
+    assert torch.equal(other.keys, queue.keys)
     assert int(other.cursor) == 3
 
 
@@ -61,7 +61,7 @@ def test_teacher_momentum_follows_a_cosine() -> None:
     assert constant.momentum_at(0.7) == 0.9
 
 
-def test_split_batch_norm_normalises_each_group_on_its_own() -> None:
+def test_split_batch_norm_normalizes_each_group_on_its_own() -> None:
     torch.manual_seed(0)
     plain = nn.BatchNorm2d(5)
     nn.init.normal_(plain.weight)

@@ -73,7 +73,7 @@ def measured(**parts: float) -> Measured:
         steps,
         parts,
         steps_per_epoch=10,
-        pictures=64,
+        images=64,
         host_bytes=0,
         device_bytes=None,
         received={},
@@ -82,29 +82,29 @@ def measured(**parts: float) -> Measured:
 
 
 def test_the_whole_run_by_hand() -> None:
-    experiment = compose(["--method", "moco", "--epochs", "20", "--knn-every", "10", "--knn-pictures", "100"])
-    data = SimpleNamespace(labelled=range(1000), test=range(250), train=SimpleNamespace(decoded=True))
+    experiment = compose(["--method", "moco", "--epochs", "20", "--knn-every", "10", "--knn-images", "100"])
+    data = SimpleNamespace(labeled=range(1000), test=range(250), train=SimpleNamespace(decoded=True))
     whole = estimate(experiment, data, measured())
     assert measured().images_per_second == 128
     assert whole.training == 20 * 10 * 0.5
     assert whole.watching == 2 * 100 / 50  # epochs 10, 20
     assert whole.scoring == 2 * 1250 / 50
     assert whole.whole == 100 + 4 + 50
-    without = estimate(experiment, SimpleNamespace(labelled=None, test=None), measured())
+    without = estimate(experiment, SimpleNamespace(labeled=None, test=None), measured())
     assert without.whole == 100
     assert spoken(3661) == "1:01:01"
     assert spoken(360_000) == "100.0 h"
 
 
 def test_what_would_help_goes_by_where_the_time_goes() -> None:
-    experiment = compose(["--method", "moco", "--precision", "fp32", "--compile-views", "false"])
+    experiment = compose(["--method", "moco", "--precision", "fp32", "--compile-augmentations", "false"])
     shares = groups(measured(data=1, augment=2, forward=3, backward=3, communication=1))
     assert shares == pytest.approx({"data": 0.1, "augment": 0.2, "compute": 0.6, "communication": 0.1})
     on_cpu = [change.flags for change in tries(experiment, CPU, shares, 60)]
-    assert on_cpu == ["--precision bf16", "--compile-views true"]
+    assert on_cpu == ["--precision bf16", "--compile-augmentations true"]
     assert [change.flags for change in tries(experiment, GPU, shares, 60)] == ["--precision bf16"]
     assert [change.flags for change in tries(experiment, GPU, shares, 6000)] == ["--precision bf16", "--compile"]
-    done = compose(["--method", "moco", "--precision", "bf16", "--compile-views"])
+    done = compose(["--method", "moco", "--precision", "bf16", "--compile-augmentations"])
     assert not [*tries(done, CPU, shares, 60)]
     slow = groups(measured(data=5, forward=5, communication=5))
     kept, read = (SimpleNamespace(train=SimpleNamespace(decoded=decoded)) for decoded in (True, False))
@@ -136,17 +136,17 @@ def test_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["moco", "simclr"])
 def test_two_processes_and_what_they_tell_each_other(method: str, tmp_path: Path) -> None:
-    """A process has 64 pictures of 8 x 8 greys."""
+    """A process has 64 images of 8 x 8 grays."""
     tries = [] if method == "simclr" else ["--no-tries"]
     done = run(tmp_path, "--method", method, *SMALL, *tries, launcher=TWO)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("bottleneck") == 1
     width = compose(["--method", method]).method.projector.out
     floats = {
-        "moco": 64 * (8 * 8 + 2 * width),  # pictures to shuffle, keys to put back, keys for the bank
+        "moco": 64 * (8 * 8 + 2 * width),  # images to shuffle, keys to put back, keys for the queue
         "simclr": 64 * 2 * width,  # embeddings of both views
     }
-    assert f"keys and pictures {4 * floats[method] / 2**20:.2f} MiB" in done.stdout
+    assert f"keys and images {4 * floats[method] / 2**20:.2f} MiB" in done.stdout
     assert ("--precision bf16: " in done.stdout) == (method == "simclr")
 
 

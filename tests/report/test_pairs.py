@@ -7,7 +7,7 @@ import pytest
 from sslzoo.experiment.compose import compose
 from sslzoo.losses import LOSSES, Loss
 from sslzoo.method.base import METHODS
-from sslzoo.method.combination import misfit, usual_loss
+from sslzoo.method.combination import choose_loss, explain_mismatch
 from sslzoo.report.pairs import pairs, pairs_markdown
 from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS, Target
@@ -46,16 +46,18 @@ def test_each_reason() -> None:
     softmax = LOSSES.get("cross-entropy")
     beside, alone = part(Target, "beside", positive=False), part(Loss, "alone", positive=False)
     hard_only = part(Loss, "hard-only", soft=False)
-    assert misfit(moco, beside, softmax) == "beside gives the positive no weight, and cross-entropy scores it"
-    assert misfit(moco, plain, alone) == "alone leaves the positive out, and one-hot gives it weight"
-    assert "hard-only knows the positive alone, and hard gives" in misfit(moco, TARGETS.get("hard"), hard_only)
-    assert misfit(moco, plain, cosine).startswith("cosine only attracts, and moco has no predictor")
+    assert explain_mismatch(moco, beside, softmax) == "beside gives the positive no weight, and cross-entropy scores it"
+    assert explain_mismatch(moco, plain, alone) == "alone leaves the positive out, and one-hot gives it weight"
+    assert "hard-only knows the positive alone, and hard gives" in explain_mismatch(
+        moco, TARGETS.get("hard"), hard_only
+    )
+    assert explain_mismatch(moco, plain, cosine).startswith("cosine only attracts, and moco has no predictor")
     for fitting in ((moco, beside, alone), (moco, plain, hard_only), (byol, plain, cosine), (byol, plain, softmax)):
-        assert misfit(*fitting) is None
+        assert explain_mismatch(*fitting) is None
 
 
 def test_a_target_that_needs_another_loss_brings_it() -> None:
     target = part(Target, "beside", positive=False)
     target.default_loss = "cosine"
-    assert usual_loss(METHODS.get("byol"), target).name == "cosine"
-    assert usual_loss(METHODS.get("moco"), TARGETS.get("hard")).name == "cross-entropy"
+    assert choose_loss(METHODS.get("byol"), target).name == "cosine"
+    assert choose_loss(METHODS.get("moco"), TARGETS.get("hard")).name == "cross-entropy"

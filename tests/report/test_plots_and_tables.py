@@ -1,4 +1,4 @@
-"""Pictures are written as bitmap and vector; tables show every part."""
+"""Images are written as bitmap and vector; tables show every part."""
 
 import io
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_curves(knn: bool, tmp_path: Path) -> None:
     assert all((tmp_path / f"curves.{kind}").stat().st_size > 1000 for kind in ("png", "svg"))
 
 
-def test_tsne_with_few_pictures_and_many_classes(tmp_path: Path) -> None:
+def test_tsne_with_few_images_and_many_classes(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(26, 4)).astype(np.float32)
     tsne(features, np.arange(26) % 13, [f"class {i}" for i in range(13)], tmp_path / "tsne", title="a run", seed=0)
     text = (tmp_path / "tsne.svg").read_text()
@@ -39,7 +39,7 @@ def test_tsne_with_few_pictures_and_many_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("classes", [3, 40])
 def test_confusion(classes: int, tmp_path: Path) -> None:
     counts = np.eye(classes, dtype=np.int64) * 7
-    counts[0] = 0  # a class without test pictures
+    counts[0] = 0  # a class without test images
     confusion(counts, [f"class {i}" for i in range(classes)], tmp_path / "confusion", title="a protocol")
     text = (tmp_path / "confusion.svg").read_text()
     assert (tmp_path / "confusion.png").stat().st_size > 1000

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sslzoo.runtime.launch import create_accelerator, in_words, precision_of
+from sslzoo.runtime.launch import accelerator_precision, create_accelerator, in_words
 from sslzoo.runtime.precision import choose_precision, has_native_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -55,7 +55,7 @@ def test_the_accelerator_computes_in_it(setting: str, chosen: str, shown: str, m
     with_capabilities(monkeypatch, avx512_bf16=True)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     accelerator = create_accelerator(setting)
-    assert precision_of(accelerator) == chosen
+    assert accelerator_precision(accelerator) == chosen
     assert f", {shown}, processes: 1" in in_words(accelerator, setting)
     with accelerator.autocast():
         product = torch.nn.Linear(4, 4)(torch.ones(1, 4))

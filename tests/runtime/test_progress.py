@@ -23,7 +23,7 @@ def test_a_stage_has_a_line_for_each_part() -> None:
 
 
 def show(*, terminal: bool) -> str:
-    """What is printed while 100 pictures are counted."""
+    """What is printed while 100 images are counted."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, force_interactive=terminal, width=100)
     with Steps(console, "features of train", 100) as steps:

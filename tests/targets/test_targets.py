@@ -54,13 +54,13 @@ def restated_loss(student: list[float], y: list[float], temperature: float) -> f
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("neighbors", [0, 1, 5])
 def test_loss_of_each_target_equals_the_restated_equation(name: str, neighbors: int) -> None:
-    query, key, bank = unit(6, 16, seed=1), unit(6, 16, seed=2), unit(40, 16, seed=3)
+    query, key, queue = unit(6, 16, seed=1), unit(6, 16, seed=2), unit(40, 16, seed=3)
     settings = {} if name == "one-hot" else {"neighbors": neighbors}
-    weights = make(name, **settings)((key * key).sum(1), key @ bank.T).weights
-    student = torch.cat([(query * key).sum(1, keepdim=True), query @ bank.T], dim=1)
+    weights = make(name, **settings)((key * key).sum(1), key @ queue.T).weights
+    student = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], dim=1)
     ours = make_loss("cross-entropy")(student, weights)
     for i in range(len(query)):
-        y = restated(name, (key @ bank.T)[i].tolist(), neighbors, 0.05)
+        y = restated(name, (key @ queue.T)[i].tolist(), neighbors, 0.05)
         assert weights[i].tolist() == pytest.approx(y, abs=1e-12)
         assert ours[i].item() == pytest.approx(restated_loss(student[i].tolist(), y, 0.1), abs=1e-10)
 
@@ -85,7 +85,7 @@ def test_hand_computed_case() -> None:
 
 
 @pytest.mark.parametrize("name", ["hard", "adaptive-hard", "adaptive-soft"])
-def test_no_neighbours_is_exactly_moco(name: str) -> None:
+def test_no_neighbors_is_exactly_moco(name: str) -> None:
     positive, candidates = torch.ones(8), unit(8, 64).float()
     assert torch.equal(
         make(name, neighbors=0)(positive, candidates).weights, make("one-hot")(positive, candidates).weights
@@ -134,8 +134,8 @@ def test_order_of_candidates_does_not_matter(name: str, seed: int) -> None:
 
 
 def test_confidence_of_a_random_bank_is_as_measured() -> None:
-    key, bank = unit(64, 128, seed=1), unit(4096, 128, seed=2)
-    c = make("adaptive-soft")(torch.ones(64), key @ bank.T).logs["confidence"].item()
+    key, queue = unit(64, 128, seed=1), unit(4096, 128, seed=2)
+    c = make("adaptive-soft")(torch.ones(64), key @ queue.T).logs["confidence"].item()
     assert c == pytest.approx(0.18, abs=0.02)
 
 
@@ -159,9 +159,9 @@ def test_cosine_loss_equals_weighted_squared_distance(name: str) -> None:
 
 
 def test_perfect_query_under_one_hot_scores_the_formula() -> None:
-    key, bank = unit(1, 16, seed=1), unit(50, 16, seed=2)
-    student = torch.cat([torch.ones(1, 1, dtype=torch.float64), key @ bank.T], dim=1)
-    weights = make("one-hot")(torch.ones(1), key @ bank.T).weights
-    negatives = sum(math.exp(s / 0.1) for s in (key @ bank.T)[0].tolist())
+    key, queue = unit(1, 16, seed=1), unit(50, 16, seed=2)
+    student = torch.cat([torch.ones(1, 1, dtype=torch.float64), key @ queue.T], dim=1)
+    weights = make("one-hot")(torch.ones(1), key @ queue.T).weights
+    negatives = sum(math.exp(s / 0.1) for s in (key @ queue.T)[0].tolist())
     expected = -math.log(math.exp(10) / (math.exp(10) + negatives))
     assert make_loss("cross-entropy")(student, weights).item() == pytest.approx(expected, abs=1e-10)

@@ -28,7 +28,7 @@ class Trained:
         return self.checkpoints.save(step, best)
 
     def load(self) -> int:
-        step = self.checkpoints.load_latest(self.told.append)
+        step = self.checkpoints.load_newest(self.told.append)
         if step:
             assert self.model.weight.item() == step
         return step
@@ -136,11 +136,11 @@ def test_a_disk_that_fills_up_leaves_the_last_one_whole(
 def test_an_interval_goes_on_where_it_was(folder: Path) -> None:
     trained = Trained(folder)
     for loss in (1.0, 2.0):
-        trained.checkpoints.means.add(MethodOutput(torch.tensor(loss), {}, torch.zeros(1, 1)), pictures=8)
+        trained.checkpoints.means.add(MethodOutput(torch.tensor(loss), {}, torch.zeros(1, 1)), images=8)
     trained.save(1)
     again = Trained(folder)
     again.load()
-    again.checkpoints.means.add(MethodOutput(torch.tensor(6.0), {}, torch.zeros(1, 1)), pictures=8)
+    again.checkpoints.means.add(MethodOutput(torch.tensor(6.0), {}, torch.zeros(1, 1)), images=8)
     values = again.checkpoints.means.read(again.checkpoints.accelerator)
     assert values["loss"] == 3.0
     assert values["images_per_second"] * values["seconds"] == pytest.approx(24)
@@ -150,7 +150,7 @@ def test_another_number_of_processes_shares_the_interval() -> None:
     states = []
     for loss in (1.0, 3.0):
         means = IntervalMeans()
-        means.add(MethodOutput(torch.tensor(loss), {}, torch.zeros(1, 1)), pictures=8)
+        means.add(MethodOutput(torch.tensor(loss), {}, torch.zeros(1, 1)), images=8)
         states.append(means.state_dict())
     alone = IntervalMeans()
     alone.load_state_dicts(states, 0, torch.device("cpu"))

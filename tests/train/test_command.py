@@ -52,7 +52,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def last_state(folder: Path) -> dict[str, torch.Tensor]:
-    """Weights, bank and teacher of the newest checkpoint."""
+    """Weights, queue and teacher of the newest checkpoint."""
     return load_file(max((folder / "checkpoints").glob("step-*")) / "model.safetensors")
 
 
@@ -88,9 +88,9 @@ def test_the_config_has_what_auto_stood_for(finished: tuple[Path, str]) -> None:
     folder, output = finished
     precision = choose_precision("auto", torch.device("cpu"))
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert (config["precision"], config["compile_views"]) == (precision, True)
+    assert (config["precision"], config["compile_augmentations"]) == (precision, True)
     assert f"device  cpu, {precision} (auto), processes: 1" in output
-    resumed = run("--resume", folder, "--precision", "auto", "--compile-views", "auto").stdout
+    resumed = run("--resume", folder, "--precision", "auto", "--compile-augmentations", "auto").stdout
     assert f"device  cpu, {precision}, processes: 1" in resumed
     said = run("--resume", folder, "--precision", "fp16", code=2).stderr
     assert f"a resumed run keeps its settings, and precision was {precision}, is fp16" in said
@@ -117,10 +117,10 @@ def test_summary(finished: tuple[Path, str]) -> None:
     assert summary["images_per_second"] == pytest.approx(24 * 32 / sum(seconds), rel=0.01)
     assert 50e6 < summary["peak_memory"]["host"] < 50e9
     assert summary["peak_memory"]["device"] is None
-    neighbours = summary["neighbours"]
-    assert 0 < neighbours["extra_mass"] <= 20
-    assert neighbours["chance"] == pytest.approx(0.1, abs=0.03)
-    assert neighbours["chance"] < neighbours["same_class"] <= 1
+    neighbors = summary["neighbors"]
+    assert 0 < neighbors["extra_mass"] <= 20
+    assert neighbors["chance"] == pytest.approx(0.1, abs=0.03)
+    assert neighbors["chance"] < neighbors["same_class"] <= 1
 
 
 def test_a_tracker_writes_below_the_run_folder(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Pat
     assert all(value.isfinite().all() for value in last_state(tmp_path / "run").values())
 
 
-def test_accumulation_sees_every_picture_once_and_steps_less(tmp_path: Path) -> None:
+def test_accumulation_sees_every_image_once_and_steps_less(tmp_path: Path) -> None:
     run("--method", "byol", "--epochs", "1", "--accumulate", "4", "--run-folder", tmp_path / "run", *TINY)
     assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == list(range(1, 9))
 
@@ -220,7 +220,7 @@ def test_a_method_without_pairs_is_trained_and_evaluated(tmp_path: Path) -> None
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["method"], summary["target"], summary["loss"]) == ("barlow-twins", None, None)
     assert summary["directions"] == "symmetric"
-    assert "neighbours" not in summary
+    assert "neighbors" not in summary
     assert "kNN" in run("evaluate", tmp_path / "run", "--protocol", "knn").stdout
 
 
@@ -244,22 +244,22 @@ def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path)
     assert two == pytest.approx(one, rel=0.02)
 
 
-def test_pictures_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures" / "holiday"
+def test_images_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "holiday"
     folder.mkdir(parents=True)
     for i in range(24):
         mode = ("RGB", "L", "RGBA")[i % 3]
         Image.new(mode, (20 + i, 30), 5 * i).save(folder / f"{i}.png")
     (folder / "broken.png").write_bytes((folder / "23.png").read_bytes()[:60])
     done = run(
-        "--dataset", "folder", "--dataset.path", tmp_path / "pictures", "--epochs", "1", "--batch-size", "8",
+        "--dataset", "folder", "--dataset.path", tmp_path / "images", "--epochs", "1", "--batch-size", "8",
         "--method.split-bn", "2", "--method.queue-size", "16", "--img-size", "16", "--schedule.warmup-epochs", "0",
         "--dataset.cache-dir", tmp_path / "cache", "--backbone", "resnet10t", "--backbone.kwargs",
         "{channels: [8, 8, 8, 8]}", "--threads", "1", "--run-folder", tmp_path / "run", "--dataset.max-skipped", "3",
     )  # fmt: skip
-    assert "24 pictures to train on, no labels" in done.stdout
-    assert done.stdout.count("warning: 1 picture is left out (--dataset.max-skipped 3): ") == 2
-    assert "(not scored: there are no labelled pictures to learn from (--dataset.labelled))" in done.stdout
+    assert "24 images to train on, no labels" in done.stdout
+    assert done.stdout.count("warning: 1 image is left out (--dataset.max-skipped 3): ") == 2
+    assert "(not scored: there are no labeled images to learn from (--dataset.labeled))" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["test"] == {}
     assert [f"({folder / 'broken.png'})" in name for name in summary["skipped"]] == [True]

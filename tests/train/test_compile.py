@@ -27,7 +27,7 @@ def test_the_losses_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_large_queue_is_compiled_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loss in pieces stays as it is in a compiled pass."""
+    """The loss in chunks stays as it is in a compiled pass."""
     monkeypatch.setattr("sslzoo.modules.chunked.MOST_SIMILARITIES", 500)
     tiny = Tiny.of("--method", "ascl")
     plain, compiled = tiny.method(), tiny.method()

@@ -14,10 +14,10 @@ def test_the_loss_curve_is_that_of_plain_views(method: str, tmp_path: Path, monk
     made, make = [], numba_kernel.make
     monkeypatch.setattr(numba_kernel, "make", lambda *arguments: made.append(1) or make(*arguments))
     flags = f"--method {method} --precision fp32 --log-every 1"
-    flags += " --views.strong.rotate 0 --views.weak.rotate 0 --views.strong.jitter 0.8"
+    flags += " --augmentations.strong.rotate 0 --augmentations.weak.rotate 0 --augmentations.strong.jitter 0.8"
     curves = []
     for more in (False, True):
-        training = begin(f"{flags} --compile-views {more}", tmp_path / f"run-{more}", monkeypatch)
+        training = begin(f"{flags} --compile-augmentations {more}", tmp_path / f"run-{more}", monkeypatch)
         with StopAfter(0) as stop:
             training.run(stop)
         curves.append([line["loss"] for line in metrics(training)])

@@ -1,4 +1,4 @@
-"""A batch in pieces that keeps all its negatives has the gradient of the batch in one."""
+"""A batch in chunks that keeps all its negatives has the gradient of the batch in one."""
 
 import subprocess
 import sys
@@ -20,26 +20,26 @@ from sslzoo.train.setup import start_accelerator
 
 ABLE = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
 PLAIN = ["--method.projector.norm", "none", "--method.projector.out-norm", "none"]
-PIECES = 4
+CHUNKS = 4
 
 
 def gradients(method: Method) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
 
 
-def in_pieces(method: InBatchMethod, sample: Sample) -> tuple[float, int]:
-    """Loss of the step in pieces, and how often a step was finished; the gradient stays in the method."""
-    accelerator = create_accelerator("fp32", gradient_accumulation_steps=PIECES)
-    rows = torch.arange(len(sample.ids)).chunk(PIECES)
-    pieces = [Batch(torch.empty(0), torch.empty(0), sample.ids[r], sample.labels[r]) for r in rows]
-    where = {id(piece): r for piece, r in zip(pieces, rows, strict=True)}
+def in_chunks(method: InBatchMethod, sample: Sample) -> tuple[float, int]:
+    """Loss of the step in chunks, and how often a step was finished; the gradient stays in the method."""
+    accelerator = create_accelerator("fp32", gradient_accumulation_steps=CHUNKS)
+    rows = torch.arange(len(sample.ids)).chunk(CHUNKS)
+    chunks = [Batch(torch.empty(0), torch.empty(0), sample.ids[r], sample.labels[r]) for r in rows]
+    where = {id(chunk): r for chunk, r in zip(chunks, rows, strict=True)}
     finished = []
     output = accumulate_with_all_negatives(
         accelerator,
         method,
         method,
-        pieces,
-        views=lambda piece: [view[where[id(piece)]] for view in sample.views],
+        chunks,
+        views=lambda chunk: [view[where[id(chunk)]] for view in sample.views],
         finish=lambda output: finished.append(accelerator.sync_gradients),
     )
     assert not output.loss.requires_grad
@@ -51,37 +51,37 @@ def in_pieces(method: InBatchMethod, sample: Sample) -> tuple[float, int]:
 def test_the_gradient_is_that_of_the_whole_batch(name: str) -> None:
     tiny = Tiny.of("--method", name, *PLAIN)
     sample = tiny.sample()
-    whole, pieces = tiny.method(norm=False), tiny.method(norm=False)
+    whole, chunks = tiny.method(norm=False), tiny.method(norm=False)
     output = run(whole, sample)
     output.loss.backward()
-    loss, finished = in_pieces(pieces, sample)
-    assert finished == PIECES
+    loss, finished = in_chunks(chunks, sample)
+    assert finished == CHUNKS
     assert loss == pytest.approx(output.loss.item(), abs=1e-6)
     expected = gradients(whole)
-    assert expected.keys() == gradients(pieces).keys()
-    for key, value in gradients(pieces).items():
+    assert expected.keys() == gradients(chunks).keys()
+    for key, value in gradients(chunks).items():
         torch.testing.assert_close(value, expected[key], atol=1e-6, rtol=1e-4, msg=key)
 
 
 def test_plain_accumulation_has_another_gradient() -> None:
     tiny = Tiny.of("--method", "simclr", *PLAIN)
-    sample, whole, pieces = tiny.sample(), tiny.method(norm=False), tiny.method(norm=False)
+    sample, whole, chunks = tiny.sample(), tiny.method(norm=False), tiny.method(norm=False)
     run(whole, sample).loss.backward()
-    for rows in torch.arange(len(sample.ids)).chunk(PIECES):
+    for rows in torch.arange(len(sample.ids)).chunk(CHUNKS):
         part = Sample([view[rows] for view in sample.views], sample.ids[rows], sample.labels[rows])
-        (run(pieces, part).loss / PIECES).backward()
+        (run(chunks, part).loss / CHUNKS).backward()
     expected = gradients(whole)
-    assert any(not torch.allclose(v, expected[k], atol=1e-4, rtol=1e-2) for k, v in gradients(pieces).items())
+    assert any(not torch.allclose(v, expected[k], atol=1e-4, rtol=1e-2) for k, v in gradients(chunks).items())
 
 
-def test_batch_norm_counts_each_picture_once() -> None:
+def test_batch_norm_counts_each_image_once() -> None:
     tiny = Tiny.of("--method", "simclr")
     method, sample = tiny.method(), tiny.sample()
     with statistics_kept(method):
         run(method, sample)
     assert torch.equal(method.student.backbone[1].running_mean, torch.zeros(16))
-    in_pieces(method, sample)
-    assert int(method.student.backbone[1].num_batches_tracked) == PIECES * len(sample.views)
+    in_chunks(method, sample)
+    assert int(method.student.backbone[1].num_batches_tracked) == CHUNKS * len(sample.views)
 
 
 def test_a_method_that_cannot_is_refused_with_those_that_can() -> None:

@@ -64,17 +64,19 @@ def test_views(name: str, ahead: bool) -> None:
     numbers = torch.empty(8, dtype=torch.int64, device=device)
     sizes = torch.empty(8, 2, dtype=torch.int64, device=device)
     batch = Batch(torch.empty(8, 3, size, size, dtype=torch.uint8, device=device), sizes, numbers, numbers)
-    recipes = [experiment.recipe(view) for view in experiment.method.views]
+    augmentations = [experiment.augmentation(view) for view in experiment.method.views]
     if ahead:
         keys = {"seed": 0, "epoch": 0}
-        draws = [draw(recipe, sizes, numbers, view=view, **keys) for view, recipe in enumerate(recipes)]
+        draws = [
+            draw(augmentation, sizes, numbers, view=view, **keys) for view, augmentation in enumerate(augmentations)
+        ]
         batch = batch._replace(draws=tuple(draws))
 
     def views() -> list[Tensor]:
         mean, std = experiment.dataset.mean, experiment.dataset.std
         return [
-            make_view(recipe, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
-            for view, recipe in enumerate(recipes)
+            make_view(augmentation, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
+            for view, augmentation in enumerate(augmentations)
         ]
 
     views()  # the first step sends constants
@@ -84,10 +86,10 @@ def test_views(name: str, ahead: bool) -> None:
     assert watch.waits == []
 
 
-@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("name", METHODS.names())
-def test_forward_and_backward_pass_bank_and_teacher(name: str, pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if pieces:
+def test_forward_and_backward_pass_bank_and_teacher(name: str, chunks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if chunks:
         monkeypatch.setattr("sslzoo.modules.chunked.MOST_SIMILARITIES", 100)
     method, sample = (tiny := Tiny.of("--method", name)).method(), tiny.sample()
     method.before_epoch(0)

@@ -10,14 +10,14 @@ from torch import nn
 from sslzoo.method.base import METHODS, MethodOutput
 from sslzoo.runtime.errors import UserError
 from sslzoo.train.loop import Training
-from sslzoo.train.nonfinite import FiniteCheck, NotFinite, require_finite_state, require_scale
+from sslzoo.train.nonfinite import FiniteCheck, NonFiniteError, require_finite_state, require_scale
 
 NAN, INF = float("nan"), float("inf")
 
 
 def run_into(training: Training, step: int, trouble: str) -> None:
     """Train, with one weight or one gradient NaN from this step on, and keep what there was before it."""
-    optimise, weight = training.optimise, next(training.method.student.parameters())
+    optimize, weight = training.optimize, next(training.method.student.parameters())
 
     def meddle(*arguments: object) -> MethodOutput:
         if training.step + 1 == step:
@@ -27,9 +27,9 @@ def run_into(training: Training, step: int, trouble: str) -> None:
             else:
                 weight.register_hook(lambda gradient: gradient * INF)
             training.before = {name: value.clone() for name, value in training.method.state_dict().items()}
-        return optimise(*arguments)
+        return optimize(*arguments)
 
-    training.optimise = meddle
+    training.optimize = meddle
     with StopAfter(0) as stop:
         training.run(stop)
 
@@ -74,7 +74,7 @@ def test_the_tensor_is_named(part: str, name: str, value: float) -> None:
     bad.view(-1)[-1] = value
     check = FiniteCheck(nn.Linear(2, 2))
     check.look(1, check.flags(output(), gradients=True))
-    with pytest.raises(NotFinite, match=f"^step 7: {name} is not finite$"):
+    with pytest.raises(NonFiniteError, match=f"^step 7: {name} is not finite$"):
         check.look(7, check.flags(output(**{part: bad}), gradients=True))
 
 
@@ -84,15 +84,15 @@ def test_gradients_are_left_to_a_scaler() -> None:
     model[1].bias.grad[0] = INF
     check = FiniteCheck(model)
     check.look(3, check.flags(output(), gradients=False))
-    with pytest.raises(NotFinite, match=r"^step 3: the gradient of 1\.bias is not finite$"):
+    with pytest.raises(NonFiniteError, match=r"^step 3: the gradient of 1\.bias is not finite$"):
         check.look(3, check.flags(output(), gradients=True))
 
 
 def test_state_that_is_not_finite_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = begin("--method moco", tmp_path / "run", monkeypatch)
     training.step = 3
-    training.method.bank.keys[5, 1] = INF
-    with pytest.raises(NotFinite, match=r"^step 3: bank\.keys is not finite$"):
+    training.method.queue.keys[5, 1] = INF
+    with pytest.raises(NonFiniteError, match=r"^step 3: queue\.keys is not finite$"):
         training.save()
     assert training.checkpoints.newest() == 0
     assert "no checkpoint is yet in" in training.advice()
@@ -109,5 +109,5 @@ def test_a_scaler_that_finds_no_scale_ends_the_run() -> None:
         scaler.step(optimizer)
         scaler.update()
     assert weight.item() == 1
-    with pytest.raises(NotFinite, match=r"^step 4: the gradient overflows in fp16 at every scale of the loss$"):
+    with pytest.raises(NonFiniteError, match=r"^step 4: the gradient overflows in fp16 at every scale of the loss$"):
         require_scale(scaler, 4)

@@ -16,10 +16,10 @@ def test_views_are_the_same_where_their_draws_were_made_ahead_for_a_gpu() -> Non
     learner = create_learner(experiment, data, accelerator)
     stepper = Stepper(experiment, data.train, learner, accelerator, IntervalMeans())
     for batch in stepper.batches(3, skip=0):
-        ahead = stepper.with_draws(batch, epoch=3)
+        ahead = stepper.with_parameters(batch, epoch=3)
         assert len(ahead.draws) == 2
         assert not batch.draws
         for one, other in zip(stepper.views(batch, 3), stepper.views(ahead, 3), strict=True):
             assert torch.equal(one, other)
-        other_epoch = stepper.views(stepper.with_draws(batch, epoch=2), 3)
+        other_epoch = stepper.views(stepper.with_parameters(batch, epoch=2), 3)
         assert not torch.equal(other_epoch[0], stepper.views(batch, 3)[0])

@@ -117,12 +117,12 @@ def test_nothing_is_loaded_of_a_file_that_is_refused(resnet: nn.Module, tmp_path
 
 def test_another_number_of_channels(resnet: nn.Module, tmp_path: Path) -> None:
     torch.save(resnet.state_dict(), tmp_path / "file.pth")
-    grey = timm.create_model("resnet18", num_classes=0, in_chans=1, channels=[8, 16, 24, 32])
-    said = refusal(lambda: load_checkpoint(grey, tmp_path / "file.pth"))
-    assert said.endswith("the file is for pictures of 3 channels, the data set's have 1")
+    grayscale = timm.create_model("resnet18", num_classes=0, in_chans=1, channels=[8, 16, 24, 32])
+    said = refusal(lambda: load_checkpoint(grayscale, tmp_path / "file.pth"))
+    assert said.endswith("the file is for images of 3 channels, the data set's have 1")
 
 
-def test_pictures_of_another_size(vit: nn.Module, tmp_path: Path) -> None:
+def test_images_of_another_size(vit: nn.Module, tmp_path: Path) -> None:
     torch.save(vit.state_dict(), tmp_path / "file.pth")
     larger = timm.create_model("test_vit", num_classes=0, img_size=64)
     said = refusal(lambda: load_checkpoint(larger, tmp_path / "file.pth"))

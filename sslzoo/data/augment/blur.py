@@ -1,4 +1,4 @@
-"""Gaussian blur of batches, each picture with a width of its own."""
+"""Gaussian blur of batches, each image with a width of its own."""
 
 import torch
 from torch import Tensor
@@ -7,21 +7,21 @@ from sslzoo.data.augment.device import change
 from sslzoo.data.augment.resample import separable
 
 
-def gaussian(pictures: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tensor:
-    """Blur the chosen pictures, as two matrix products each; equals torchvision's `gaussian_blur`.
+def gaussian(images: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tensor:
+    """Blur the chosen images, as two matrix products each; equals torchvision's `gaussian_blur`.
 
     Args:
-        pictures: (B, C, S, S).
+        images: (B, C, S, S).
         chosen: (B,) bool.
         sigma: (B,) standard deviations in pixels.
         taps: odd length of the kernel, at most 2 S - 1.
     """
 
     def blur(sharp: Tensor, sigma: Tensor) -> Tensor:
-        matrices = blur_matrices(sigma, taps, pictures.shape[-1])
+        matrices = blur_matrices(sigma, taps, images.shape[-1])
         return separable(sharp, matrices, matrices)
 
-    return change(pictures.clone(), chosen, blur, sigma)
+    return change(images.clone(), chosen, blur, sigma)
 
 
 def blur_matrices(sigma: Tensor, taps: int, size: int) -> Tensor:

@@ -9,16 +9,16 @@ from torch import Tensor
 def random_box(
     sizes: Tensor, tries: Tensor, place: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
-    """Boxes (B, 4) of torchvision's RandomResizedCrop: the first of several tries that fits into the picture.
+    """Boxes (B, 4) of torchvision's RandomResizedCrop: the first of several tries that fits into the image.
 
     Area is uniform, the logarithm of the ratio is uniform, and so is the place. Where no try fits, the box is
-    the largest in the middle of the picture whose ratio is allowed.
+    the largest in the middle of the image whose ratio is allowed.
 
     Args:
-        sizes: (B, 2) int64, height and width of each picture.
+        sizes: (B, 2) int64, height and width of each image.
         tries: (B, T, 2) uniform in [0, 1): area and ratio of each try.
         place: (B, 2) uniform in [0, 1): top and left.
-        scale: smallest and largest area, as shares of the picture's.
+        scale: smallest and largest area, as shares of the image's.
         ratio: smallest and largest ratio of width to height.
 
     Returns:
@@ -36,7 +36,7 @@ def random_box(
 
 
 def middle_box(sizes: Tensor, ratio: tuple[float, float]) -> Tensor:
-    """The largest boxes (B, 4) in the middle of pictures whose ratio of width to height lies in `ratio`."""
+    """The largest boxes (B, 4) in the middle of images whose ratio of width to height lies in `ratio`."""
     height, width = sizes.unbind(1)
     narrow, wide = ratio
     box_height = torch.minimum(height, (width / narrow).round().clamp(min=1))

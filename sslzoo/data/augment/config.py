@@ -9,27 +9,27 @@ from sslzoo.config.schema import Config
 
 
 class Augmentation(Config):
-    """One view of a picture: crop, flip, rotation, colour jitter, grey, blur, solarisation, in this order."""
+    """One view of an image: crop, flip, rotation, color jitter, grayscale, blur, solarization, in this order."""
 
     size: PositiveInt | None = None
     """Side of the view in pixels; None is the experiment's `img_size`."""
     crop: Literal["random", "center", "squash"] = "center"
-    """`random`: a box of random area and shape, resized; `center`: the middle of the resized picture; `squash`: the
-    whole picture, its sides resized each on its own."""
+    """`random`: a box of random area and shape, resized; `center`: the middle of the resized image; `squash`: the
+    whole image, its sides resized each on its own."""
     crop_scale: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest area of a random crop, as shares of the picture's."""
+    """Smallest and largest area of a random crop, as shares of the image's."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Smallest and largest ratio of width to height of a random crop."""
     crop_pct: float = Field(1.0, gt=0, le=1)
-    """Center crop: share of the resized picture's shorter side that is kept; 0.875 is resize 256, crop 224."""
+    """Center crop: share of the resized image's shorter side that is kept; 0.875 is resize 256, crop 224."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """How pictures are resized, with antialiasing."""
+    """How images are resized, with antialiasing."""
     flip: float = Field(0.0, ge=0, le=1)
     """Probability of a horizontal flip."""
     rotate: float = Field(0.0, ge=0, le=180)
     """Largest rotation to either side, in degrees; what comes in at the corners is black."""
     jitter: float = Field(0.0, ge=0, le=1)
-    """Probability of colour jitter: brightness, contrast, saturation and hue, in random order."""
+    """Probability of color jitter: brightness, contrast, saturation and hue, in random order."""
     brightness: float = Field(0.0, ge=0)
     """Brightness is multiplied by 1 - brightness to 1 + brightness, at least 0."""
     contrast: float = Field(0.0, ge=0)
@@ -37,9 +37,9 @@ class Augmentation(Config):
     saturation: float = Field(0.0, ge=0)
     """Saturation, likewise."""
     hue: float = Field(0.0, ge=0, le=0.5)
-    """Hue is turned by -hue to hue, as shares of the colour circle."""
-    grey: float = Field(0.0, ge=0, le=1)
-    """Probability of losing all colour."""
+    """Hue is turned by -hue to hue, as shares of the color circle."""
+    grayscale: float = Field(0.0, ge=0, le=1)
+    """Probability of losing all color."""
     blur: float = Field(0.0, ge=0, le=1)
     """Probability of Gaussian blur."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
@@ -61,7 +61,7 @@ class Augmentation(Config):
             if not 0 < low <= high:
                 raise ValueError(f"{name} = ({low:g}, {high:g}): takes two positive numbers, the smaller one first")
         if self.crop_scale[1] > 1:
-            raise ValueError(f"crop_scale = {self.crop_scale}: a crop is at most the whole picture, 1.0")
+            raise ValueError(f"crop_scale = {self.crop_scale}: a crop is at most the whole image, 1.0")
         if self.blur_kernel is not None and self.blur_kernel % 2 == 0:
             raise ValueError(f"blur_kernel = {self.blur_kernel}: takes an odd number of taps")
         return self

@@ -13,17 +13,17 @@ def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: 
     return torch.tensor(values, device=device)
 
 
-def change(pictures: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> Tensor:
-    """`operation(pictures, *numbers)` in the place of the chosen pictures, the others as they are.
+def change(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> Tensor:
+    """`operation(images, *numbers)` in the place of the chosen images, the others as they are.
 
     On a CPU only the chosen ones are computed. A GPU computes all, as the host would have to wait for their count.
 
     Args:
-        pictures: (B, C, H, W), overwritten on a CPU.
+        images: (B, C, H, W), overwritten on a CPU.
         chosen: (B,) bool.
-        numbers: (B, ...) that belong to the pictures.
+        numbers: (B, ...) that belong to the images.
     """
-    if pictures.device.type != "cpu":
-        return torch.where(chosen.view(-1, 1, 1, 1), operation(pictures, *numbers), pictures)
+    if images.device.type != "cpu":
+        return torch.where(chosen.view(-1, 1, 1, 1), operation(images, *numbers), images)
     these = chosen.nonzero()[:, 0]
-    return pictures.index_copy_(0, these, operation(pictures[these], *(number[these] for number in numbers)))
+    return images.index_copy_(0, these, operation(images[these], *(number[these] for number in numbers)))

@@ -1,6 +1,6 @@
-"""The views of `sslzoo.data.augment.view`, one picture after the other in the processor's cache, compiled by Numba.
+"""The views of `sslzoo.data.augment.view`, one image after the other in the processor's cache, compiled by Numba.
 
-The same operations with the same parameters as `views.apply` and `views.normalise`, which are the reference; results
+The same operations with the same parameters as `views.apply` and `views.normalize`, which are the reference; results
 differ by the rounding of float32. Rotation is left to the reference.
 
 Arithmetic is strict IEEE float32. With `fastmath` a process that compiles and one that loads the cache would get
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.resample import geometry
-from sslzoo.data.batch import ViewParameters
+from sslzoo.data.batch import AugmentationParameters
 
 Floats = NDArray[np.float32]
 
@@ -26,15 +26,15 @@ compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 def make(
-    recipe: Augmentation,
-    parameters: ViewParameters,
+    augmentation: Augmentation,
+    parameters: AugmentationParameters,
     pixels: Tensor,
     sizes: Tensor,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Normalised views of a batch on the CPU, shared among as many threads as torch has.
+    """Normalized views of a batch on the CPU, shared among as many threads as torch has.
 
     Args:
         pixels: (B, C, H, W) uint8, padded as in `Batch`.
@@ -43,21 +43,23 @@ def make(
     Returns:
         (B, C, size, size) float32.
     """
-    assert recipe.size is not None
+    assert augmentation.size is not None
     n, channels = pixels.shape[:2]
-    views = torch.empty(n, channels, recipe.size, recipe.size)
-    start, length, scale, offset = geometry(recipe.crop, recipe.size, recipe.crop_pct, parameters.box, sizes)
+    views = torch.empty(n, channels, augmentation.size, augmentation.size)
+    start, length, scale, offset = geometry(
+        augmentation.crop, augmentation.size, augmentation.crop_pct, parameters.box, sizes
+    )
     arrays = [
         tensor.contiguous().numpy()  # of one layout, so that one kernel is compiled
         for tensor in (
             pixels, start, length, scale, offset, parameters.flip, parameters.jitter, parameters.order,
-            parameters.factors, parameters.grey, parameters.blur, parameters.sigma, parameters.solarize, views,
+            parameters.factors, parameters.grayscale, parameters.blur, parameters.sigma, parameters.solarize, views,
         )
     ]  # fmt: skip
     settings = (
-        recipe.interpolation == "bicubic",
-        recipe.taps,
-        np.float32(recipe.solarize_threshold / 255),
+        augmentation.interpolation == "bicubic",
+        augmentation.taps,
+        np.float32(augmentation.solarize_threshold / 255),
         np.broadcast_to(np.asarray(mean, np.float32), channels).copy(),
         np.broadcast_to(np.asarray(std, np.float32), channels).copy(),
     )
@@ -73,7 +75,7 @@ def make(
 
 @compiled
 def make_each(
-    pixels, start, length, scale, offset, flip, jitter, order, factors, grey, blur, sigma, solarize, views,
+    pixels, start, length, scale, offset, flip, jitter, order, factors, grayscale, blur, sigma, solarize, views,
     cubic, taps, threshold, mean, std,
 ):  # fmt: skip
     """All views; arrays are as in `make`."""
@@ -96,7 +98,7 @@ def make_each(
                     saturate(view, factor)
                 elif channels == 3:
                     turn_hue(view, factor)
-        if grey[i] and channels == 3:
+        if grayscale[i] and channels == 3:
             saturate(view, np.float32(0))
         if blur[i]:
             smooth(view, sigma[i], kernel, one, other)
@@ -152,7 +154,7 @@ def combine(lines, first, count, weight, out, n):
 
 
 @compiled
-def resize(picture, start, length, scale, offset, flip, cubic, one, other, view):
+def resize(image, start, length, scale, offset, flip, cubic, one, other, view):
     """Cut out and resize, in [0, 1]: lines are combined, and are columns first and then rows."""
     channels, size, _ = view.shape
     height, width = length
@@ -163,7 +165,7 @@ def resize(picture, start, length, scale, offset, flip, cubic, one, other, view)
         weights(size, length[axis], scale[axis], offset[axis], cubic, first[axis], count[axis], table[axis])
     for c in range(channels):
         for y in range(height):
-            source, place = picture[c, start[0] + y], c * height + y
+            source, place = image[c, start[0] + y], c * height + y
             for x in range(width):
                 one[x, place] = source[start[1] + x] * np.float32(1 / 255)
     for x in range(size):
@@ -223,7 +225,7 @@ def saturate(view, factor):
 
 @compiled
 def turn_hue(view, turn):
-    """Turn the hue in HSV space by a share of the colour circle."""
+    """Turn the hue in HSV space by a share of the color circle."""
     red, green, blue = view[0].reshape(-1), view[1].reshape(-1), view[2].reshape(-1)
     for p in range(red.size):
         r, g, b = red[p], green[p], blue[p]

@@ -1,4 +1,4 @@
-"""Crop and resize of batches whose pictures have boxes and sizes of their own, as two matrix products a picture."""
+"""Crop and resize of batches whose images have boxes and sizes of their own, as two matrix products an image."""
 
 import math
 
@@ -73,14 +73,14 @@ def geometry(
 def weights(start: Tensor, length: Tensor, scale: Tensor, outputs: Tensor, extent: int, interpolation: str) -> Tensor:
     """Antialiased interpolation along one axis, as matrices (B, size, extent) whose rows sum to 1.
 
-    Output i of a picture lies at (outputs[i] + 0.5) * scale, counted from the start of its box. The filter, a
-    triangle or Keys' cubic with a = -0.5, is widened by the scale where pictures shrink, as PIL and torch do.
+    Output i of an image lies at (outputs[i] + 0.5) * scale, counted from the start of its box. The filter, a
+    triangle or Keys' cubic with a = -0.5, is widened by the scale where images shrink, as PIL and torch do.
 
     Args:
-        start: (B,) first pixel of the picture's box, `length` (B,) the number of its pixels.
+        start: (B,) first pixel of the image's box, `length` (B,) the number of its pixels.
         scale: (B,) pixels of the box for each pixel of the resized box.
         outputs: (B, size) or (size,) which pixels of the resized box are wanted.
-        extent: number of pixels of the padded picture.
+        extent: number of pixels of the padded image.
     """
     pixels = torch.arange(extent, device=start.device) - start[:, None]
     inside = (pixels >= 0) & (pixels < length[:, None])
@@ -92,18 +92,18 @@ def weights(start: Tensor, length: Tensor, scale: Tensor, outputs: Tensor, exten
     return kernel.div_(kernel.sum(dim=2, keepdim=True))
 
 
-def separable(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """A linear map along the rows of each picture and another one along its columns, all channels alike.
+def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A linear map along the rows of each image and another one along its columns, all channels alike.
 
     Args:
-        pictures: (B, C, H, W).
-        rows: (B, I, H), how each row of the result is made of the picture's rows.
+        images: (B, C, H, W).
+        rows: (B, I, H), how each row of the result is made of the image's rows.
         columns: (B, J, W), likewise.
 
     Returns:
         (B, C, I, J).
     """
-    return torch.einsum("bciw,bjw->bcij", torch.einsum("bih,bchw->bciw", rows, pictures), columns)
+    return torch.einsum("bciw,bjw->bcij", torch.einsum("bih,bchw->bciw", rows, images), columns)
 
 
 def _triangle(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The views of `sslzoo.data.augment.view` as one Triton kernel: each program makes the view of one image.
 
-The operations and parameters are those of `views.apply` and `views.normalise`, which are the reference; results differ
+The operations and parameters are those of `views.apply` and `views.normalize`, which are the reference; results differ
 by the rounding of float32. Rotation is left to the reference. Reductions have a fixed order, so that the same input
 gives the same bits.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.device import constant
 from sslzoo.data.augment.resample import geometry
-from sslzoo.data.batch import ViewParameters
+from sslzoo.data.batch import AugmentationParameters
 
 PIXELS = 1024
 """Pixels of a view that a program works on at once."""
@@ -24,8 +24,8 @@ WARPS = 8
 
 
 def make(
-    recipe: Augmentation,
-    parameters: ViewParameters,
+    augmentation: Augmentation,
+    parameters: AugmentationParameters,
     pixels: Tensor,
     sizes: Tensor,
     mean: tuple[float, ...],
@@ -42,11 +42,13 @@ def make(
     Returns:
         (B, C, size, size) float32.
     """
-    assert recipe.size is not None
+    assert augmentation.size is not None
     count, channels, height, width = pixels.shape
-    start, length, scale, offset = geometry(recipe.crop, recipe.size, recipe.crop_pct, parameters.box, sizes)
+    start, length, scale, offset = geometry(
+        augmentation.crop, augmentation.size, augmentation.crop_pct, parameters.box, sizes
+    )
     views = torch.empty(
-        (count, channels, recipe.size, recipe.size), device=pixels.device, memory_format=memory_format
+        (count, channels, augmentation.size, augmentation.size), device=pixels.device, memory_format=memory_format
     )  # fmt: skip
     arguments: dict[str, Any] = {
         "pixels": pixels.contiguous(),
@@ -58,13 +60,13 @@ def make(
         "jitter": parameters.jitter.contiguous(),
         "order": parameters.order.contiguous(),
         "factors": parameters.factors.contiguous(),
-        "gray": parameters.grey.contiguous(),
+        "gray": parameters.grayscale.contiguous(),
         "blur": parameters.blur.contiguous(),
         "sigma": parameters.sigma.contiguous(),
         "solarize": parameters.solarize.contiguous(),
         "mean": constant(mean, pixels.device).expand(channels).contiguous(),
         "std": constant(std, pixels.device).expand(channels).contiguous(),
-        "scratch": torch.empty((count, channels, recipe.size, recipe.size), device=pixels.device),
+        "scratch": torch.empty((count, channels, augmentation.size, augmentation.size), device=pixels.device),
         "views": views,
         "height": height,
         "width": width,
@@ -72,15 +74,15 @@ def make(
         "pixel_stride": views.stride(3),
     }
     constants = {
-        "SIZE": recipe.size,
+        "SIZE": augmentation.size,
         "CHANNELS": channels,
-        "CUBIC": recipe.interpolation == "bicubic",
-        "JITTER": recipe.jitter > 0,
-        "GRAY": recipe.grey > 0 and channels == 3,
-        "BLUR": recipe.blur > 0,
-        "SOLARIZE": recipe.solarize > 0,
-        "THRESHOLD": recipe.solarize_threshold / 255,
-        "TAPS": recipe.taps,
+        "CUBIC": augmentation.interpolation == "bicubic",
+        "JITTER": augmentation.jitter > 0,
+        "GRAY": augmentation.grayscale > 0 and channels == 3,
+        "BLUR": augmentation.blur > 0,
+        "SOLARIZE": augmentation.solarize > 0,
+        "THRESHOLD": augmentation.solarize_threshold / 255,
+        "TAPS": augmentation.taps,
         "PIXELS": PIXELS,
     }
     make_view[(count,)](**arguments, **constants, num_warps=WARPS)

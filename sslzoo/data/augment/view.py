@@ -10,7 +10,7 @@ from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.device import constant
 from sslzoo.data.augment.rotate import rotate
 from sslzoo.data.augment.sampling import draw
-from sslzoo.data.batch import Batch, ViewParameters
+from sslzoo.data.batch import AugmentationParameters, Batch
 
 KERNELS = {"cpu": "sslzoo.data.augment.numba_kernel", "cuda": "sslzoo.data.augment.triton_kernel"}
 """Compiled kernel of each type of device; they need Numba and Triton, which are not installed everywhere."""
@@ -34,7 +34,7 @@ def why_not_compiled(device_type: str) -> str | None:
 
 @torch.no_grad()
 def make_view(
-    recipe: Augmentation,
+    augmentation: Augmentation,
     batch: Batch,
     *,
     seed: int,
@@ -45,70 +45,74 @@ def make_view(
     compiled: bool = False,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Draw and apply: a batch's view, (B, C, size, size) float32, normalised by `mean` and `std` of [0, 1] values.
+    """Draw and apply: a batch's view, (B, C, size, size) float32, normalized by `mean` and `std` of [0, 1] values.
 
     Where a batch has draws, they are taken, and none are made.
 
     Args:
-        compiled: by the kernel of `KERNELS` for the device, unless the recipe rotates.
+        compiled: by the kernel of `KERNELS` for the device, unless the augmentation rotates.
         memory_format: of the view.
 
     Raises:
-        ValueError: the recipe's size is not filled in.
+        ValueError: the augmentation's size is not filled in.
     """
     if batch.draws:
         parameters = batch.draws[view]
     else:
-        parameters = draw(recipe, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
-    if compiled and not recipe.rotate:
+        parameters = draw(augmentation, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
+    if compiled and not augmentation.rotate:
         kernel = import_module(KERNELS[batch.pixels.device.type])
-        made: Tensor = kernel.make(recipe, parameters, batch.pixels, batch.sizes, mean, std, memory_format)
+        made: Tensor = kernel.make(augmentation, parameters, batch.pixels, batch.sizes, mean, std, memory_format)
         return made
-    plain = normalise(apply(recipe, parameters, batch.pixels, batch.sizes), mean, std)
+    plain = normalize(apply(augmentation, parameters, batch.pixels, batch.sizes), mean, std)
     return plain.contiguous(memory_format=memory_format)
 
 
-def apply(recipe: Augmentation, parameters: ViewParameters, pixels: Tensor, sizes: Tensor) -> Tensor:
+def apply(augmentation: Augmentation, parameters: AugmentationParameters, pixels: Tensor, sizes: Tensor) -> Tensor:
     """The views that the parameters describe.
 
     The operations are those of the reference pipelines of MoCo v2, SimCLR and BYOL on torchvision, in their order
-    except for the flip, which comes with the crop and commutes with the colours and the blur. All is float32:
+    except for the flip, which comes with the crop and commutes with the colors and the blur. All is float32:
     values are not rounded to 8 bits in between, as they are there, so views differ from those by a few levels.
 
     Args:
-        pixels: (B, C, H, W) uint8, padded as in `Batch`; with C = 1 colour operations leave it as it is.
+        pixels: (B, C, H, W) uint8, padded as in `Batch`; with C = 1 color operations leave it as it is.
         sizes: (B, 2) int64.
 
     Returns:
         (B, C, size, size) float32 in [0, 1].
 
     Raises:
-        ValueError: the recipe's size is not filled in.
+        ValueError: the augmentation's size is not filled in.
     """
-    if recipe.size is None:
-        raise ValueError("the recipe has no size")
-    if recipe.crop == "random":
-        views = resample.resized_crop(pixels, parameters.box, parameters.flip, recipe.size, recipe.interpolation)
-    elif recipe.crop == "squash":
+    if augmentation.size is None:
+        raise ValueError("the augmentation has no size")
+    if augmentation.crop == "random":
+        views = resample.resized_crop(
+            pixels, parameters.box, parameters.flip, augmentation.size, augmentation.interpolation
+        )
+    elif augmentation.crop == "squash":
         whole = torch.cat([torch.zeros_like(sizes), sizes], dim=1)
-        views = resample.resized_crop(pixels, whole, parameters.flip, recipe.size, recipe.interpolation)
+        views = resample.resized_crop(pixels, whole, parameters.flip, augmentation.size, augmentation.interpolation)
     else:
-        views = resample.center_crop(pixels, sizes, parameters.flip, recipe.size, recipe.interpolation, recipe.crop_pct)
-    if recipe.rotate:
+        views = resample.center_crop(
+            pixels, sizes, parameters.flip, augmentation.size, augmentation.interpolation, augmentation.crop_pct
+        )
+    if augmentation.rotate:
         views = rotate(views, parameters.angle)
-    if recipe.jitter:
+    if augmentation.jitter:
         views = color.jitter(views, parameters.jitter, parameters.order, parameters.factors)
-    if recipe.grey:
-        views = color.saturation(views, 1 - parameters.grey.float())
-    if recipe.blur:
-        views = blur.gaussian(views, parameters.blur, parameters.sigma, recipe.taps)
-    if recipe.solarize:
-        bright = parameters.solarize[:, None, None, None] & (views >= recipe.solarize_threshold / 255)
+    if augmentation.grayscale:
+        views = color.saturation(views, 1 - parameters.grayscale.float())
+    if augmentation.blur:
+        views = blur.gaussian(views, parameters.blur, parameters.sigma, augmentation.taps)
+    if augmentation.solarize:
+        bright = parameters.solarize[:, None, None, None] & (views >= augmentation.solarize_threshold / 255)
         views = torch.where(bright, 1 - views, views)
     return views
 
 
-def normalise(views: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def normalize(views: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(views - mean) / std, one number a channel or one for all."""
     shape = (-1, 1, 1)
     return (views - constant(mean, views.device).view(shape)).div_(constant(std, views.device).view(shape))

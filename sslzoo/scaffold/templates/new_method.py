@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @METHODS.register("new-method")
 class NewMethod(PairMethod):
-    """One encoder: each view finds the other view of its picture in the batch."""
+    """One encoder: each view finds the other view of its image in the batch."""
 
     paper = ""  # "Authors, venue (arXiv id), section", which list and describe show
     default_target = "one-hot"
@@ -39,11 +39,11 @@ class NewMethod(PairMethod):
         self.student = Encoder.of(backbone, config.projector)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Loss of a batch, the mean over its pictures.
+        """Loss of a batch, the mean over its images.
 
         Args:
-            views: two tensors (B, C, H, W) of the same pictures.
-            sample_ids: (B,) numbers of the pictures in their data set.
+            views: two tensors (B, C, H, W) of the same images.
+            sample_ids: (B,) numbers of the images in their data set.
         """
         embeddings = [self.student(view) for view in views]
         pairs = [(embeddings[q], embeddings[k]) for q, k in self.config.pairs]

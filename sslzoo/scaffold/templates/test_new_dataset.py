@@ -14,7 +14,7 @@ FLAGS = ["--plugin", PLUGIN, "--dataset", "new-dataset"]
 CONFIG = compose(FLAGS).dataset
 
 
-def pictures(split: str) -> list[NDArray[np.uint8]]:
+def images(split: str) -> list[NDArray[np.uint8]]:
     """All of a split, decoded."""
     return [np.asarray(row) for row in open_source(CONFIG).load(split)["image"]]
 
@@ -27,12 +27,12 @@ def test_splits_load_as_training_reads_them() -> None:
     assert data.classes == ["bar", "square"]
 
 
-def test_pictures_are_the_same_each_time() -> None:
-    assert np.array_equal(pictures("test"), pictures("test"))
+def test_images_are_the_same_each_time() -> None:
+    assert np.array_equal(images("test"), images("test"))
 
 
-def test_no_test_picture_is_among_the_training_pictures() -> None:
-    train, test = pictures("train"), pictures("test")
+def test_no_test_image_is_among_the_training_images() -> None:
+    train, test = images("train"), images("test")
     assert not {*map(bytes, train)} & {*map(bytes, test)}
 
 

@@ -1,4 +1,4 @@
-"""What every method must do, on a backbone of one convolution and made-up pictures."""
+"""What every method must do, on a backbone of one convolution and made-up images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_the_loss_is_one_number_and_the_embeddings_carry_no_gradient() -> None:
     assert not any(value.requires_grad for value in output.logs.values())
 
 
-def test_it_learns_to_find_views_of_the_same_picture() -> None:
+def test_it_learns_to_find_views_of_the_same_image() -> None:
     method, sample = TINY.method(), TINY.sample()
     optimizer = torch.optim.Adam(method.student.parameters(), lr=0.01)
     losses = []

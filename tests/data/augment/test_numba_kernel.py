@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_views import EVERYTHING, pictures
+from test_views import EVERYTHING, images
 
 from sslzoo.data.augment import numba_kernel
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.sampling import draw
-from sslzoo.data.augment.view import apply, make_view, normalise
+from sslzoo.data.augment.view import apply, make_view, normalize
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
 from sslzoo.runtime.errors import UserError
@@ -25,21 +25,23 @@ ATOL = 1e-5
 DIGEST = Path(__file__).with_name("digest_compiled_views.py")
 
 
-def both(recipe: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """The views of random pictures of random sizes by torch, and compiled."""
-    pixels, sizes = pictures(channels=channels)
-    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
+def both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """The views of random images of random sizes by torch, and compiled."""
+    pixels, sizes = images(channels=channels)
+    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
     mean, std = (0.0,) * channels, (1.0,) * channels
-    return apply(recipe, parameters, pixels, sizes), numba_kernel.make(recipe, parameters, pixels, sizes, mean, std)
+    return apply(augmentation, parameters, pixels, sizes), numba_kernel.make(
+        augmentation, parameters, pixels, sizes, mean, std
+    )
 
 
 @pytest.mark.parametrize("crop", ["random", "center", "squash"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5), (3, 64)])
-def test_crops_and_colours(crop: str, interpolation: str, channels: int, size: int) -> None:
+def test_crops_and_colors(crop: str, interpolation: str, channels: int, size: int) -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
-    recipe = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
-    plain, compiled = both(recipe, channels)
+    augmentation = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    plain, compiled = both(augmentation, channels)
     torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
 
 
@@ -51,14 +53,14 @@ def test_crops_and_colours(crop: str, interpolation: str, channels: int, size: i
     sigma=st.tuples(st.floats(0.1, 1), st.floats(1, 3)),
     channels=st.sampled_from([1, 3]),
 )
-def test_any_recipe(
+def test_any_augmentation(
     seed: int, size: int, hue: float, strength: float, sigma: tuple[float, float], channels: int
 ) -> None:
-    recipe = Augmentation(
+    augmentation = Augmentation(
         size=size, crop="random", flip=0.5, jitter=0.9, brightness=strength, contrast=strength, saturation=strength,
-        hue=hue, grey=0.3, blur=0.7, blur_sigma=sigma, blur_kernel=min(2 * (size // 2) + 1, 2 * size - 1),
+        hue=hue, grayscale=0.3, blur=0.7, blur_sigma=sigma, blur_kernel=min(2 * (size // 2) + 1, 2 * size - 1),
     )  # fmt: skip
-    plain, compiled = both(recipe, channels, seed)
+    plain, compiled = both(augmentation, channels, seed)
     torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
 
 
@@ -73,10 +75,10 @@ def test_solarising_agrees_wherever_a_pixel_is_not_at_the_threshold() -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 100])
 def test_threads_share_the_batch(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0})
-    _, alone = both(recipe, 3)
+    augmentation = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0})
+    _, alone = both(augmentation, 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(both(recipe, 3)[1], alone)
+    assert torch.equal(both(augmentation, 3)[1], alone)
     assert len(numba_kernel.make_each.signatures) == 1
 
 
@@ -97,17 +99,17 @@ def test_views_are_bit_identical_whether_a_process_compiles_or_loads_from_the_ca
     assert compiled_again == compiled
 
 
-def test_normalised_by_channel_and_rotation_left_to_torch() -> None:
-    pixels, sizes = pictures()
+def test_normalized_by_channel_and_rotation_left_to_torch() -> None:
+    pixels, sizes = images()
     batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
     keys = {"seed": 1, "epoch": 2, "view": 0, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 1.0)}
     for rotate in (0.0, 20.0):
-        recipe = Augmentation(size=24, crop="random", flip=0.5, rotate=rotate)
-        plain, compiled = (make_view(recipe, batch, compiled=compiled, **keys) for compiled in (False, True))
+        augmentation = Augmentation(size=24, crop="random", flip=0.5, rotate=rotate)
+        plain, compiled = (make_view(augmentation, batch, compiled=compiled, **keys) for compiled in (False, True))
         torch.testing.assert_close(compiled, plain, atol=4 * ATOL, rtol=0)
         assert torch.equal(compiled, plain) == bool(rotate)
-    parameters = draw(recipe, sizes, batch.ids, seed=1, epoch=2, view=0)
-    assert normalise(apply(recipe, parameters, pixels, sizes), (0.0,), (1.0,)).shape == compiled.shape
+    parameters = draw(augmentation, sizes, batch.ids, seed=1, epoch=2, view=0)
+    assert normalize(apply(augmentation, parameters, pixels, sizes), (0.0,), (1.0,)).shape == compiled.shape
 
 
 @pytest.fixture
@@ -120,13 +122,13 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_numba")
 def test_without_numba_auto_takes_torch_and_a_flag_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^--compile-views: needs Numba; `pip install numba`$"):
-        start_accelerator(compose(["--compile-views"]))
+    with pytest.raises(UserError, match=r"^--compile-augmentations: needs Numba; `pip install numba`$"):
+        start_accelerator(compose(["--compile-augmentations"]))
     asked = compose([])
-    assert asked.compile_views == "auto"
-    assert resolve_auto(asked, start_accelerator(asked)).compile_views is False
+    assert asked.compile_augmentations == "auto"
+    assert resolve_auto(asked, start_accelerator(asked)).compile_augmentations is False
 
 
 def test_with_numba_auto_is_true() -> None:
     asked = compose([])
-    assert resolve_auto(asked, start_accelerator(asked)).compile_views is True
+    assert resolve_auto(asked, start_accelerator(asked)).compile_augmentations is True

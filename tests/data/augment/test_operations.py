@@ -20,7 +20,7 @@ def noise(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("interpolation", MODES)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 500), (500, 2), (7, 1), (64, 48), (16, 16)])
-def test_extreme_pictures_are_resized_as_by_torchvision(shape: tuple[int, int], interpolation: str) -> None:
+def test_extreme_images_are_resized_as_by_torchvision(shape: tuple[int, int], interpolation: str) -> None:
     pixels = (noise(2, 3, *shape) * 256).to(torch.uint8)
     whole = torch.tensor([[0, 0, *shape]]).expand(2, 4)
     views = resample.resized_crop(pixels, whole, torch.tensor([False, True]), 16, interpolation)
@@ -48,7 +48,7 @@ def test_what_is_outside_of_the_box_has_no_influence() -> None:
     assert torch.equal(*views)
 
 
-def test_pictures_of_the_right_size_pass_unchanged() -> None:
+def test_images_of_the_right_size_pass_unchanged() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     sizes, flip = torch.tensor([[16, 16]]), torch.tensor([False])
     for interpolation in MODES:
@@ -71,67 +71,67 @@ def test_the_first_try_that_fits_is_taken() -> None:
     assert boxes.random_box(sizes, tries[:, 1:], place, **args).tolist() == [[4, 0, 4, 4]]
 
 
-def all_colours() -> Tensor:
-    """A picture (1, 3, 81, 9) of a grid of colours, with black, white, greys and pure colours."""
+def all_colors() -> Tensor:
+    """An image (1, 3, 81, 9) of a grid of colors, with black, white, grays and pure colors."""
     level = torch.linspace(0, 1, 9)
     return torch.cartesian_prod(level, level, level).T.reshape(1, 3, 81, 9)
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.2, 0.0, 1 / 6, 0.5])
-def test_hue_of_every_colour(turn: float) -> None:
-    turned = color.hue(all_colours(), torch.tensor([turn]))
-    torch.testing.assert_close(turned, reference.adjust_hue(all_colours(), turn), atol=2e-6, rtol=0)
+def test_hue_of_every_color(turn: float) -> None:
+    turned = color.hue(all_colors(), torch.tensor([turn]))
+    torch.testing.assert_close(turned, reference.adjust_hue(all_colors(), turn), atol=2e-6, rtol=0)
 
 
 def test_jitter_in_every_order() -> None:
     order = torch.tensor(list(itertools.permutations(range(4))))
-    pictures = noise(24, 3, 6, 6)
+    images = noise(24, 3, 6, 6)
     factors = torch.tensor([0.0, 0.6, 0.6, -0.5]) + noise(24, 4) * torch.tensor([2.0, 0.8, 0.8, 1.0])
     chosen = torch.arange(24) % 5 > 0
-    before = pictures.clone()
-    ours = color.jitter(pictures, chosen, order, factors)
-    assert torch.equal(pictures, before)
+    before = images.clone()
+    ours = color.jitter(images, chosen, order, factors)
+    assert torch.equal(images, before)
     adjust = [
         reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue,
     ]  # fmt: skip
-    for i, expected in enumerate(pictures):
+    for i, expected in enumerate(images):
         for number in order[i].tolist() if chosen[i] else []:
             expected = adjust[number](expected, factors[i, number].item())
         torch.testing.assert_close(ours[i], expected, atol=1e-5, rtol=0)
 
 
-def test_one_channel_has_no_colour() -> None:
-    pictures, factor = noise(4, 1, 5, 5), torch.tensor([0.0, 0.3, 1.0, 1.7])
-    assert torch.equal(color.hue(pictures, factor - 0.5), pictures)
-    torch.testing.assert_close(color.saturation(pictures, factor), pictures)
+def test_one_channel_has_no_color() -> None:
+    images, factor = noise(4, 1, 5, 5), torch.tensor([0.0, 0.3, 1.0, 1.7])
+    assert torch.equal(color.hue(images, factor - 0.5), images)
+    torch.testing.assert_close(color.saturation(images, factor), images)
 
 
-def test_saturation_of_zero_is_grey() -> None:
-    pictures = noise(2, 3, 5, 5)
-    ours = color.saturation(pictures, torch.tensor([0.0, 1.0]))
-    torch.testing.assert_close(ours[0], reference.rgb_to_grayscale(pictures[0], 3))
-    assert torch.equal(ours[1], pictures[1])
+def test_saturation_of_zero_is_grayscale() -> None:
+    images = noise(2, 3, 5, 5)
+    ours = color.saturation(images, torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(ours[0], reference.rgb_to_grayscale(images[0], 3))
+    assert torch.equal(ours[1], images[1])
 
 
 @pytest.mark.parametrize(("size", "taps"), [(24, 13), (24, 47), (8, 3), (2, 3), (1, 1)])
 def test_blur_up_to_the_widest_reflection(size: int, taps: int) -> None:
-    pictures, sigma = noise(3, 3, size, size), torch.tensor([0.1, 1.0, 9.0])
-    ours = blur.gaussian(pictures, torch.tensor([True, False, True]), sigma, taps)
-    assert torch.equal(ours[1], pictures[1])
+    images, sigma = noise(3, 3, size, size), torch.tensor([0.1, 1.0, 9.0])
+    ours = blur.gaussian(images, torch.tensor([True, False, True]), sigma, taps)
+    assert torch.equal(ours[1], images[1])
     for i in (0, 2):
-        expected = reference.gaussian_blur(pictures[i], [taps, taps], [sigma[i].item()] * 2)
+        expected = reference.gaussian_blur(images[i], [taps, taps], [sigma[i].item()] * 2)
         torch.testing.assert_close(ours[i], expected, atol=1e-5, rtol=0)
 
 
-def test_blur_of_no_picture() -> None:
-    pictures = noise(2, 3, 8, 8)
-    assert torch.equal(blur.gaussian(pictures, torch.tensor([False, False]), torch.ones(2), 5), pictures)
+def test_blur_of_no_image() -> None:
+    images = noise(2, 3, 8, 8)
+    assert torch.equal(blur.gaussian(images, torch.tensor([False, False]), torch.ones(2), 5), images)
 
 
 def test_rotation_is_counter_clockwise_about_the_middle() -> None:
-    pictures, angles = noise(4, 2, 9, 9), torch.tensor([0.0, 90.0, 180.0, -33.0])
-    ours = rotate(pictures, angles)
-    torch.testing.assert_close(ours[1], pictures[1].rot90(1, (-2, -1)), atol=1e-5, rtol=0)
+    images, angles = noise(4, 2, 9, 9), torch.tensor([0.0, 90.0, 180.0, -33.0])
+    ours = rotate(images, angles)
+    torch.testing.assert_close(ours[1], images[1].rot90(1, (-2, -1)), atol=1e-5, rtol=0)
     for i in range(4):
-        expected = reference.rotate(pictures[i], angles[i].item(), InterpolationMode.BILINEAR)
+        expected = reference.rotate(images[i], angles[i].item(), InterpolationMode.BILINEAR)
         torch.testing.assert_close(ours[i], expected, atol=1e-5, rtol=0)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_views import EVERYTHING, pictures
+from test_views import EVERYTHING, images
 
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.sampling import draw
-from sslzoo.data.augment.view import apply, normalise
+from sslzoo.data.augment.view import apply, normalize
 
 triton_kernel = pytest.importorskip("sslzoo.data.augment.triton_kernel", reason="Triton is not installed")
 
@@ -16,14 +16,14 @@ FEW = 8
 
 
 def both(
-    recipe: Augmentation, channels: int, memory_format: torch.memory_format = torch.contiguous_format
+    augmentation: Augmentation, channels: int, memory_format: torch.memory_format = torch.contiguous_format
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The views of random images of random sizes by torch, and by the kernel."""
-    pixels, sizes = pictures(n=FEW, channels=channels, largest=24)
-    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
+    pixels, sizes = images(n=FEW, channels=channels, largest=24)
+    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
     mean, std = (0.1, 0.2, 0.3)[:channels], (0.5, 0.25, 1.0)[:channels]
-    plain = normalise(apply(recipe, parameters, pixels, sizes), mean, std)
-    return plain, triton_kernel.make(recipe, parameters, pixels, sizes, mean, std, memory_format)
+    plain = normalize(apply(augmentation, parameters, pixels, sizes), mean, std)
+    return plain, triton_kernel.make(augmentation, parameters, pixels, sizes, mean, std, memory_format)
 
 
 @pytest.mark.parametrize("crop", ["random", "center", "squash"])
@@ -31,14 +31,14 @@ def both(
 @pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5), (3, 40)])
 def test_every_operation(crop: str, interpolation: str, channels: int, size: int) -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
-    recipe = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
-    plain, made = both(recipe, channels)
+    augmentation = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    plain, made = both(augmentation, channels)
     torch.testing.assert_close(made, plain, atol=4 * ATOL, rtol=0)
 
 
 def test_channels_last() -> None:
-    recipe = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0, "solarize": 0.0})
-    plain, made = both(recipe, 3, torch.channels_last)
+    augmentation = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0, "solarize": 0.0})
+    plain, made = both(augmentation, 3, torch.channels_last)
     assert made.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(made, plain, atol=4 * ATOL, rtol=0)
 

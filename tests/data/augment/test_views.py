@@ -14,17 +14,17 @@ from torchvision.transforms.v2 import functional as reference
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.sampling import draw
 from sslzoo.data.augment.view import apply, make_view
-from sslzoo.data.batch import Batch, ViewParameters
+from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.runtime.errors import UserError
 
 EVERYTHING = {
     "crop_scale": (0.2, 1.0), "flip": 0.5, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4,
-    "hue": 0.1, "grey": 0.2, "blur": 0.5, "solarize": 0.3, "rotate": 20.0,
+    "hue": 0.1, "grayscale": 0.2, "blur": 0.5, "solarize": 0.3, "rotate": 20.0,
 }  # fmt: skip
 
 
-def pictures(n: int = 24, channels: int = 3, largest: int = 50) -> tuple[Tensor, Tensor]:
-    """Random pictures of random sizes, padded: (n, channels, largest, largest) uint8 and sizes (n, 2)."""
+def images(n: int = 24, channels: int = 3, largest: int = 50) -> tuple[Tensor, Tensor]:
+    """Random images of random sizes, padded: (n, channels, largest, largest) uint8 and sizes (n, 2)."""
     generator = torch.Generator().manual_seed(n)
     sizes = torch.randint(1, largest + 1, (n, 2), generator=generator)
     sizes[0] = torch.tensor([1, 1])
@@ -36,34 +36,34 @@ def pictures(n: int = 24, channels: int = 3, largest: int = 50) -> tuple[Tensor,
     return pixels, sizes
 
 
-def by_torchvision(recipe: Augmentation, parameters: ViewParameters, picture: Tensor, i: int) -> Tensor:
-    """One view of one picture (C, H, W) in [0, 1], operation by operation."""
-    mode = InterpolationMode.BILINEAR if recipe.interpolation == "bilinear" else InterpolationMode.BICUBIC
-    size = [recipe.size, recipe.size]
-    if recipe.crop == "random":
+def by_torchvision(augmentation: Augmentation, parameters: AugmentationParameters, image: Tensor, i: int) -> Tensor:
+    """One view of one image (C, H, W) in [0, 1], operation by operation."""
+    mode = InterpolationMode.BILINEAR if augmentation.interpolation == "bilinear" else InterpolationMode.BICUBIC
+    size = [augmentation.size, augmentation.size]
+    if augmentation.crop == "random":
         top, left, height, width = parameters.box[i].tolist()
-        x = reference.resized_crop(picture, top, left, height, width, size, mode, antialias=True)
-    elif recipe.crop == "squash":
-        x = reference.resize(picture, size, mode, antialias=True)
+        x = reference.resized_crop(image, top, left, height, width, size, mode, antialias=True)
+    elif augmentation.crop == "squash":
+        x = reference.resize(image, size, mode, antialias=True)
     else:
-        x = reference.resize(picture, [math.floor(recipe.size / recipe.crop_pct)], mode, antialias=True)
+        x = reference.resize(image, [math.floor(augmentation.size / augmentation.crop_pct)], mode, antialias=True)
         x = reference.center_crop(x, size)
     x = x.clamp(0, 1) if x.is_floating_point() else x
-    x = reference.horizontal_flip(x) if parameters.flip[i] and recipe.rotate else x
-    x = reference.rotate(x, parameters.angle[i].item(), InterpolationMode.BILINEAR) if recipe.rotate else x
+    x = reference.horizontal_flip(x) if parameters.flip[i] and augmentation.rotate else x
+    x = reference.rotate(x, parameters.angle[i].item(), InterpolationMode.BILINEAR) if augmentation.rotate else x
     adjust = [
         reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue,
     ]  # fmt: skip
     if parameters.jitter[i]:
         for number in parameters.order[i].tolist():
             x = adjust[number](x, parameters.factors[i, number].item())
-    if parameters.grey[i]:
+    if parameters.grayscale[i]:
         x = reference.rgb_to_grayscale(x, num_output_channels=len(x))
     if parameters.blur[i]:
-        x = reference.gaussian_blur(x, [recipe.taps] * 2, [parameters.sigma[i].item()] * 2)
+        x = reference.gaussian_blur(x, [augmentation.taps] * 2, [parameters.sigma[i].item()] * 2)
     if parameters.solarize[i]:
-        x = reference.solarize(x, recipe.solarize_threshold / 255)
-    return reference.horizontal_flip(x) if parameters.flip[i] and not recipe.rotate else x
+        x = reference.solarize(x, augmentation.solarize_threshold / 255)
+    return reference.horizontal_flip(x) if parameters.flip[i] and not augmentation.rotate else x
 
 
 @pytest.mark.parametrize("crop", ["random", "center", "squash"])
@@ -71,25 +71,25 @@ def by_torchvision(recipe: Augmentation, parameters: ViewParameters, picture: Te
 @pytest.mark.parametrize(("channels", "size", "rotate"), [(3, 24, 0), (3, 24, 180), (1, 24, 20), (3, 5, 0)])
 def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: int, size: int, rotate: float) -> None:
     settings = {**EVERYTHING, "rotate": rotate}
-    recipe = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
-    pixels, sizes = pictures(channels=channels)
-    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
-    views = apply(recipe, parameters, pixels, sizes)
+    augmentation = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
+    pixels, sizes = images(channels=channels)
+    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
+    views = apply(augmentation, parameters, pixels, sizes)
     for i, (height, width) in enumerate(sizes.tolist()):
-        expected = by_torchvision(recipe, parameters, pixels[i, :, :height, :width].float() / 255, i)
+        expected = by_torchvision(augmentation, parameters, pixels[i, :, :height, :width].float() / 255, i)
         torch.testing.assert_close(views[i], expected, atol=1e-5, rtol=0)
 
 
 def test_rounding_to_bytes_in_between_changes_little() -> None:
-    """The reference pipeline on uint8 pictures rounds after each operation; the views stay within a few levels."""
-    recipe = Augmentation(size=24, crop="random", **{**EVERYTHING, "solarize": 0.0})
-    pixels, sizes = pictures()
+    """The reference pipeline on uint8 images rounds after each operation; the views stay within a few levels."""
+    augmentation = Augmentation(size=24, crop="random", **{**EVERYTHING, "solarize": 0.0})
+    pixels, sizes = images()
     smooth = torch.nn.functional.interpolate(pixels[:, :, :8, :8].float(), size=50, mode="bicubic")
     pixels, sizes = smooth.clamp(0, 255).to(torch.uint8), torch.full_like(sizes, 50)
-    parameters = draw(recipe, sizes, torch.arange(len(pixels)), seed=1, epoch=0, view=0)
-    views = apply(recipe, parameters, pixels, sizes) * 255
+    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=1, epoch=0, view=0)
+    views = apply(augmentation, parameters, pixels, sizes) * 255
     for i in range(len(pixels)):
-        rounded = by_torchvision(recipe, parameters, pixels[i], i).float()
+        rounded = by_torchvision(augmentation, parameters, pixels[i], i).float()
         assert (views[i] - rounded).abs().mean() < 3
         assert (views[i] - rounded).abs().max() < 12
 
@@ -99,49 +99,53 @@ def test_rounding_to_bytes_in_between_changes_little() -> None:
     seed=st.integers(0, 2**31),
     epoch=st.integers(0, 1000),
 )
-def test_a_picture_has_the_same_view_in_any_company(ids: list[int], seed: int, epoch: int) -> None:
-    recipe = Augmentation(size=6, crop="random", **EVERYTHING)
-    pixels, sizes = pictures(8, largest=9)
+def test_a_image_has_the_same_view_in_any_company(ids: list[int], seed: int, epoch: int) -> None:
+    augmentation = Augmentation(size=6, crop="random", **EVERYTHING)
+    pixels, sizes = images(8, largest=9)
     pixels, sizes = pixels[: len(ids)], sizes[: len(ids)]
     batch = Batch(pixels, sizes, torch.tensor(ids), torch.zeros(len(ids)))
     keys = {"seed": seed, "epoch": epoch, "view": 0, "mean": (0.5,), "std": (0.2,)}
-    together = make_view(recipe, batch, **keys)
+    together = make_view(augmentation, batch, **keys)
     padded = torch.nn.functional.pad(pixels[-1:], (0, 7, 0, 3))
-    alone = make_view(recipe, Batch(padded, sizes[-1:], batch.ids[-1:], batch.labels[-1:]), **keys)
+    alone = make_view(augmentation, Batch(padded, sizes[-1:], batch.ids[-1:], batch.labels[-1:]), **keys)
     torch.testing.assert_close(alone[0], together[-1], atol=1e-5, rtol=1e-5)
 
 
 def test_draws_made_ahead_are_those_that_are_made_on_the_way() -> None:
-    recipes = [Augmentation(size=6, crop="random", **EVERYTHING), Augmentation(size=6, crop="random", flip=0.5)]
-    pixels, sizes = pictures(8, largest=9)
+    augmentations = [Augmentation(size=6, crop="random", **EVERYTHING), Augmentation(size=6, crop="random", flip=0.5)]
+    pixels, sizes = images(8, largest=9)
     batch = Batch(pixels, sizes, torch.arange(8), torch.zeros(8))
     keys = {"seed": 3, "epoch": 5}
     ahead = batch._replace(
-        draws=tuple(draw(recipe, sizes, batch.ids, view=view, **keys) for view, recipe in enumerate(recipes))
+        draws=tuple(
+            draw(augmentation, sizes, batch.ids, view=view, **keys) for view, augmentation in enumerate(augmentations)
+        )
     )
     moved = ahead.to(torch.device("cpu")).pinned()
-    for view, recipe in enumerate(recipes):
-        made = [make_view(recipe, each, view=view, mean=(0.5,), std=(0.2,), **keys) for each in (batch, ahead, moved)]
+    for view, augmentation in enumerate(augmentations):
+        made = [
+            make_view(augmentation, each, view=view, mean=(0.5,), std=(0.2,), **keys) for each in (batch, ahead, moved)
+        ]
         assert torch.equal(made[0], made[1])
         assert torch.equal(made[0], made[2])
     wrong = ahead._replace(draws=ahead.draws[::-1])
-    assert not torch.equal(make_view(recipes[0], wrong, view=0, mean=(0.5,), std=(0.2,), **keys), made[0])
+    assert not torch.equal(make_view(augmentations[0], wrong, view=0, mean=(0.5,), std=(0.2,), **keys), made[0])
 
 
 def test_views_epochs_and_seeds_differ() -> None:
-    recipe, sizes, ids = Augmentation(size=8, crop="random"), torch.full((50, 2), 32), torch.arange(50)
-    base = draw(recipe, sizes, ids, seed=0, epoch=0, view=0).box
+    augmentation, sizes, ids = Augmentation(size=8, crop="random"), torch.full((50, 2), 32), torch.arange(50)
+    base = draw(augmentation, sizes, ids, seed=0, epoch=0, view=0).box
     for other in ({"seed": 1}, {"epoch": 1}, {"view": 1}):
-        box = draw(recipe, sizes, ids, **{"seed": 0, "epoch": 0, "view": 0, **other}).box
+        box = draw(augmentation, sizes, ids, **{"seed": 0, "epoch": 0, "view": 0, **other}).box
         assert (box == base).all(dim=1).float().mean() < 0.2
 
 
 @given(order=st.permutations(range(8)), kept=st.integers(1, 8), view=st.integers(0, 9))
 def test_draws_do_not_depend_on_the_batch(order: list[int], kept: int, view: int) -> None:
-    recipe, ids, sizes = Augmentation(size=6, crop="random", **EVERYTHING), torch.arange(8) * 10**8, pictures(8)[1]
+    augmentation, ids, sizes = Augmentation(size=6, crop="random", **EVERYTHING), torch.arange(8) * 10**8, images(8)[1]
     chosen = torch.tensor(order[:kept])
-    whole = draw(recipe, sizes, ids, seed=0, epoch=0, view=view)
-    part = draw(recipe, sizes[chosen], ids[chosen], seed=0, epoch=0, view=view)
+    whole = draw(augmentation, sizes, ids, seed=0, epoch=0, view=view)
+    part = draw(augmentation, sizes[chosen], ids[chosen], seed=0, epoch=0, view=view)
     for of_whole, of_part in zip(whole, part, strict=True):
         assert torch.equal(of_whole[chosen], of_part)
 
@@ -149,12 +153,12 @@ def test_draws_do_not_depend_on_the_batch(order: list[int], kept: int, view: int
 @pytest.mark.parametrize("shape", [(32, 32), (20, 60), (3, 64), (2, 500), (1, 1)])
 def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
     n = 4000
-    recipe = Augmentation(size=8, crop="random", crop_scale=(0.2, 1.0))
-    ours = draw(recipe, torch.tensor([shape] * n), torch.arange(n), seed=0, epoch=0, view=0).box.double()
+    augmentation = Augmentation(size=8, crop="random", crop_scale=(0.2, 1.0))
+    ours = draw(augmentation, torch.tensor([shape] * n), torch.arange(n), seed=0, epoch=0, view=0).box.double()
     torch.manual_seed(0)
-    theirs_of = v2.RandomResizedCrop(8, scale=(0.2, 1.0))  # its 10 tries often fail on the long pictures
-    picture = torch.zeros(3, *shape)
-    made = [theirs_of.make_params([picture]) for _ in range(n)]
+    theirs_of = v2.RandomResizedCrop(8, scale=(0.2, 1.0))  # its 10 tries often fail on the long images
+    image = torch.zeros(3, *shape)
+    made = [theirs_of.make_params([image]) for _ in range(n)]
     theirs = torch.tensor([[p["top"], p["left"], p["height"], p["width"]] for p in made]).double()
     inside = (ours[:, :2] >= 0).all(1) & (ours[:, :2] + ours[:, 2:] <= torch.tensor(shape)).all(1)
     assert inside.all()
@@ -167,9 +171,9 @@ def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
 
 def test_factors_order_and_rates() -> None:
     n = 24_000
-    recipe = Augmentation(size=8, crop="random", **{**EVERYTHING, "brightness": 1.5})
-    p = draw(recipe, torch.full((n, 2), 32), torch.arange(n), seed=0, epoch=0, view=0)
-    for rate, happened in ((0.5, p.flip), (0.8, p.jitter), (0.2, p.grey), (0.5, p.blur), (0.3, p.solarize)):
+    augmentation = Augmentation(size=8, crop="random", **{**EVERYTHING, "brightness": 1.5})
+    p = draw(augmentation, torch.full((n, 2), 32), torch.arange(n), seed=0, epoch=0, view=0)
+    for rate, happened in ((0.5, p.flip), (0.8, p.jitter), (0.2, p.grayscale), (0.5, p.blur), (0.3, p.solarize)):
         assert happened.float().mean().item() == pytest.approx(rate, abs=0.012)
     ranges = torch.tensor([[0, 2.5], [0.6, 1.4], [0.6, 1.4], [-0.1, 0.1]])
     torch.testing.assert_close(p.factors.amin(0), ranges[:, 0], atol=2e-3, rtol=0)
@@ -185,19 +189,19 @@ def test_factors_order_and_rates() -> None:
     assert p.angle.abs().max() <= 20
     assert p.angle.mean().item() == pytest.approx(0, abs=0.4)
     assert p.angle.std().item() == pytest.approx(20 / 3**0.5, abs=0.2)
-    chances = torch.stack([p.flip, p.jitter, p.grey, p.blur, p.solarize]).float()
+    chances = torch.stack([p.flip, p.jitter, p.grayscale, p.blur, p.solarize]).float()
     assert (torch.corrcoef(chances) - torch.eye(5)).abs().max() < 0.03
 
 
 def test_a_plain_recipe_is_resize_and_center_crop_without_chance() -> None:
-    pixels, sizes = pictures()
+    pixels, sizes = images()
     batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
-    recipe = Augmentation(size=12)
-    views = [make_view(recipe, batch, seed=s, epoch=s, view=s, mean=(0.0,), std=(1.0,)) for s in (0, 1)]
+    augmentation = Augmentation(size=12)
+    views = [make_view(augmentation, batch, seed=s, epoch=s, view=s, mean=(0.0,), std=(1.0,)) for s in (0, 1)]
     assert torch.equal(*views)
 
 
-def test_normalised_by_channel() -> None:
+def test_normalized_by_channel() -> None:
     batch = Batch(
         torch.full((1, 3, 4, 4), 51, dtype=torch.uint8), torch.tensor([[4, 4]]), torch.tensor([0]), torch.zeros(1)
     )
