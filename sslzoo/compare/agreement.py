@@ -44,7 +44,7 @@ def mismatches(configs: Sequence[Settings], axes: Iterable[str] = ()) -> list[st
     """
     free = [*COMPARED, *(axis.replace("-", "_") for axis in axes)]
     names = [name for name in differing(configs) if not any(belongs(name, part) for part in free)]
-    return [name for name in names if not belongs(name, "views") or all(name in config for config in configs)]
+    return [name for name in names if not belongs(name, "augmentations") or all(name in config for config in configs)]
 
 
 def belongs(name: str, part: str) -> bool:

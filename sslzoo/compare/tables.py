@@ -13,7 +13,7 @@ from sslzoo.report.published import Published
 
 NOTHING = "—"
 GIB = 1024**3
-BASELINE_DEPENDS_ON = ("dataset", "img_size", "backbone", "evaluation", "views.test")
+BASELINE_DEPENDS_ON = ("dataset", "img_size", "backbone", "evaluation", "augmentations.test")
 """Parts that change the accuracy of an untrained backbone and of raw pixels."""
 
 

@@ -1,1 +1,5 @@
-"""Images: where they come from, how they are kept, and in which order they are handed out."""
+"""Images: sources, decoding, caches, order and augmentation."""
+
+from sslzoo.data.sources import DATASETS, Source
+
+__all__ = ["DATASETS", "Source"]

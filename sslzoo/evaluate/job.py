@@ -11,6 +11,7 @@ from sslzoo.config.schema import Config
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.config import DatasetConfig
 from sslzoo.experiment.evaluation import EvaluationConfig
+from sslzoo.experiment.format import FORMAT
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.runtime.precision import PrecisionSetting
 
@@ -65,4 +66,4 @@ class Job(Config):
 
     def as_yaml(self) -> str:
         """The whole config."""
-        return dump_layer(self.model_dump(mode="json"))
+        return dump_layer({"format": FORMAT, **self.model_dump(mode="json")})

@@ -24,6 +24,7 @@ from sslzoo.config.schema import Config, PartConfig, SettingError
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.sources import DATASETS
 from sslzoo.experiment.flags import NAMED, parse_flags
+from sslzoo.experiment.format import require_resumable, upgrade
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS, Method
@@ -76,6 +77,7 @@ def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py"
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"--resume {run}: no run is there (it has no config.yaml)")
+    require_resumable(config)
     now = compose(["--config", str(config), *arguments], prog=prog)
     before = compose(["--config", str(config)], prog=prog)
     require_same_settings(run, before, now)
@@ -178,7 +180,8 @@ def spell_out(layer: Layer, source: str) -> Layer:
         UserError: a part is neither a name nor a mapping of settings.
     """
     spelled = {
-        key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in layer.items()
+        key: {"name": value} if key in NAMED and isinstance(value, str) else value
+        for key, value in upgrade(layer, source).items()
     }
     for part in NAMED:
         entry = {} if spelled.get(part) is None else spelled[part]

@@ -11,6 +11,7 @@ from sslzoo.config.schema import AutoSwitch, Config
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.config import DatasetConfig
 from sslzoo.experiment.evaluation import ON_FEATURES, EvaluationConfig
+from sslzoo.experiment.format import FORMAT
 from sslzoo.losses import Loss
 from sslzoo.method.base import Method
 from sslzoo.method.multi_crop import MultiCrop
@@ -157,4 +158,4 @@ class Experiment(Config):
         for part, settings in content.items():
             if isinstance(settings, dict) and "name" in settings:
                 content[part] = {"name": settings["name"], **settings}
-        return dump_layer(content)
+        return dump_layer({"format": FORMAT, **content})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sslzoo.config.folders import slug
 from sslzoo.experiment.compose import compose, require_same_settings
+from sslzoo.experiment.format import require_resumable
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
 from sslzoo.train.folder import RunFolder
@@ -13,12 +14,13 @@ def find_unfinished_run(experiment: Experiment) -> Path | None:
     """The run to go on with: that in `run_folder`, else the newest below `output` that is not finished; None for none.
 
     Raises:
-        UserError: the run in `run_folder` has other settings.
+        UserError: the run in `run_folder` has other settings, or an older version wrote it.
     """
     if experiment.run_folder is not None:
         folder = RunFolder(experiment.run_folder)
         if not folder.config.is_file():
             return None
+        require_resumable(folder.config)
         require_same_settings(folder.path, _settings(folder), experiment)
         return folder.path
     found = map(RunFolder, experiment.output.glob(f"{slug(RunFolder.stem(experiment))}-*"))
@@ -34,6 +36,7 @@ def with_settings_of(folder: RunFolder, experiment: Experiment) -> Experiment:
 
 def _has_settings(folder: RunFolder, experiment: Experiment) -> bool:
     try:
+        require_resumable(folder.config)
         require_same_settings(folder.path, _settings(folder), experiment)
     except UserError:
         return False

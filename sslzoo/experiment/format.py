@@ -1,0 +1,72 @@
+"""The format of config files, and what settings of older formats are called now."""
+
+from pathlib import Path
+
+from sslzoo.config.layers import Layer, read_layer
+from sslzoo.runtime.errors import UserError, shown
+
+FORMAT = 2
+"""Format of the config files that this version writes; files without a `format` have format 1, of sslzoo 0.1."""
+
+RENAMED = {
+    "views": "augmentations",
+    "compile_views": "compile_augmentations",
+    "knn_pictures": "knn_images",
+    "quality_pictures": "quality_images",
+    "dataset.labelled": "dataset.labeled",
+    "dataset.unlabelled": "dataset.unlabeled",
+    "dataset.epoch_pictures": "dataset.epoch_images",
+    "augmentations.*.grey": "augmentations.*.grayscale",
+    "evaluation.*.standardise": "evaluation.*.standardize",
+}
+"""Settings of format 1 and their names in format 2; `*` is any name."""
+
+
+def upgrade(layer: Layer, source: str) -> Layer:
+    """The layer with the names of settings of `FORMAT`, without its `format`.
+
+    Args:
+        source: file that the layer was read from.
+
+    Raises:
+        UserError: the file has a newer format, or its format is not a number.
+    """
+    version = layer.get("format", 1)
+    if not isinstance(version, int):
+        raise UserError(f"{source}: format = {shown(version)}: must be a whole number")
+    if version > FORMAT:
+        raise UserError(
+            f"{source}: has format {version}, written by a newer sslzoo; this version reads formats up to {FORMAT}"
+        )
+    upgraded = {key: value for key, value in layer.items() if key != "format"}
+    if version < FORMAT:
+        for old, new in RENAMED.items():
+            upgraded = _rename(upgraded, old.split("."), new.rpartition(".")[2])
+    return upgraded
+
+
+def require_resumable(config: Path) -> None:
+    """Check that a run's checkpoints can be resumed by this version.
+
+    Args:
+        config: its config file.
+
+    Raises:
+        UserError: an older version wrote the run.
+    """
+    if read_layer(config).get("format", 1) != FORMAT:
+        raise UserError(
+            f"--resume {config.parent}: was written by sslzoo 0.1, whose checkpoints this version cannot resume; "
+            f"`evaluate {config.parent}` and `--config {config}` accept it"
+        )
+
+
+def _rename(layer: Layer, path: list[str], name: str) -> Layer:
+    """The layer with the last key of `path` renamed."""
+    first, rest = path[0], path[1:]
+    if not rest:
+        return {name if key == first else key: value for key, value in layer.items()}
+    return {
+        key: _rename(value, rest, name) if first in ("*", key) and isinstance(value, dict) else value
+        for key, value in layer.items()
+    }

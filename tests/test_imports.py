@@ -1,0 +1,139 @@
+"""Imports point down the layers of the package, in no circle, and `import sslzoo` stays light."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sslzoo
+
+ROOT = Path(sslzoo.__file__).resolve().parents[1]
+
+LAYERS = (
+    ("__main__",),
+    ("cli",),
+    ("compare", "check", "plan", "scaffold"),
+    ("train",),
+    ("evaluate",),
+    ("report",),
+    ("experiment",),
+    ("methods",),
+    ("method",),
+    ("targets", "losses"),
+    ("data",),
+    ("modules",),
+    ("config",),
+    ("weights",),
+    ("runtime",),
+)
+"""Packages from the top down; each imports from those below it, `sslzoo` itself apart."""
+
+LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
+
+
+def module_name(root: Path, file: Path) -> str:
+    """Dotted name of a file below `root`; `methods/` at the top is `sslzoo.methods`."""
+    parts = file.relative_to(root).with_suffix("").parts
+    parts = parts if parts[0] == "sslzoo" else ("sslzoo", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST, package: str, modules: set[str]) -> set[str]:
+    """Modules of sslzoo that a file imports, those within functions included."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join([package, *filter(None, [node.module])]) if node.level else node.module or ""
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                found.add(full if full in modules else base)
+    return found & modules
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    """Module to the modules of sslzoo that it imports."""
+    files = {
+        module_name(root, file): file
+        for folder in ("sslzoo", "methods")
+        for file in (root / folder).rglob("*.py")
+        if "templates" not in file.parts
+    }
+    graph = {}
+    for name, file in files.items():
+        package = name if file.stem == "__init__" else name.rpartition(".")[0]
+        graph[name] = imported(ast.parse(file.read_text(encoding="utf-8")), package, set(files)) - {name}
+    del graph["sslzoo"]  # the public face, which imports lazily
+    return {name: targets - {"sslzoo"} for name, targets in graph.items()}
+
+
+def upward_imports(graph: dict[str, set[str]]) -> list[str]:
+    """Imports from a higher package, or from another one of the same layer."""
+    faults = []
+    for name, targets in graph.items():
+        here = name.split(".")[1]
+        for target in targets:
+            there = target.split(".")[1]
+            if there != here and LAYER_OF[there] <= LAYER_OF[here]:
+                faults.append(f"{name} imports {target}")
+    return sorted(faults)
+
+
+def without_packages(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The graph without `__init__` modules, which re-export what is below them."""
+    packages = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
+    return {name: targets - packages for name, targets in graph.items() if name not in packages}
+
+
+def test_imports_point_down() -> None:
+    graph = import_graph(ROOT)
+    assert len(graph) > 150
+    assert upward_imports(graph) == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    tuple(TopologicalSorter(without_packages(import_graph(ROOT))).static_order())
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "fault"),
+    [
+        ("sslzoo/data/batch.py", "from sslzoo.train import loop", "sslzoo.data.batch imports sslzoo.train.loop"),
+        ("sslzoo/targets/one_hot.py", "import sslzoo.losses", "sslzoo.targets.one_hot imports sslzoo.losses"),
+        ("sslzoo/method/base.py", "def f():\n    import sslzoo.methods.moco", "imports sslzoo.methods.moco"),
+    ],
+)
+def test_a_planted_upward_import_is_found(file: str, line: str, fault: str, tmp_path: Path) -> None:
+    for folder in ("sslzoo", "methods"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / file).open("a") as source:
+        source.write(f"\n{line}\n")
+    (found,) = upward_imports(import_graph(tmp_path))
+    assert found.endswith(fault)
+
+
+def test_a_planted_circle_is_found(tmp_path: Path) -> None:
+    for folder in ("sslzoo", "methods"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "sslzoo/data/augment/config.py").open("a") as source:
+        source.write("\ndef f():\n    from sslzoo.data.augment.view import make_view\n")
+    with pytest.raises(CycleError):
+        tuple(TopologicalSorter(without_packages(import_graph(tmp_path))).static_order())
+
+
+def test_public_names_exist_and_are_imported_when_used() -> None:
+    code = (
+        "import sys, sslzoo\n"
+        "assert not {'torch', 'timm', 'datasets', 'pydantic'} & set(sys.modules)\n"
+        "assert {name: getattr(sslzoo, name) for name in sslzoo.__all__}\n"
+        "assert 'torch' in sys.modules\n"
+        "assert 'datasets' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'Methods'"):
+        _ = sslzoo.Methods  # type: ignore[attr-defined]
