@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from threading import Lock
 
-from sslzoo.runtime.errors import UserError, few
+from sslzoo.runtime.errors import UserError, join_names
 
 
 class Skipped:
@@ -33,9 +33,9 @@ class Skipped:
                     f"{self.names[0]}; mend or remove it, or have up to N such images left out by "
                     "--dataset.max-skipped N"
                 )
-            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {few(self.names)}")
+            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {join_names(self.names)}")
 
     def in_words(self) -> str:
         """How many there are, and the first ones."""
         images = "1 image is" if len(self.names) == 1 else f"{len(self.names)} images are"
-        return f"{images} left out (--dataset.max-skipped {self.limit}): {few(self.names)}"
+        return f"{images} left out (--dataset.max-skipped {self.limit}): {join_names(self.names)}"

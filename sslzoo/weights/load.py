@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sslzoo.runtime.errors import UserError, few
+from sslzoo.runtime.errors import UserError, join_names
 from sslzoo.weights.hints import hints, other_heads
 from sslzoo.weights.layouts import PLAIN, Layout, find_layout, groups, spellings
 from sslzoo.weights.names import lacks_relu, parts_of_sequential, timm_name
@@ -39,7 +39,7 @@ class LoadReport:
         prefix = f"({self.encoder})" if self.encoder else ""
         layout = " ".join(part for part in (self.project, prefix) if part)
         told = [f"{self.loaded} of {self.loaded + len(self.left_out)} tensors loaded"]
-        told += [f"left out: {few(self.left_out)}"] if self.left_out else []
+        told += [f"left out: {join_names(self.left_out)}"] if self.left_out else []
         told += [f"not of this encoder: {_counted(self.others)}"] if self.others else []
         return f"{self.file}: {f'{layout}: ' if layout else ''}{'; '.join([*told, *self.notes])}"
 
@@ -76,7 +76,8 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
         raise UserError(f"--backbone.checkpoint {path}: {said}: {'; '.join([fault, *hints(wanted, kept)])}")
     if broken := [name for name, value in kept.items() if not value.isfinite().all()]:
         raise UserError(
-            f"--backbone.checkpoint {path}: {few(broken)} is not finite: the file is damaged, or its training failed"
+            f"--backbone.checkpoint {path}: {join_names(broken)} is not finite: the file is damaged, or its "
+            "training diverged"
         )
     notes = [f"no num_batches_tracked in the file ({len(counters)} in the model)"] if counters else []
     notes += _notes(layout, kept, lacks_relu(parts))
@@ -158,7 +159,7 @@ def _misfit(wanted: Mapping[str, Tensor], kept: Mapping[str, Tensor], counters: 
             if name in wanted and value.shape != wanted[name].shape
         ],
     }
-    return "; ".join(f"{len(names)} {fault}: {few(names)}" for fault, names in faults.items() if names)
+    return "; ".join(f"{len(names)} {fault}: {join_names(names)}" for fault, names in faults.items() if names)
 
 
 def _notes(layout: Layout, kept: Mapping[str, Tensor], no_relu: bool) -> list[str]:
