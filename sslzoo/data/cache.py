@@ -29,7 +29,7 @@ from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, pad
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.progress import Steps, note
+from sslzoo.runtime.progress import Steps, print_note
 
 _CHUNK = 64
 _GIB = 1 << 30
@@ -152,7 +152,7 @@ def _one_at_a_time(root: Path, images: EncodedImages) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if rank() == 0:
-            note(Console(), f"{images.name}: waiting for another process that decodes it")
+            print_note(Console(), f"{images.name}: waiting for another process that decodes it")
         lock.acquire()
     try:
         yield
@@ -231,7 +231,7 @@ def _decoded(images: EncodedImages, doing: str) -> Iterator[NDArray[np.uint8] | 
     chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
     decoded = threaded_map(images.decode, chunks, threads=threads, ahead=2 * threads)
     some_decode = False
-    note(console, f"{doing}: {len(images):,} images, once")
+    print_note(console, f"{doing}: {len(images):,} images, once")
     with Steps(console, doing, len(images)) as steps:
         for chunk in decoded:
             undecodable = [image for image in chunk if isinstance(image, str)]

@@ -28,7 +28,7 @@ from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_n
 from sslzoo.runtime import launch
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import accelerator_precision, claim_cores, create_accelerator, run_on_main_process
-from sslzoo.runtime.progress import Steps, fact, warn
+from sslzoo.runtime.progress import Steps, print_field, print_warning
 
 
 def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     result["skipped"] = data.skipped.names
     introduce(console, result, launch.in_words(accelerator, setting), folder)
     if data.skipped.names:
-        warn(console, data.skipped.in_words())
+        print_warning(console, data.skipped.in_words())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
     results: dict[str, Scores] = {}
     for name, each in with_labels:
@@ -187,7 +187,7 @@ def introduce(console: Console, result: dict[str, Any], device: str, folder: Res
         "result": str(folder.path),
     }
     for label, text in lines.items():
-        fact(console, label, text)
+        print_field(console, label, text)
 
 
 def subject_of(

@@ -10,7 +10,7 @@ from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.launch import in_words
 from sslzoo.runtime.precision import PrecisionSetting
-from sslzoo.runtime.progress import fact, warn
+from sslzoo.runtime.progress import print_field, print_warning
 from sslzoo.train.folder import RunFolder
 
 
@@ -51,12 +51,12 @@ def introduce(
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }
     for label, text in lines.items():
-        fact(console, label, text)
+        print_field(console, label, text)
     if data.skipped.names:
-        warn(console, data.skipped.in_words())
+        print_warning(console, data.skipped.in_words())
     queue = getattr(experiment.method, "queue_size", 0)
     if queue > len(data.train):
-        warn(
+        print_warning(
             console,
             f"method.queue_size = {queue}: the queue is larger than the data set, so older keys of an image are among "
             "its own negatives",
