@@ -123,7 +123,7 @@ def png(width: int, height: int) -> bytes:
 
 
 NAMED = r"/images \(train\), row \d+ \(.*/images/bad\.\w+\): not an image that can be decoded: "
-MEND = "; mend or remove it, or have up to N such images left out by --dataset.max-skipped N"
+MEND = "; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
 TRAINED = r"25 images to train on(.|\n)*step 3/3"
 
 add_image(
@@ -168,7 +168,7 @@ add_image("image", "1 x 4,000 pixels", "bad.png", lambda: encoded(image(0, (4000
 @fault(
     "image",
     "two damaged ones, two allowed",
-    r"warning: 2 images are left out \(--dataset\.max-skipped 2\): .*a\.png.*b\.png",
+    r"warning: 2 images are skipped \(--dataset\.max-skipped 2\): .*a\.png.*b\.png",
     0,
 )
 def two_of_two(folder: Path) -> list[str]:
@@ -680,7 +680,7 @@ def full(process: subprocess.Popen[str], folder: Path) -> Done | None:
 
 @befalls(
     "another process of the run dies",
-    r"^error: process 0: another process of the run has ended; .*--resume",
+    r"^error: process 0: another process of the run has exited; .*--resume",
     1,
     launcher=TWO,
 )

@@ -65,10 +65,10 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     encoder.to(accelerator.device)
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = facts(job, train, test, weights, transform, accelerator.num_processes)
-    result["skipped"] = data.skipped.names
-    introduce(console, result, launch.in_words(accelerator, setting), folder)
-    if data.skipped.names:
-        print_warning(console, data.skipped.in_words())
+    result["skipped"] = data.skipped.messages
+    introduce(console, result, launch.describe_device(accelerator, setting), folder)
+    if data.skipped.messages:
+        print_warning(console, data.skipped.describe())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
     results: dict[str, Scores] = {}
     for name, each in with_labels:

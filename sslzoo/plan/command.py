@@ -14,7 +14,7 @@ from sslzoo.plan.advice import groups, hints, tries
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured, measure
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, in_words, run_on_main_process
+from sslzoo.runtime.launch import claim_cores, describe_device, run_on_main_process
 from sslzoo.runtime.progress import print_field, show_stage
 from sslzoo.train.nonfinite import NonFiniteError
 from sslzoo.train.setup import resolve_auto, start_accelerator
@@ -53,7 +53,7 @@ def plan(words: list[str]) -> int:
     accelerator = start_accelerator(experiment)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
-    print_field(console, "device", in_words(accelerator, experiment.precision))
+    print_field(console, "device", describe_device(accelerator, experiment.precision))
     experiment = resolve_auto(experiment, accelerator)
     measured = take(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)

@@ -81,8 +81,8 @@ def finish(
     console.print(f"({summary['protocol']})", highlight=False, markup=False, soft_wrap=True)
     if "neighbors" in facts:
         console.print(neighbors_in_words(facts["neighbors"]), highlight=False, markup=False, soft_wrap=True)
-    if data.skipped.names:
-        print_warning(console, data.skipped.in_words())
+    if data.skipped.messages:
+        print_warning(console, data.skipped.describe())
     console.print(f"summary and images: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     return summary
 

@@ -40,7 +40,7 @@ def test_the_rest_keeps_its_ids_labels_and_pixels(damaged, settings):
     np.testing.assert_array_equal(batch.pixels.permute(0, 2, 3, 1).numpy(), np.stack(whole))
     assert (batch.ids.tolist(), batch.labels.tolist()) == ([0, 2, 4], [0, 0, 1])
     assert len(data.test) == 5
-    first, second = sorted(data.skipped.names)
+    first, second = sorted(data.skipped.messages)
     assert first.startswith(f"{damaged} (train), row 1 ({damaged}/train/cat/1.png): not an image that can be decoded: ")
     assert second.startswith(f"{damaged} (train), row 3 ({damaged}/train/dog/0.png): ")
 
@@ -50,7 +50,7 @@ def test_once_looked_through_it_is_known(damaged, settings, monkeypatch):
     before = load(damaged, max_skipped=2, **settings)
     monkeypatch.setattr("sslzoo.data.cache._decoded", lambda *_: pytest.fail("decoded again"))
     again = load(damaged, max_skipped=2, **settings)
-    assert sorted(again.skipped.names) == sorted(before.skipped.names)
+    assert sorted(again.skipped.messages) == sorted(before.skipped.messages)
     assert again.train.fingerprint == before.train.fingerprint
     with pytest.raises(UserError, match=r"^--dataset\.max-skipped 1: more cannot be decoded: .*row 1.*row 3"):
         load(damaged, max_skipped=1, **settings)
@@ -69,12 +69,12 @@ def test_a_mended_image_is_there_again(damaged, draw):
     for name in ("cat/1.png", "dog/0.png"):
         Image.fromarray(draw()).save(damaged / "train" / name)
     data = load(damaged, max_skipped=5)
-    assert (len(data.train), data.skipped.names) == (5, [])
+    assert (len(data.train), data.skipped.messages) == (5, [])
 
 
 def test_none_is_left_out_unless_asked(damaged):
     with pytest.raises(
-        UserError, match=r"row 1 .*; mend or remove it, or have up to N .* by --dataset\.max-skipped N$"
+        UserError, match=r"row 1 .*; repair or remove it, or skip up to N .* with --dataset\.max-skipped N$"
     ):
         load(damaged)
     assert [path.name for path in cache_root(DatasetConfig()).iterdir() if path.is_dir()] == []
@@ -92,7 +92,7 @@ def test_too_many_end_it_before_anything_is_written(damaged):
 def test_a_cache_that_cannot_be_written_is_done_without(damaged, tmp_path):
     (tmp_path / "file").write_text("")
     data = load(damaged, max_skipped=2, cache="none", cache_dir=tmp_path / "file" / "cache")
-    assert (len(data.train), len(data.skipped.names)) == (3, 2)
+    assert (len(data.train), len(data.skipped.messages)) == (3, 2)
 
 
 def test_one_that_goes_bad_later_is_told(damaged):
@@ -121,7 +121,7 @@ def test_of_a_stream_another_of_the_batch_takes_the_place(damaged):
         assert len(set(batch.ids.tolist())) == 3
         images = {tuple(image.flatten().tolist()) for image in batch.pixels}
         assert len(images) == 3
-    assert len(data.skipped.names) == 2  # however often they come
+    assert len(data.skipped.messages) == 2  # however often they come
     with pytest.raises(UserError, match=r"^--dataset\.max-skipped 1: more cannot be decoded: "):
         list(epoch_batches(load(damaged, max_skipped=1, **settings).train, seed=0, epoch=0, batch_size=5))
 
@@ -134,10 +134,10 @@ def test_a_stream_of_rows_without_files(tmp_path, draw):
     datasets.Dataset.from_dict({"image": cells}, features=features).to_parquet(tmp_path / "train.parquet")
     data = load(tmp_path, streaming=True, epoch_images=4, test=None, max_skipped=2)
     list(epoch_batches(data.train, seed=0, epoch=0, batch_size=4))
-    assert len(data.skipped.names) == 2
-    assert all("a row of SHA-256 " in name for name in data.skipped.names)
+    assert len(data.skipped.messages) == 2
+    assert all("a row of SHA-256 " in name for name in data.skipped.messages)
     assert all(
-        name.endswith("not an image that can be decoded: cannot identify image file") for name in data.skipped.names
+        name.endswith("not an image that can be decoded: cannot identify image file") for name in data.skipped.messages
     )
     with pytest.raises(UserError, match=r"nor can any other of its batch$"):
         list(
