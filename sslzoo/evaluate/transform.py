@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
@@ -38,7 +38,7 @@ class Transform:
         """Another view of the same images, of the same size unless the augmentation says otherwise."""
         if augmentation.size is None:
             augmentation = augmentation.model_copy(update={"size": self.augmentation.size})
-        return make_view(augmentation, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
+        return create_view(augmentation, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
 
     def __str__(self) -> str:
         crop = (

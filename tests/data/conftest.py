@@ -16,14 +16,14 @@ def own_caches(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
-def draw():
+def random_image():
     """Different random images, one after the other: (height, width, 3) uint8."""
     random = np.random.default_rng(0)
     return lambda height=6, width=8: random.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture
-def class_folders(tmp_path, draw):
+def class_folders(tmp_path, random_image):
     """train/ and test/, in each the classes cat and dog with three and two images."""
     root = tmp_path / "animals"
     for split in ("train", "test"):
@@ -31,5 +31,5 @@ def class_folders(tmp_path, draw):
             folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(count):
-                Image.fromarray(draw()).save(folder / f"{number}.png")
+                Image.fromarray(random_image()).save(folder / f"{number}.png")
     return root

@@ -27,11 +27,11 @@ def folders(root):
 
 
 @pytest.fixture
-def images(tmp_path, draw):
+def images(tmp_path, random_image):
     root = tmp_path / "images"
     root.mkdir()
     for number in range(150):
-        Image.fromarray(draw(4 + number % 3, 5)).save(root / f"{number:03d}.png")
+        Image.fromarray(random_image(4 + number % 3, 5)).save(root / f"{number:03d}.png")
     return root
 
 
@@ -101,9 +101,9 @@ def test_settings_that_change_the_pixels_change_the_fingerprint(images, settings
     assert load(images).fingerprint != load(images, **settings).fingerprint
 
 
-def test_changed_files_are_decoded_anew(images, draw):
+def test_changed_files_are_decoded_anew(images, random_image):
     before = load(images)
-    changed = draw(5, 5)
+    changed = random_image(5, 5)
     Image.fromarray(changed).save(images / "001.png")
     os.utime(images / "001.png", (1, 1))
     after = load(images)

@@ -127,12 +127,12 @@ def test_threaded_map_keeps_order_looks_only_so_far_ahead_and_stops():
 
 
 @pytest.fixture
-def shards(tmp_path, draw):
+def shards(tmp_path, random_image):
     """Four parquet files of 6 labeled images for train, first pixel = the row's number; 5 for test."""
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
     for split, files, rows in (("train", 4, 6), ("test", 1, 5)):
         for file in range(files):
-            images = [draw() for _ in range(rows)]
+            images = [random_image() for _ in range(rows)]
             for row, image in enumerate(images):
                 image[0, 0] = file * rows + row
             columns = {"image": images, "label": [row % 2 for row in range(rows)]}
@@ -190,7 +190,7 @@ def test_streaming_measures_on_stored_images(shards):
     assert streamed(shards, test=None).labeled is None
 
 
-def test_streams_of_folders_and_missing_splits(tmp_path, draw, class_folders):
+def test_streams_of_folders_and_missing_splits(tmp_path, random_image, class_folders):
     data = streamed(class_folders, epoch_images=4, test_limit=2)
     batches = list(epoch_batches(data.train, seed=0, epoch=0, batch_size=4))
     assert (len(batches), batches[0].pixels.shape) == (1, (4, 3, 6, 8))
@@ -199,6 +199,6 @@ def test_streams_of_folders_and_missing_splits(tmp_path, draw, class_folders):
     with pytest.raises(UserError, match=r"--dataset\.train trian: no such split; .* has train, test"):
         streamed(class_folders, train="trian")
     (class_folders / "train" / "cat" / "0.png").write_bytes(b"no image")
-    Image.fromarray(draw()).save(class_folders / "train" / "cat" / "9.png")
+    Image.fromarray(random_image()).save(class_folders / "train" / "cat" / "9.png")
     with pytest.raises(UserError, match=r"a row \(.*0\.png\): not an image"):
         list(epoch_batches(streamed(class_folders, epoch_images=6).train, seed=0, epoch=0, batch_size=6))

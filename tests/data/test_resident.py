@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sslzoo.data.augment.sampling import draw
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.sampling import sample_parameters
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.load import load_data
 from sslzoo.data.loader import epoch_batches, epoch_shares
 from sslzoo.data.resident import ResidentImages
@@ -23,13 +23,13 @@ def test_the_batches_are_those_of_the_loader(drawn_at_once: int, monkeypatch: py
     augmentation, keys = experiment.augmentation("strong"), {"seed": 3, "epoch": 2, "view": 1}
     order = {"seed": 3, "epoch": 2, "batch_size": 64, "rank": 1, "world": 2}
     shares = epoch_shares(len(images), **order)[4:]
-    made = resident.batches(shares, lambda sizes, ids: (draw(augmentation, sizes, ids, **keys),))
+    made = resident.batches(shares, lambda sizes, ids: (sample_parameters(augmentation, sizes, ids, **keys),))
     count = 0
     for one, other in zip(made, epoch_batches(images, start=4, **order), strict=True):
         for name in ("pixels", "sizes", "ids", "labels"):
             assert torch.equal(getattr(one, name), getattr(other, name))
         views = [
-            make_view(augmentation, batch, seed=3, epoch=2, view=view, mean=(0.5,), std=(0.5,))
+            create_view(augmentation, batch, seed=3, epoch=2, view=view, mean=(0.5,), std=(0.5,))
             for batch, view in ((one, 0), (other, 1))
         ]
         assert torch.equal(*views)

@@ -64,10 +64,10 @@ def test_a_data_set_none_of_which_can_be_decoded_is_refused(damaged, settings):
         load(damaged, max_skipped=9, **settings)
 
 
-def test_a_mended_image_is_there_again(damaged, draw):
+def test_a_mended_image_is_there_again(damaged, random_image):
     assert len(load(damaged, max_skipped=5).train) == 3
     for name in ("cat/1.png", "dog/0.png"):
-        Image.fromarray(draw()).save(damaged / "train" / name)
+        Image.fromarray(random_image()).save(damaged / "train" / name)
     data = load(damaged, max_skipped=5)
     assert (len(data.train), data.skipped.messages) == (5, [])
 
@@ -102,9 +102,9 @@ def test_one_that_goes_bad_later_is_told(damaged):
         train.gather(np.array([0]))
 
 
-def test_images_of_several_sizes(tmp_path, draw):
+def test_images_of_several_sizes(tmp_path, random_image):
     for number in range(6):
-        Image.fromarray(draw(4 + number, 5)).save(tmp_path / f"{number}.png")
+        Image.fromarray(random_image(4 + number, 5)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"")
     kept = load(tmp_path, test=None, max_skipped=1).train
     fresh = load(tmp_path, test=None, max_skipped=1, cache="none").train
@@ -126,9 +126,9 @@ def test_of_a_stream_another_of_the_batch_takes_the_place(damaged):
         list(epoch_batches(load(damaged, max_skipped=1, **settings).train, seed=0, epoch=0, batch_size=5))
 
 
-def test_a_stream_of_rows_without_files(tmp_path, draw):
+def test_a_stream_of_rows_without_files(tmp_path, random_image):
     whole = io.BytesIO()
-    Image.fromarray(draw()).save(whole, "PNG")
+    Image.fromarray(random_image()).save(whole, "PNG")
     cells = [{"bytes": content, "path": None} for content in (whole.getvalue(), b"one", b"two", b"one")]
     features = datasets.Features(image=datasets.Image())
     datasets.Dataset.from_dict({"image": cells}, features=features).to_parquet(tmp_path / "train.parquet")
