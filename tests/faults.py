@@ -219,7 +219,7 @@ def labeled(path: Path, *more: str) -> list[str]:
     return [*on(path, "--dataset.unlabeled", "false", "--dataset.test", "test"), *more]
 
 
-@fault("data set", "column that is not there", r"--dataset\.image pictur: no such column; there is image, label")
+@fault("data set", "column that is not there", r"--dataset\.image pictur: no such column; available: image, label")
 def wrong_column(folder: Path) -> list[str]:
     return labeled(table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
 
@@ -279,7 +279,7 @@ def cut_parquet(folder: Path) -> list[str]:
     return labeled(path)
 
 
-@fault("data set", "empty folder", r"--dataset\.path .*/empty: holds no images")
+@fault("data set", "empty folder", r"--dataset\.path .*/empty: contains no images")
 def empty_folder(folder: Path) -> list[str]:
     (folder / "empty").mkdir()
     return on(folder / "empty")
@@ -293,7 +293,7 @@ def no_folder(folder: Path) -> list[str]:
 @fault(
     "data set",
     "fewer images than one batch",
-    r"--batch-size 64: one batch needs 64 images, and there are 24 .*; at most 24 would be right",
+    r"--batch-size 64: one batch needs 64 images, but the training split has 24; use at most 24",
 )
 def small_set(folder: Path) -> list[str]:
     return on(holiday(folder), "--batch-size", "64")

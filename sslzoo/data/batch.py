@@ -50,7 +50,7 @@ class Batch(NamedTuple):
         """Copy the batch to a device; asynchronous if its memory is pinned."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self) -> "Batch":
+    def pin_memory(self) -> "Batch":
         """Copy the batch to pinned memory for asynchronous transfers; return it unchanged without a GPU."""
         return self._map(Tensor.pin_memory) if torch.cuda.is_available() else self
 

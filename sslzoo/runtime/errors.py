@@ -21,7 +21,7 @@ def near_misses(word: str, options: Iterable[str], *, at_most: int = 3) -> str:
     if close:
         return f"; did you mean {' or '.join(close)}?"
     if 0 < len(names) <= 12:
-        return f"; there is {', '.join(names)}"
+        return f"; available: {', '.join(names)}"
     return ""
 
 

@@ -100,7 +100,7 @@ def _choose(
         spelled = {asked} if any(_is_below(name, asked) for name in tensors) else known.get(asked, set())
         if len(spelled) != 1:
             raise UserError(
-                f"--backbone.encoder {asked}: {path} has no such prefix; there is {_counted(groups(tensors))}"
+                f"--backbone.encoder {asked}: {path} has no such prefix; available: {_counted(groups(tensors))}"
             )
         return layout, spelled.pop()
     if layout is PLAIN:

@@ -1,4 +1,4 @@
-"""Every form that a data set may have, and every way of naming it wrongly."""
+"""Every supported form of a data set, and every wrong way to name it."""
 
 import io
 import tarfile
@@ -89,7 +89,7 @@ def test_class_folders(class_folders):
     assert (only_classes.classes, only_classes.train.labels.tolist()) == (["cat", "dog"], [0, 0, 0, 1, 1])
 
 
-def test_class_folders_taken_as_unlabeled(class_folders):
+def test_class_folders_used_without_labels(class_folders):
     data = load_data(config(class_folders, unlabeled=True))
     assert (data.classes, data.train.labels, data.labeled) == ([], None, None)
     assert (data.train.gather(np.arange(2)).labels == -1).all()
@@ -152,7 +152,7 @@ def test_color_modes(tmp_path, random_image):
 def test_exif_orientation_is_applied(tmp_path, random_image):
     pixels = random_image(4, 9)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned a quarter to the left: shown by turning it to the right
+    exif[0x0112] = 6  # rotated by a quarter to the left, so it is displayed rotated to the right
     Image.fromarray(pixels).save(tmp_path / "0.png", exif=exif)
     data = load_data(config(tmp_path, test=None))
     np.testing.assert_array_equal(pixels_of(data.train)[0], np.rot90(pixels, -1))
@@ -168,25 +168,25 @@ def test_short_side_shrinks_large_images_only(tmp_path, random_image):
     assert batch.pixels[2, :, 8:].max() == 0
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_large_jpeg_is_not_decoded_whole(tmp_path, random_image, turned):
+@pytest.mark.parametrize("rotated", [False, True])
+def test_large_jpeg_is_decoded_at_a_lower_resolution(tmp_path, random_image, rotated):
     photograph = Image.fromarray(random_image(6, 8)).resize((1600, 1200), Image.Resampling.BICUBIC)
     exif = Image.Exif()
-    if turned:
+    if rotated:
         exif[0x0112] = 6
     photograph.save(tmp_path / "0.jpg", quality=95, exif=exif)
     cell = {"bytes": None, "path": str(tmp_path / "0.jpg")}
     sizes = {100: (400, 300), 150: (400, 300), 151: (800, 600), 300: (800, 600)}
     for short_side, size in sizes.items():
-        assert open_scaled(cell, short_side).size == (size[::-1] if turned else size)
+        assert open_scaled(cell, short_side).size == (size[::-1] if rotated else size)
     assert open_scaled(cell, None) is None
     assert open_scaled(cell | {"path": "zip://0.jpg::https://example.org/a.zip"}, 100) is None
     whole = Image.open(tmp_path / "0.jpg").resize((133, 100), Image.Resampling.BICUBIC)
-    expected = np.asarray(whole.rotate(-90, expand=True) if turned else whole)
-    (made,) = pixels_of(load_data(config(tmp_path, test=None, short_side=100)).train)
-    assert made.shape == expected.shape
-    assert np.abs(made.astype(int) - expected).max() <= 6
-    assert np.abs(made.astype(int) - expected).mean() < 1
+    expected = np.asarray(whole.rotate(-90, expand=True) if rotated else whole)
+    (shrunk,) = pixels_of(load_data(config(tmp_path, test=None, short_side=100)).train)
+    assert shrunk.shape == expected.shape
+    assert np.abs(shrunk.astype(int) - expected).max() <= 6
+    assert np.abs(shrunk.astype(int) - expected).mean() < 1
 
 
 def test_undecodable_image_is_named(tmp_path, random_image):
@@ -200,7 +200,7 @@ def test_undecodable_image_is_named(tmp_path, random_image):
         data.train.gather(np.array([0, 1]))
 
 
-def test_unlabeled_images_train_and_only_labeled_ones_measure(tmp_path, random_image):
+def test_training_uses_unlabeled_images_and_evaluation_only_labeled_ones(tmp_path, random_image):
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
     splits = {"train": [0, 1, 1], "unlabeled": [-1, None, -1, -1], "test": [1]}
     for split, labels in splits.items():
@@ -265,7 +265,7 @@ def test_digits():
     assert set(data.test.labels) == set(range(10))
 
 
-def test_a_plugin_source_needs_load_only(random_image):
+def test_plugin_source_needs_load_only(random_image):
     @DATASETS.register("two-noises")
     class TwoNoises(Source):
         def load(self, split):
@@ -281,7 +281,7 @@ def test_a_plugin_source_needs_load_only(random_image):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"test": "tets"}, r"--dataset\.test tets: no such split; .* has train, test \(`--dataset.test None`, if"),
+        ({"test": "tets"}, r"--dataset\.test tets: no such split; .* has train, test \(`--dataset.test None` if"),
         (
             {"train": "train+unlabeled"},
             r"--dataset\.train train\+unlabeled: no such split; .* has train, test$",
@@ -297,7 +297,7 @@ def test_a_plugin_source_needs_load_only(random_image):
             {"source": "hugingface"},
             r"--dataset\.source hugingface: no such source; did you mean huggingface\?",
         ),
-        ({"path": None}, r"--dataset\.path: needed"),
+        ({"path": None}, r"--dataset\.path: missing; give"),
         ({"path": "./nowhere"}, r"--dataset\.path \./nowhere: no such file or folder"),
         ({"path": "/no/such/place"}, r"--dataset\.path /no/such/place: no such file or folder"),
         ({"path": "/no/such/*.tar"}, r"--dataset\.path /no/such/\*\.tar: no such files"),
@@ -307,13 +307,13 @@ def test_a_plugin_source_needs_load_only(random_image):
         ),
     ],
 )
-def test_mistakes_in_one_line(cifar_like, settings, message):
+def test_errors_are_one_line(cifar_like, settings, message):
     with pytest.raises(UserError, match=message) as error:
         load_data(DatasetConfig(**{"path": str(cifar_like[0]), **settings}))
     assert "\n" not in str(error.value)
 
 
-def test_several_or_no_image_columns(tmp_path, random_image):
+def test_several_or_no_image_columns_are_errors(tmp_path, random_image):
     two = datasets.Features(left=datasets.Image(), right=datasets.Image())
     parquet(tmp_path / "two" / "train.parquet", {"left": [random_image()], "right": [random_image()]}, two)
     with pytest.raises(UserError, match=r"--dataset\.image: several columns of images, left, right; name one"):
@@ -323,12 +323,12 @@ def test_several_or_no_image_columns(tmp_path, random_image):
         load_data(config(tmp_path / "none", test=None))
 
 
-def test_folders_and_files_without_images(tmp_path):
+def test_folders_and_files_without_images_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: "):
         load_data(config(tmp_path / "empty"))
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(UserError, match=r"notes\.txt: a file has to end in \.parquet"):
+    with pytest.raises(UserError, match=r"notes\.txt: a file must end in \.parquet"):
         load_data(config(tmp_path / "notes.txt"))
 
 
@@ -336,7 +336,7 @@ def test_folders_and_files_without_images(tmp_path):
     "settings",
     [{"channels": 1}, {"mean": (0.5, 0.5)}, {"std": (0.0,)}, {"streaming": True}, {"limit": 0}, {"typo": 1}],
 )
-def test_inconsistent_settings_are_refused(settings):
+def test_inconsistent_settings_are_errors(settings):
     with pytest.raises(UserError):
         DatasetConfig(**settings)
 

@@ -152,7 +152,7 @@ def test_a_prefix_that_is_not_there(resnet: nn.Module, tmp_path: Path) -> None:
     said = refusal(lambda: load_checkpoint(resnet, tmp_path / "file.pth", "encoder_r"))
     n = len(resnet.state_dict())
     assert said.startswith("--backbone.encoder encoder_r: ")
-    assert said.endswith(f"has no such prefix; there is module.encoder_q ({n}), module.encoder_k ({n})")
+    assert said.endswith(f"has no such prefix; available: module.encoder_q ({n}), module.encoder_k ({n})")
 
 
 def test_a_prefix_needs_a_file() -> None:

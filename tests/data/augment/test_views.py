@@ -124,7 +124,7 @@ def test_parameters_sampled_ahead_give_the_same_views() -> None:
             for view, augmentation in enumerate(augmentations)
         )
     )
-    moved = ahead.to(torch.device("cpu")).pinned()
+    moved = ahead.to(torch.device("cpu")).pin_memory()
     for view, augmentation in enumerate(augmentations):
         views = [
             create_view(augmentation, each, view=view, mean=(0.5,), std=(0.2,), **keys)
