@@ -10,19 +10,19 @@ from typing import Any
 from sslzoo.runtime.errors import UserError
 
 
-def slug(name: str) -> str:
+def slugify(name: str) -> str:
     """A name as part of a file's or folder's."""
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
-def fresh_folder(output: Path, stem: str) -> Path:
+def create_result_folder(output: Path, stem: str) -> Path:
     """Make a new folder below `output`, named by the stem and the time.
 
     Raises:
         UserError: there are too many of this second.
         OSError: it cannot be made.
     """
-    stem = slug(stem) + datetime.now().strftime("-%Y%m%d-%H%M%S")
+    stem = slugify(stem) + datetime.now().strftime("-%Y%m%d-%H%M%S")
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
         path = output / (stem + suffix)
         try:

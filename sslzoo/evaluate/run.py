@@ -162,7 +162,7 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     assert size is not None
     set_seed(job.seed)
     report: list[str] = []
-    encoder = create_backbone(job.backbone, in_chans=job.dataset.channels, img_size=size, tell=report.append)
+    encoder = create_backbone(job.backbone, in_chans=job.dataset.channels, img_size=size, report=report.append)
     if report:
         return encoder, report[0]
     if not job.backbone.pretrained:

@@ -65,7 +65,7 @@ def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | No
         with torch.device("meta"):
             model = timm.create_model(name, pretrained=False, num_classes=0, **backbone.kwargs)
     except Exception as error:  # timm's builders and the hub raise whatever they run into
-        raise UserError(f"--backbone {name}: timm says: {' '.join(str(error).split())}") from error
+        raise UserError(f"--backbone {name}: timm raised: {' '.join(str(error).split())}") from error
     wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
     if wanted["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(

@@ -87,7 +87,7 @@ def create_seeded_backbone(experiment: Experiment, tell: Callable[[str], None] |
         in_chans=experiment.dataset.channels,
         img_size=experiment.img_size,
         view_sizes=experiment.view_sizes,
-        tell=tell,
+        report=tell,
     )
 
 
