@@ -437,7 +437,7 @@ setting(
 )
 setting("YAML cut short", "--config HERE/broken.yaml", r"broken\.yaml: not readable as YAML: line 2: expected")
 setting("binary file as config", "--config HERE/binary.yaml", r"binary\.yaml: not readable as YAML: ")
-setting("list as config", "--config HERE/list.yaml", r"list\.yaml: a config is a mapping of settings, this is a list")
+setting("list as config", "--config HERE/list.yaml", r"list\.yaml: a config must be a mapping of settings, not a list")
 setting(
     "unknown key in a config",
     "--config HERE/unknown.yaml",
@@ -446,7 +446,7 @@ setting(
 setting(
     "key twice in a config",
     "--config HERE/twice.yaml",
-    r"twice\.yaml: not readable as YAML: line 2: epochs stands twice",
+    r"twice\.yaml: not readable as YAML: line 2: epochs is given twice",
 )
 setting(
     "YAML that would run code",
