@@ -386,7 +386,7 @@ class Runs:
 
 
 @weights(
-    "pickle that would run code", r"it holds more than tensors \(.*open\), which could run code and is never loaded"
+    "pickle that would run code", r"it contains more than tensors \(.*open\), which could run code and is never loaded"
 )
 def evil(file: Path) -> Path:
     torch.save({"state_dict": {}, "x": Runs(file.parent / "ran")}, file.with_suffix(".pt"))
