@@ -97,7 +97,7 @@ _Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("t
 
 
 def dump_layer(layer: Layer) -> str:
-    """Write a layer as YAML, in its own order."""
+    """Write a layer as YAML, in its order."""
     return yaml.dump(layer, Dumper=_Dumper, sort_keys=False, width=110)
 
 

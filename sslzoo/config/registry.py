@@ -190,7 +190,7 @@ def _missing_plugin_hint(plugin: str, paths: list[Path]) -> str:
 
 
 def _import_file(file: Path) -> None:
-    """Import a file under its own name if that name resolves to it, so that other imports give the same module."""
+    """Import a file under its stem if that name resolves to the file, so that other imports give the same module."""
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
     importlib.invalidate_caches()

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     ids: Tensor
     """(B,) int64: index of the image in its data set, which keys its random numbers."""
     labels: Tensor
-    """(B,) int64, -1 where there is no label."""
+    """(B,) int64, -1 for an image without label."""
     parameters: tuple[AugmentationParameters, ...] = ()
     """Parameters of each view, if they were sampled ahead of time; otherwise empty."""
 

@@ -157,7 +157,7 @@ class EncodedImages(Images):
 
 
 def decode_or_report(
-    cell: dict[str, Any] | None, where: str, *, channels: int, short_side: int | None
+    cell: dict[str, Any] | None, row: str, *, channels: int, short_side: int | None
 ) -> NDArray[np.uint8] | str:
     """Decode an image to (channels, height, width) uint8, or return its place, file and error as one line."""
     try:
@@ -169,7 +169,7 @@ def decode_or_report(
             r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", "")
         )  # address of a file object
         reason = " ".join(message.split()) or type(error).__name__
-        return f"{where}{file}: not an image that can be decoded: {reason}"
+        return f"{row}{file}: not an image that can be decoded: {reason}"
 
 
 def pad(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:

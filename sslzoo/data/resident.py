@@ -12,7 +12,7 @@ from sslzoo.data.images import Images, Indices
 LARGEST_SHARE = 0.25
 """Largest fraction of the free device memory that a data set may use."""
 SAMPLED_AT_ONCE = 1 << 16
-"""Images whose augmentation parameters are sampled at once, which takes some hundred small kernels."""
+"""Images whose augmentation parameters are sampled at once, which takes a few hundred small kernels."""
 
 Sampler = Callable[[Tensor, Tensor], tuple[AugmentationParameters, ...]]
 """Maps sizes (N, 2) and ids (N,) to the parameters of each view."""
@@ -54,10 +54,10 @@ class ResidentImages:
             everything = positions.flatten()
             sizes, ids, labels = self.sizes[everything], self.ids[everything], self.labels[everything]
             views = sample(sizes, ids)
-            for number, own in enumerate(positions):
+            for number, batch in enumerate(positions):
                 rows = slice(number * size, (number + 1) * size)
                 yield Batch(
-                    self.pixels[own],
+                    self.pixels[batch],
                     sizes[rows],
                     ids[rows],
                     labels[rows],

@@ -125,5 +125,5 @@ class StreamedImages:
         number = (
             f" of SHA-256 {digest(content)}" if isinstance(content, bytes) else ""
         )  # rows without bytes have a file
-        where = f"{self.name}, a row{number}"
-        return decode_or_report(cell, where, channels=self.channels, short_side=self.short_side)
+        row = f"{self.name}, a row{number}"
+        return decode_or_report(cell, row, channels=self.channels, short_side=self.short_side)
