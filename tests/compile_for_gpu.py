@@ -1,4 +1,4 @@
-"""Compiles Triton kernels for a compute capability, without a GPU, and prints their registers and spills as JSON.
+"""Compile Triton kernels for a compute capability, without a GPU, and print their registers and spills as JSON.
 
 TRITON_INTERPRET=0 python tests/compile_for_gpu.py 90
 """
@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 
 from sslzoo.data.augment import triton_kernel
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.modules import triton_batch_norm
 
 TYPES = {
@@ -90,17 +90,19 @@ def view_launches(size: int) -> list[tuple[Any, dict[str, Any]]]:
         grayscale=0.2, blur=0.5, solarize=0.2,
     )  # fmt: skip
     pixels, sizes = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.full((2, 2), 4)
-    parameters = draw(augmentation, sizes, torch.arange(2), seed=0, epoch=0, view=0)
+    parameters = sample_parameters(augmentation, sizes, torch.arange(2), seed=0, epoch=0, view=0)
     return launches_of(
         triton_kernel,
-        ["make_view"],
-        lambda: triton_kernel.make(augmentation, parameters, pixels, sizes, (0.5,), (0.5,), torch.channels_last),
+        ["augment_image"],
+        lambda: triton_kernel.create_views(
+            augmentation, parameters, pixels, sizes, (0.5,), (0.5,), torch.channels_last
+        ),
     )
 
 
 def norm_launches(channels: int, dtype: torch.dtype) -> list[tuple[Any, dict[str, Any]]]:
     """Forward and backward of a split batch norm."""
-    names = ["sum_chunks", "finish_statistics", "normalize", "sum_gradients", "finish_gradients", "propagate"]
+    names = ["sum_chunks", "combine_statistics", "normalize", "sum_gradients", "combine_gradients", "propagate"]
     x = torch.zeros(64, channels, 8, 8, dtype=dtype, requires_grad=True)
     weight, bias, mean, variance = (torch.zeros(channels) for _ in range(4))
 

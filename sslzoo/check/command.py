@@ -19,7 +19,7 @@ from sslzoo.method.base import METHODS
 from sslzoo.method.combination import choose_loss, explain_mismatch
 from sslzoo.method.pair import PairMethod
 from sslzoo.runtime.errors import UserError, near_misses
-from sslzoo.runtime.progress import stage
+from sslzoo.runtime.progress import show_stage
 from sslzoo.targets import TARGETS
 
 REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
@@ -80,13 +80,13 @@ def examine(
         except Exception as error:  # anyone's part may fail in any way
             broken[part] = [Finding("can be made", told(error))]
     sound = [part for part in parts if part not in broken]
-    with stage(console, "two processes"):
+    with show_stage(console, "two processes"):
         on_two = dict(zip(sound, train_on_two([flags[part] for part in sound]), strict=True))
     for part in parts:
         if part in broken:
             yield part, broken[part]
             continue
-        with stage(console, str(part)):
+        with show_stage(console, str(part)):
             yield part, [*_alone(part), *_in_training(flags[part], on_two[part], steps)]
 
 

@@ -1,41 +1,40 @@
-"""Images that cannot be decoded and are left out, as many as the user allows."""
+"""Undecodable images that are skipped, up to the limit that the user sets."""
 
 from collections.abc import Iterable
 from threading import Lock
 
-from sslzoo.runtime.errors import UserError, few
+from sslzoo.runtime.errors import UserError, join_names
 
 
 class Skipped:
-    """What was left out of a data set, by the words that tell of it.
+    """The skipped images of a data set, each as a one-line message with its place, file and reason.
 
     Args:
-        limit: how many may be left out.
+        limit: the most images that may be skipped.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.names: list[str] = []
+        self.messages: list[str] = []
         self._lock = Lock()
 
-    def add(self, names: Iterable[str]) -> None:
-        """Count images, those that were not counted yet; any thread may call it.
+    def add(self, messages: Iterable[str]) -> None:
+        """Add the messages of skipped images; duplicates are ignored. Thread-safe.
 
         Raises:
-            UserError: they are too many.
+            UserError: more than `limit` images are skipped.
         """
         with self._lock:
-            self.names += [name for name in dict.fromkeys(names) if name not in self.names]
-            if len(self.names) <= self.limit:
+            self.messages += [text for text in dict.fromkeys(messages) if text not in self.messages]
+            if len(self.messages) <= self.limit:
                 return
             if self.limit == 0:
                 raise UserError(
-                    f"{self.names[0]}; mend or remove it, or have up to N such images left out by "
-                    "--dataset.max-skipped N"
+                    f"{self.messages[0]}; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
                 )
-            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {few(self.names)}")
+            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {join_names(self.messages)}")
 
-    def in_words(self) -> str:
-        """How many there are, and the first ones."""
-        images = "1 image is" if len(self.names) == 1 else f"{len(self.names)} images are"
-        return f"{images} left out (--dataset.max-skipped {self.limit}): {few(self.names)}"
+    def describe(self) -> str:
+        """Return the number of skipped images and the first messages, as one line."""
+        images = "1 image is" if len(self.messages) == 1 else f"{len(self.messages)} images are"
+        return f"{images} skipped (--dataset.max-skipped {self.limit}): {join_names(self.messages)}"

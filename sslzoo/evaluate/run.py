@@ -28,7 +28,7 @@ from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_n
 from sslzoo.runtime import launch
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import accelerator_precision, claim_cores, create_accelerator, run_on_main_process
-from sslzoo.runtime.progress import Steps, fact, warn
+from sslzoo.runtime.progress import Steps, print_field, print_warning
 
 
 def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
@@ -65,10 +65,10 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     encoder.to(accelerator.device)
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = facts(job, train, test, weights, transform, accelerator.num_processes)
-    result["skipped"] = data.skipped.names
-    introduce(console, result, launch.in_words(accelerator, setting), folder)
-    if data.skipped.names:
-        warn(console, data.skipped.in_words())
+    result["skipped"] = data.skipped.messages
+    introduce(console, result, launch.describe_device(accelerator, setting), folder)
+    if data.skipped.messages:
+        print_warning(console, data.skipped.describe())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
     results: dict[str, Scores] = {}
     for name, each in with_labels:
@@ -162,7 +162,7 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     assert size is not None
     set_seed(job.seed)
     report: list[str] = []
-    encoder = create_backbone(job.backbone, in_chans=job.dataset.channels, img_size=size, tell=report.append)
+    encoder = create_backbone(job.backbone, in_chans=job.dataset.channels, img_size=size, report=report.append)
     if report:
         return encoder, report[0]
     if not job.backbone.pretrained:
@@ -187,7 +187,7 @@ def introduce(console: Console, result: dict[str, Any], device: str, folder: Res
         "result": str(folder.path),
     }
     for label, text in lines.items():
-        fact(console, label, text)
+        print_field(console, label, text)
 
 
 def subject_of(

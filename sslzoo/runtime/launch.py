@@ -1,4 +1,4 @@
-"""How a command takes its share of the machine: cores, device, precision, processes."""
+"""Set up a command on the machine: CPU threads, device, precision and processes."""
 
 import os
 import re
@@ -13,17 +13,17 @@ from sslzoo.runtime.distributed import rank, world_size
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision, PrecisionSetting, choose_precision, launcher_precision
 
-if TYPE_CHECKING:  # its import takes seconds, and settings need no more than `Precision`
+if TYPE_CHECKING:  # importing it takes seconds, and reading settings needs only `Precision`
     from accelerate import Accelerator, PartialState
 
 Result = TypeVar("Result")
 
 
 def claim_cores(threads: int) -> None:
-    """Give this process its share of the machine's cores.
+    """Set the number of CPU threads of this process.
 
-    Launchers set OMP_NUM_THREADS to 1 where nobody else did, which would leave a CPU run on one core; any other
-    value of it is taken to be the user's.
+    With `threads` 0 the cores are divided among the local processes, unless the user set OMP_NUM_THREADS. A value of 1
+    counts as unset: launchers set it by default, which would leave a CPU run on one core.
     """
     if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -32,7 +32,7 @@ def claim_cores(threads: int) -> None:
 
 
 def join_processes() -> "PartialState":
-    """This process among all of the run, and its device; made on the first call, as `Accelerator` would make it."""
+    """Return the state of the process group and the device; the first call initializes it as `Accelerator` does."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
@@ -40,27 +40,28 @@ def join_processes() -> "PartialState":
 
 
 def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerator":
-    """The accelerator of this process.
+    """Create the accelerator of this process.
 
     Args:
-        setting: arithmetic of the encoders; `auto` is chosen by the main process for all.
-        options: further ones of `accelerate.Accelerator`.
+        setting: precision of the encoders; the main process resolves `auto` for all processes.
+        options: further arguments of `accelerate.Accelerator`.
 
     Raises:
-        UserError: the device cannot do what `precision` asks, or the launcher was told otherwise.
+        UserError: the device does not support the precision, the launcher is set to another one, or it is set to
+            FSDP, DeepSpeed or Megatron.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
     state = join_processes()
     precision = run_on_main_process(state, lambda: choose_precision(setting, state.device))
-    asked = launcher_precision()
-    if asked not in ("no", precision):
+    launched = launcher_precision()
+    if launched not in ("no", precision):
         raise UserError(
-            f"--precision {precision}: `accelerate launch` is set to {asked}; give both the same, as in "
-            f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
+            f"--precision {precision}: `accelerate launch` is set to {launched}; use the same value for both, as in "
+            f"--precision {launched if launched in ('bf16', 'fp16') else 'bf16'}"
         )
-    # accelerate knows the argument by this name only
+    # accelerate accepts the argument under this name only
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     try:
         accelerator = Accelerator(
@@ -72,57 +73,59 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerato
         raise UserError(f"--precision {precision}: {error}") from error
     if accelerator.distributed_type.startswith(("FSDP", "DEEPSPEED", "MEGATRON")):
         raise UserError(
-            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo works with whole copies of the "
-            "encoders on each process, `accelerate launch --multi_gpu`"
+            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo keeps a full copy of the "
+            "encoders on each process; use `accelerate launch --multi_gpu`"
         )
     return accelerator
 
 
 def accelerator_precision(accelerator: "Accelerator") -> Precision:
-    """The arithmetic that the accelerator was created with."""
+    """Return the precision that the accelerator was created with."""
     precision: Precision | Literal["no"] = accelerator.mixed_precision
     return "fp32" if precision == "no" else precision
 
 
-def in_words(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
-    """Device, arithmetic, processes and threads."""
+def describe_device(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
+    """Describe device, precision, processes and threads in one line."""
     chosen = f"{accelerator_precision(accelerator)} (auto)" if setting == "auto" else setting
     return (
         f"{accelerator.device.type}, {chosen}, processes: {accelerator.num_processes}, "
-        f"threads of each: {torch.get_num_threads()}"
+        f"threads per process: {torch.get_num_threads()}"
     )
 
 
-def run_on_main_process(accelerator: "Accelerator | PartialState", make: Callable[[], Result]) -> Result:
-    """What the main process makes, told to all.
+def run_on_main_process(accelerator: "Accelerator | PartialState", function: Callable[[], Result]) -> Result:
+    """Call `function` on the main process and broadcast its result to all processes.
 
     Raises:
-        UserError: of the main process, on all.
+        UserError: `function` raised it on the main process; all processes raise it.
     """
     from accelerate.utils import broadcast_object_list
 
-    answer: list[Any] = [None]
+    outcome: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            answer = [make()]
+            outcome = [function()]
         except UserError as error:
-            answer = [error]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], UserError):
-        raise answer[0]
-    result: Result = answer[0]
+            outcome = [error]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], UserError):
+        raise outcome[0]
+    result: Result = outcome[0]
     return result
 
 
 def summarize_error(error: RuntimeError | MemoryError) -> str | None:
-    """What to say of an error that is the machine's: no memory left, or another process gone; None for others."""
+    """Summarize an out-of-memory error or the failure of another process in one line; return None for other errors."""
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
         needed = re.search(r"allocate [\d.]+ ?\w+", text)
-        wanted = f", could not {needed[0]}" if needed else ""
-        less = "a smaller --batch-size, --accumulate (the same batch in chunks), --precision bf16 or a shorter queue"
-        return f"out of memory{wanted}; {less} needs less"
+        failed = f", could not {needed[0]}" if needed else ""
+        remedies = (
+            "a smaller --batch-size, --accumulate (the same batch in chunks), --precision bf16 or a shorter queue"
+        )
+        return f"out of memory{failed}; {remedies} reduces memory use"
     if world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in text):
-        gone = f"process {rank()}: another process of the run has ended; its own message tells why"
-        return f"{gone}; --resume goes on with a training run from its last checkpoint"
+        lost = f"process {rank()}: another process of the run has exited; its own message states the reason"
+        return f"{lost}; --resume continues a training run from its last checkpoint"
     return None

@@ -1,4 +1,4 @@
-"""Progress of long work other than training: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work other than training: a bar on a terminal, periodic lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 FIRST_LINE, NEXT_LINE = 5, 30
-"""Seconds after which work says how far it is, in plain lines: from its start, and from one line to the next."""
+"""Seconds from the start to the first plain progress line, and from one line to the next."""
 
 
 class LineTimer:
@@ -21,55 +21,55 @@ class LineTimer:
         self.start()
 
     def start(self) -> None:
-        """Work begins."""
+        """Restart the timer when work begins."""
         self._next = self._clock() + FIRST_LINE
 
     def is_due(self) -> bool:
-        """Whether enough time has passed."""
+        """Whether the next line is due."""
         return self._clock() >= self._next
 
     def restart(self) -> None:
-        """A line was printed."""
+        """Restart the timer after a line was printed."""
         self._next = self._clock() + NEXT_LINE
 
 
-def fact(console: Console, label: str, text: str) -> None:
-    """A line of what a command says before it starts."""
+def print_field(console: Console, label: str, text: str) -> None:
+    """Print one labeled line of a command's header."""
     console.print(f"{label:>9}  {text}", highlight=False, markup=False, soft_wrap=True)
 
 
-def note(console: Console, text: str) -> None:
-    """A line about work that starts or waits."""
+def print_note(console: Console, text: str) -> None:
+    """Print a line about work that starts or waits."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def warn(console: Console, text: str) -> None:
-    """A line that the user should see, in yellow."""
+def print_warning(console: Console, text: str) -> None:
+    """Print a warning in yellow."""
     console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
-    """Say what takes its time: beside a moving sign on a terminal, as a line elsewhere.
+def show_stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is running: with a spinner on a terminal, as a line elsewhere.
 
     Yields:
-        A function that replaces the text by that of the next part of the work.
+        A function that replaces the text when the next part of the work starts.
     """
     if console.is_terminal:
         with console.status(escape(what)) as status:
             yield lambda part: status.update(escape(part))
     else:
-        note(console, what)
-        yield partial(note, console)
+        print_note(console, what)
+        yield partial(print_note, console)
 
 
 class Steps:
-    """Progress of work that is counted; use as a context.
+    """Progress of counted work; use as a context manager.
 
     Args:
-        what: is being done.
+        what: description of the work.
         total: number of images.
-        bar: that is on the terminal already, where there is one; it gets a line for this work.
+        bar: a progress bar that is already on the terminal; this work adds a line to it.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Steps:
         self._done = 0
 
     def __enter__(self) -> "Steps":
-        self._began, self._lines = self._clock(), LineTimer(self._clock)
+        self._started, self._lines = self._clock(), LineTimer(self._clock)
         if self._bar is not None:
             self._task = self._bar.add_task(self._what, total=self._total)
         elif self._console.is_terminal and not self._console.quiet:
@@ -108,28 +108,28 @@ class Steps:
             self._bar.stop()
 
     def advance(self, count: int, note: str = "") -> None:
-        """Count what was done.
+        """Add `count` finished images.
 
         Args:
-            note: what else to show, such as the loss.
+            note: further text to show, such as the loss.
         """
         self._done += count
         now = self._clock()
-        speed = f"{self._done / max(now - self._began, 1e-9):,.0f} images/s"
-        shown = f"{note}  {speed}" if note else speed
+        speed = f"{self._done / max(now - self._started, 1e-9):,.0f} images/s"
+        text = f"{note}  {speed}" if note else speed
         if self._outer is not None:
-            self._outer.update(self._task, completed=self._done, description=f"{self._what}  {shown}")
+            self._outer.update(self._task, completed=self._done, description=f"{self._what}  {text}")
         elif self._bar is not None:
-            self._bar.update(self._task, completed=self._done, note=shown)
+            self._bar.update(self._task, completed=self._done, note=text)
         elif self._lines.is_due():
             self._lines.restart()
-            left = (now - self._began) / self._done * (self._total - self._done)
+            left = (now - self._started) / self._done * (self._total - self._done)
             self._console.print(
-                f"{self._what}: {self._done:,} of {self._total:,}  {shown}  ETA {left:,.0f} s",
+                f"{self._what}: {self._done:,} of {self._total:,}  {text}  ETA {left:,.0f} s",
                 highlight=False,
                 soft_wrap=True,
             )
 
 
 CountSteps = Callable[[str, int], Steps]
-"""Makes the display of counted work: what is being done, and the number of images."""
+"""Creates the progress display from a description of the work and the number of images."""

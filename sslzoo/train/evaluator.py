@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor, nn
 
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.images import Images
 from sslzoo.data.load import Data
 from sslzoo.data.loader import ordered_batches
@@ -21,7 +21,7 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method
 from sslzoo.runtime.counter_rng import permutation
 from sslzoo.runtime.distributed import gather_rows
-from sslzoo.runtime.progress import CountSteps, Steps, stage
+from sslzoo.runtime.progress import CountSteps, Steps, show_stage
 
 Features = tuple[Tensor, Tensor]
 """(N, D) float32 and labels (N,) int64, on the CPU."""
@@ -82,7 +82,7 @@ class Evaluator:
             return Answer(None, None)
         device, config = self.accelerator.device, self.experiment.evaluation
         train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in (*train_features, *test_features))
-        with stage(self.console, f"{name}: scoring") as say:
+        with show_stage(self.console, f"{name}: scoring") as say:
             scores = score(
                 train_x, train_y, test_x, test_y, len(self.data.classes), config, lambda what: say(f"{name}: {what}")
             )
@@ -124,7 +124,7 @@ class Evaluator:
             augmentation = augmentation.model_copy(update={"size": size})
         for stored in ordered_batches(images, self.experiment.batch_size, workers=dataset.workers):
             batch = stored.to(self.accelerator.device)
-            view = make_view(
+            view = create_view(
                 augmentation,
                 batch,
                 seed=0,

@@ -11,7 +11,7 @@ from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.summary import summary_table
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
-from sslzoo.runtime.progress import stage, warn
+from sslzoo.runtime.progress import print_warning, show_stage
 from sslzoo.train.evaluator import Answer, Evaluator
 from sslzoo.train.folder import RunFolder
 from sslzoo.weights.export import export_backbone
@@ -69,7 +69,7 @@ def finish(
     write_json(folder.summary, summary)
     title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {counted(experiment.epochs, 'epoch')}"
     records = list(folder.records())
-    with stage(console, "drawing the curves") as say:
+    with show_stage(console, "drawing the curves") as say:
         plots.curves(records, folder.path / "curves", title=title)
         if test_features is not None:
             say(f"drawing the t-SNE of {min(len(test_features[0]), plots.MOST_POINTS):,} test images")
@@ -81,8 +81,8 @@ def finish(
     console.print(f"({summary['protocol']})", highlight=False, markup=False, soft_wrap=True)
     if "neighbors" in facts:
         console.print(neighbors_in_words(facts["neighbors"]), highlight=False, markup=False, soft_wrap=True)
-    if data.skipped.names:
-        warn(console, data.skipped.in_words())
+    if data.skipped.messages:
+        print_warning(console, data.skipped.describe())
     console.print(f"summary and images: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     return summary
 

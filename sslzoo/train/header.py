@@ -8,9 +8,9 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
-from sslzoo.runtime.launch import in_words
+from sslzoo.runtime.launch import describe_device
 from sslzoo.runtime.precision import PrecisionSetting
-from sslzoo.runtime.progress import fact, warn
+from sslzoo.runtime.progress import print_field, print_warning
 from sslzoo.train.folder import RunFolder
 
 
@@ -34,7 +34,7 @@ def introduce(
     images += [f"{len(data.labeled):,} labeled"] if data.labeled is not None else ["no labels"]
     images += [f"{len(data.test):,} to test on"] if data.test is not None else []
     optimizer = experiment.optimizer
-    lr = f"lr {optimizer.scaled_lr(experiment.batch_size):g}"
+    lr = f"lr {optimizer.scale_learning_rate(experiment.batch_size):g}"
     if optimizer.lr_batch is not None:
         lr += f" (scaled from {optimizer.lr:g} at batch {optimizer.lr_batch} to {experiment.batch_size})"
     decayed = "all parameters" if optimizer.decay_all else "all but biases and norms"
@@ -47,16 +47,16 @@ def introduce(
         "data": f"{experiment.dataset.name}, {', '.join(images)}",
         "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
-        "device": in_words(accelerator, setting),
+        "device": describe_device(accelerator, setting),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }
     for label, text in lines.items():
-        fact(console, label, text)
-    if data.skipped.names:
-        warn(console, data.skipped.in_words())
+        print_field(console, label, text)
+    if data.skipped.messages:
+        print_warning(console, data.skipped.describe())
     queue = getattr(experiment.method, "queue_size", 0)
     if queue > len(data.train):
-        warn(
+        print_warning(
             console,
             f"method.queue_size = {queue}: the queue is larger than the data set, so older keys of an image are among "
             "its own negatives",

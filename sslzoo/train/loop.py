@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sslzoo.evaluate.representation import collapse_warning
 from sslzoo.method.base import MethodOutput
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.progress import CountSteps, warn
+from sslzoo.runtime.progress import CountSteps, print_warning
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
@@ -169,4 +169,4 @@ class Training(Stepper):
 
     def warn(self, text: str) -> None:
         """A line about the step that was done."""
-        warn(self.display.console, f"step {self.step}: {text}")
+        print_warning(self.display.console, f"step {self.step}: {text}")

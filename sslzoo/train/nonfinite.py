@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from sslzoo.method.base import MethodOutput
-from sslzoo.runtime.errors import few
+from sslzoo.runtime.errors import join_names
 
 SMALLEST_SCALE = 2**-10
 """A scaler that goes below it has met overflow at every step for long: it starts at 2^16 and halves at each."""
@@ -86,7 +86,8 @@ class FiniteCheck:
             return
         what = self.NAMES[finite.index(False)]
         if what == "the gradient":
-            what = f"the gradient of {few(_not_finite((name, p.grad) for name, p in self.model.named_parameters()))}"
+            gradients = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
+            what = f"the gradient of {join_names(_not_finite(gradients))}"
         raise NonFiniteError(f"step {flags.step}: {what} is not finite")
 
 
@@ -99,7 +100,7 @@ def require_finite_state(model: nn.Module, step: int) -> None:
     state = model.state_dict()
     norm = get_total_norm([value for value in state.values() if value.is_floating_point()])
     if not math.isfinite(norm) and (names := _not_finite(state.items())):
-        raise NonFiniteError(f"step {step}: {few(names)} is not finite")
+        raise NonFiniteError(f"step {step}: {join_names(names)} is not finite")
 
 
 def require_scale(scaler: torch.amp.GradScaler, step: int) -> None:

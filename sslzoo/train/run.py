@@ -20,7 +20,7 @@ from sslzoo.runtime.distributed import state_digests
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores, join_processes, run_on_main_process
-from sslzoo.runtime.progress import fact, warn
+from sslzoo.runtime.progress import print_field, print_warning
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.evaluator import Evaluator
@@ -57,12 +57,12 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     setting, experiment = experiment.precision, resolve_auto(experiment, accelerator)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
-    learner = create_learner(experiment, data, accelerator, tell=partial(fact, console, "weights"))
+    learner = create_learner(experiment, data, accelerator, tell=partial(print_field, console, "weights"))
     method: Method = accelerator.unwrap_model(learner.model)
     judge = Evaluator(experiment, data, accelerator, console)
     folder = open_folder(experiment, begun, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
-    step = checkpoints.load_newest(tell=partial(warn, console))
+    step = checkpoints.load_newest(tell=partial(print_warning, console))
     if accelerator.is_main_process:
         folder.forget_after(step)
     start_trackers(experiment, accelerator, folder)
@@ -100,7 +100,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
                 "device": device_name(),
                 "threads": torch.get_num_threads(),
                 "resumed_at_step": step,
-                "skipped": sorted(set(gather_object(data.skipped.names))),
+                "skipped": sorted(set(gather_object(data.skipped.messages))),
                 **cost(accelerator, folder, images=training.step * experiment.batch_size),
             }
             if neighbors := judge.neighbors(method):

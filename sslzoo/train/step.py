@@ -7,8 +7,8 @@ from functools import partial
 from accelerate import Accelerator
 from torch import Tensor
 
-from sslzoo.data.augment.sampling import draw
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.sampling import sample_parameters
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.data.images import Images
 from sslzoo.data.loader import epoch_batches, epoch_shares
@@ -104,13 +104,13 @@ class Stepper:
 
     def with_parameters(self, batch: Batch, epoch: int) -> Batch:
         """The batch, with the parameters of each of its views."""
-        return batch._replace(draws=self.sample_views(batch.sizes, batch.ids, epoch=epoch)).pinned()
+        return batch._replace(parameters=self.sample_views(batch.sizes, batch.ids, epoch=epoch)).pin_memory()
 
     def sample_views(self, sizes: Tensor, ids: Tensor, epoch: int) -> tuple[AugmentationParameters, ...]:
         """The augmentation parameters of each of the method's views, for images of these sizes (N, 2) and ids (N,)."""
         augmentations = [self.experiment.augmentation(name) for name in self.experiment.method.views]
         return tuple(
-            draw(augmentation, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
+            sample_parameters(augmentation, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
             for view, augmentation in enumerate(augmentations)
         )
 
@@ -188,7 +188,7 @@ class Stepper:
         """The method's inputs, one (B, C, size, size) tensor a view."""
         experiment = self.experiment
         return [
-            make_view(
+            create_view(
                 experiment.augmentation(name),
                 batch,
                 seed=experiment.seed,

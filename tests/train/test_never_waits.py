@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.data.augment.sampling import draw
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.sampling import sample_parameters
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
 from sslzoo.method.base import METHODS
@@ -68,15 +68,16 @@ def test_views(name: str, ahead: bool) -> None:
     augmentations = [experiment.augmentation(view) for view in experiment.method.views]
     if ahead:
         keys = {"seed": 0, "epoch": 0}
-        draws = [
-            draw(augmentation, sizes, numbers, view=view, **keys) for view, augmentation in enumerate(augmentations)
+        parameters = [
+            sample_parameters(augmentation, sizes, numbers, view=view, **keys)
+            for view, augmentation in enumerate(augmentations)
         ]
-        batch = batch._replace(draws=tuple(draws))
+        batch = batch._replace(parameters=tuple(parameters))
 
     def views() -> list[Tensor]:
         mean, std = experiment.dataset.mean, experiment.dataset.std
         return [
-            make_view(augmentation, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
+            create_view(augmentation, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
             for view, augmentation in enumerate(augmentations)
         ]
 
