@@ -162,7 +162,7 @@ def run_steps(stepper: "Stepper", count: int) -> list[float]:
 
 
 def wait() -> None:
-    """Until the device has done what it was told to."""
+    """Wait until the device has finished."""
     if CUDA:
         torch.cuda.synchronize()
 
@@ -182,7 +182,7 @@ def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
 def check_views(report: Report) -> None:
     """The view kernel against torch's operations on the CPU, and how fast it is."""
     from sslzoo.data.augment.config import Augmentation
-    from sslzoo.data.augment.sampling import draw
+    from sslzoo.data.augment.sampling import sample_parameters
     from sslzoo.data.augment.view import make_view
     from sslzoo.data.batch import Batch
     from sslzoo.experiment.compose import compose
@@ -191,7 +191,7 @@ def check_views(report: Report) -> None:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
         sizes, ids = torch.full((count, 2), side), torch.arange(count)
-        return Batch(pixels, sizes, ids, ids, (draw(augmentation, sizes, ids, seed=0, epoch=0, view=0),))
+        return Batch(pixels, sizes, ids, ids, (sample_parameters(augmentation, sizes, ids, seed=0, epoch=0, view=0),))
 
     for dataset, count, side in (("cifar10", 512, 32), ("imagenet-1k", 256, 400)):
         experiment = compose(["--method", "ascl", "--dataset", dataset])

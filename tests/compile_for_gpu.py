@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 
 from sslzoo.data.augment import triton_kernel
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.modules import triton_batch_norm
 
 TYPES = {
@@ -90,7 +90,7 @@ def view_launches(size: int) -> list[tuple[Any, dict[str, Any]]]:
         grayscale=0.2, blur=0.5, solarize=0.2,
     )  # fmt: skip
     pixels, sizes = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.full((2, 2), 4)
-    parameters = draw(augmentation, sizes, torch.arange(2), seed=0, epoch=0, view=0)
+    parameters = sample_parameters(augmentation, sizes, torch.arange(2), seed=0, epoch=0, view=0)
     return launches_of(
         triton_kernel,
         ["make_view"],

@@ -14,7 +14,7 @@ from sslzoo.compare.rows import Comparison, Row
 from sslzoo.compare.tables import Table, cost_table, published_table, results_table, setting_lines, settings_table
 from sslzoo.report.published import published
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.progress import stage
+from sslzoo.runtime.progress import show_stage
 
 PUBLISHED_NOTE = (
     "For orientation, never to be read as one table with ours. These are other people's runs with their own epochs, "
@@ -60,7 +60,7 @@ def make_content(comparison: Comparison, folder: ComparisonFolder, console: Cons
     datasets = list(dict.fromkeys(run.experiment.dataset.name for run in runs))
     encoded, left_out = _encode(rows, console)
     results = [result for dataset in datasets for result in published(dataset)]
-    with stage(console, "drawing"):
+    with show_stage(console, "drawing"):
         return Content(
             title=f"{_and([row.label for row in rows])} on {_and(datasets)}",
             introduction=f"{len(runs)} runs: {_and([_seeded(row) for row in rows])}. Differences are to "
@@ -89,7 +89,7 @@ def _encode(rows: Sequence[Row], console: Console) -> tuple[dict[str, Encoded], 
     encoded, left_out = {}, []
     for row in rows:
         try:
-            with stage(console, f"encoding the test images: {row.label}"):
+            with show_stage(console, f"encoding the test images: {row.label}"):
                 encoded[row.label] = encode_test(row.runs[0].folder)
         except UserError as error:
             left_out.append(f"{row.label} is not among these images: {' '.join(str(error).split())}")

@@ -14,7 +14,7 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        """Told by the caller, with the flags that an unknown one may have been meant for.
+        """Reported by the caller, with near misses for an unknown flag.
 
         Raises:
             UserError: always.

@@ -32,11 +32,11 @@ def fresh_folder(output: Path, stem: str) -> Path:
                 continue
             raise
         return path
-    raise UserError(f"--output {output}: a hundred results of this second are there already")
+    raise UserError(f"--output {output}: a hundred results of this second exist already")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON aside and rename it, so that what is there is whole."""
+    """Write JSON to a temporary file and rename it, so that the file is always complete."""
     aside = path.with_suffix(".tmp")
     aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     aside.replace(path)

@@ -13,14 +13,14 @@ Layer = dict[str, Any]
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML's plain types; a key that stands twice is refused, where YAML takes the last."""
+    """YAML's plain types; a duplicate key is refused, where YAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -18,7 +18,7 @@ from sslzoo.runtime.errors import UserError, near_misses
 Part = TypeVar("Part", bound=type)
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
-"""A name stands on command lines, between commas, and in names of folders."""
+"""Valid names: they are used on command lines, between commas, and in folder names."""
 
 
 class Registry(Generic[Part]):
@@ -137,7 +137,7 @@ def load_plugin(plugin: str, *, setting: str = "--plugin", beside: Path | None =
     Args:
         plugin: path or dotted name.
         setting: what the user gave it by, for errors.
-        beside: folder in which a relative path is looked for first, and a file that has gone from its recorded place.
+        beside: folder that is searched first for a relative path, and for a file that is no longer at its recorded path.
 
     Returns:
         What finds it again from any folder: the absolute path, or the dotted name.
@@ -170,13 +170,13 @@ def _is_module(name: str) -> bool:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError as error:
         return error.name is None or not f"{name}.".startswith(f"{error.name}.")
-    except Exception:  # it is there, and importing it will tell what is wrong
+    except Exception:  # it exists, and importing it raises the error
         return True
     return spec is not None and spec.has_location
 
 
 def _hint(plugin: str, places: list[Path]) -> str:
-    """What to tell of a plug-in that is not there."""
+    """Hint for a plug-in that does not exist."""
     if len(places) > 1:
         return f"; looked for {' and '.join(dict.fromkeys(map(str, places)))}"
     close = difflib.get_close_matches(plugin, map(str, Path(plugin).parent.glob("*.py")), n=1)
@@ -219,7 +219,7 @@ def _leads_to(name: str, file: Path) -> bool:
 
 
 def _line(error: BaseException, file: Path | None) -> str:
-    """Which line of the file an error comes from; a syntax error's message tells it already."""
+    """Line of the file that an error comes from; a syntax error's message contains it already."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f" (line {lines[-1]})" if lines else ""
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from tyro.constructors import PrimitiveConstructorSpec
 
 from sslzoo.config.layers import StrictLoader, merge
-from sslzoo.runtime.errors import UserError, near_misses, shown
+from sslzoo.runtime.errors import UserError, format_value, near_misses
 
 
 def _yaml_mapping(words: list[str]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class SettingError(UserError):
         if fault["type"] == "extra_forbidden":
             return cls(path, f": no such setting{near_misses(path[-1], config.model_fields)}{more}")
         message = fault["msg"].removeprefix("Value error, ")
-        given = f" = {shown(fault['input'])}" if path and fault["type"] != "missing" else ""
+        given = f" = {format_value(fault['input'])}" if path and fault["type"] != "missing" else ""
         return cls(path, f"{given}: {message[0].lower()}{message[1:]}{more}")
 
 

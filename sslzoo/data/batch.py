@@ -51,7 +51,7 @@ class Batch(NamedTuple):
         return self._each(lambda part: part.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
-        """The batch in host memory that a GPU can read while the host goes on; itself where there is no GPU."""
+        """The batch in pinned host memory, for asynchronous copies; itself where there is no GPU."""
         return self._each(Tensor.pin_memory) if torch.cuda.is_available() else self
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":

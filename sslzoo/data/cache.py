@@ -29,7 +29,7 @@ from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, pad
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.progress import Steps, note
+from sslzoo.runtime.progress import Steps, print_note
 
 _CHUNK = 64
 _GIB = 1 << 30
@@ -52,11 +52,11 @@ class CachedImages(Images):
         sizes: Indices = np.load(folder / "sizes.npy").astype(np.int64)
         lengths = sizes.prod(axis=1) * self.channels
         self._pixels: NDArray[np.uint8] = np.asarray(np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r"))
-        told = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
+        reasons = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
         there = lengths > 0
-        if len(sizes) != len(encoded) or self._pixels.size != lengths.sum() or len(told) != (~there).sum():
+        if len(sizes) != len(encoded) or self._pixels.size != lengths.sum() or len(reasons) != (~there).sum():
             raise ValueError(f"{folder}: incomplete")
-        encoded.skipped.add(told.values())
+        encoded.skipped.add(reasons.values())
         self._sizes, self._ends = sizes[there], np.cumsum(lengths)[there]
         self.ids = encoded.ids[there]
         self.labels = None if encoded.labels is None else encoded.labels[there]
@@ -127,8 +127,8 @@ def decode_all(images: EncodedImages, config: DatasetConfig) -> Images:
         root.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(root, images):
             if not file.is_file():
-                write_json(file, {str(place): told for place, told in _undecodable(images).items()})
-            bad = {int(place): told for place, told in json.loads(file.read_text(encoding="utf-8")).items()}
+                write_json(file, {str(place): reason for place, reason in _undecodable(images).items()})
+            bad = {int(place): reason for place, reason in json.loads(file.read_text(encoding="utf-8")).items()}
     except OSError as error:
         log.info("%s: %s", root, error)
         bad = _undecodable(images)
@@ -152,7 +152,7 @@ def _one_at_a_time(root: Path, images: EncodedImages) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if rank() == 0:
-            note(Console(), f"{images.name}: waiting for another process that decodes it")
+            print_note(Console(), f"{images.name}: waiting for another process that decodes it")
         lock.acquire()
     try:
         yield
@@ -184,7 +184,7 @@ def _build(folder: Path, images: EncodedImages) -> None:
     partial.mkdir()
     try:
         sizes, skipped = _write_pixels(partial / "pixels.bin", images)
-        write_json(partial / "skipped.json", {str(place): told for place, told in skipped.items()})
+        write_json(partial / "skipped.json", {str(place): reason for place, reason in skipped.items()})
         np.save(partial / "sizes.npy", np.array(sizes, dtype=np.int32))
         meta = {
             "what": images.name,
@@ -231,7 +231,7 @@ def _decoded(images: EncodedImages, doing: str) -> Iterator[NDArray[np.uint8] | 
     chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
     decoded = threaded_map(images.decode, chunks, threads=threads, ahead=2 * threads)
     some_decode = False
-    note(console, f"{doing}: {len(images):,} images, once")
+    print_note(console, f"{doing}: {len(images):,} images, once")
     with Steps(console, doing, len(images)) as steps:
         for chunk in decoded:
             undecodable = [image for image in chunk if isinstance(image, str)]

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from numpy.typing import NDArray
 
 from sslzoo.data.config import DatasetConfig
-from sslzoo.runtime.errors import UserError, few, near_misses
+from sslzoo.runtime.errors import UserError, join_names, near_misses
 
 _LABEL_NAMES = {"label", "labels", "class", "cls", "category", "target", "fine_label", "coarse_label"}
 
@@ -75,7 +75,9 @@ def encode_labels(
         if name is not None and isinstance(table.features[name], ClassLabel):
             own = list(table.features[name].names)
             if names is not None and own != names:
-                raise UserError(f"--dataset.label {name}: {split} has other classes, or in another order: {few(own)}")
+                raise UserError(
+                    f"--dataset.label {name}: {split} has other classes, or in another order: {join_names(own)}"
+                )
             names = own
     if names is not None:
         encoded = {split: values.to_numpy().astype(np.int64) for split, values in raw.items()}
@@ -93,7 +95,7 @@ def encode_labels(
             row = beyond[0]
             raise UserError(
                 f"--dataset.label {columns[split][1]}: {split}, row {row} is of class {numbers[row]}, and there are "
-                f"{len(names)}, from 0 on: {few(names)}"
+                f"{len(names)}, from 0 on: {join_names(names)}"
             )
     labels: dict[str, NDArray[np.int64] | None] = {
         split: np.maximum(encoded[split], -1) if split in encoded else None for split in columns

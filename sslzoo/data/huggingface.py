@@ -21,9 +21,9 @@ from sslzoo.data.images import digest
 from sslzoo.data.sources import DATASETS, Source
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.progress import note
+from sslzoo.runtime.progress import print_note
 
-datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # which would tell a server of each local file that is opened
+datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # which would report each opened local file to a server
 huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _FILE_KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
@@ -39,7 +39,7 @@ class HuggingFace(Source):
     def load(self, split: str) -> Dataset:
         with self._errors_in_one_line():
             if rank() == 0 and not Path(self._builder.cache_dir).is_dir():
-                note(Console(), f"reading {self._path}, once")
+                print_note(Console(), f"reading {self._path}, once")
             self._builder.download_and_prepare()
             self._require(split, list(self._builder.info.splits))
             return self._builder.as_dataset(split=split)

@@ -1,4 +1,4 @@
-"""In which order images are handed out, and the batches of them."""
+"""Order of images, and batches of them."""
 
 from collections.abc import Iterator
 
@@ -45,7 +45,7 @@ def epoch_batches(
 
     The order is a permutation keyed by seed and epoch; global batch b is its b-th chunk of
     `batch_size * world`, of which process `rank` has its `batch_size` in a row. So the global batches do not
-    depend on how many processes share them, and `start` goes on exactly where an interrupted epoch stopped.
+    depend on the number of processes, and `start` resumes exactly where an interrupted epoch stopped.
     The images that do not fill a global batch are left out. A stream is shuffled as streams are instead.
 
     Args:
@@ -93,7 +93,7 @@ def ordered_batches(images: Images, batch_size: int, *, workers: int = 0) -> Ite
 class _Gather:
     """A data set for torch's DataLoader whose items are whole batches.
 
-    An error is handed over as it is: raised in a worker, torch would put the worker's traceback into its message.
+    Errors are returned, not raised: torch would put the worker's traceback into the message.
     """
 
     def __init__(self, images: Images) -> None:

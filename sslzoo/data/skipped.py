@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from threading import Lock
 
-from sslzoo.runtime.errors import UserError, few
+from sslzoo.runtime.errors import UserError, join_names
 
 
 class Skipped:
-    """What was left out of a data set, by the words that tell of it.
+    """Images that were skipped, with the reason for each.
 
     Args:
         limit: how many may be left out.
@@ -33,9 +33,9 @@ class Skipped:
                     f"{self.names[0]}; mend or remove it, or have up to N such images left out by "
                     "--dataset.max-skipped N"
                 )
-            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {few(self.names)}")
+            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {join_names(self.names)}")
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """How many there are, and the first ones."""
         images = "1 image is" if len(self.names) == 1 else f"{len(self.names)} images are"
-        return f"{images} left out (--dataset.max-skipped {self.limit}): {few(self.names)}"
+        return f"{images} left out (--dataset.max-skipped {self.limit}): {join_names(self.names)}"

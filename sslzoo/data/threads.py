@@ -1,4 +1,4 @@
-"""Work done in background threads, handed over in order."""
+"""Ordered map over background threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sslzoo.experiment.evaluation import EvaluationConfig
 from sslzoo.runtime.counter_rng import permutation
-from sslzoo.runtime.errors import UserError, few
+from sslzoo.runtime.errors import UserError, join_names
 
 Indices = NDArray[np.int64]
 
@@ -104,4 +104,4 @@ def _members(labels: Tensor, *keys: int) -> list[Indices]:
 
 
 def _names(numbers: list[int], classes: Sequence[str]) -> str:
-    return few([classes[n] if n < len(classes) else str(n) for n in numbers], at_most=5)
+    return join_names([classes[n] if n < len(classes) else str(n) for n in numbers], at_most=5)

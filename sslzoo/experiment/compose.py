@@ -31,7 +31,7 @@ from sslzoo.method.base import METHODS, Method
 from sslzoo.method.combination import choose_loss, explain_mismatch
 from sslzoo.method.pair import PairMethod
 from sslzoo.modules.optim import OptimizerConfig
-from sslzoo.runtime.errors import UserError, near_misses, shown
+from sslzoo.runtime.errors import UserError, format_value, near_misses
 from sslzoo.targets import TARGETS
 
 DEFAULT_METHOD, DEFAULT_DATASET = "ascl", "digits"
@@ -64,19 +64,19 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
 def _require_same_optimizer(before: OptimizerConfig, name: str) -> None:
     if name != before.name:
         raise UserError(
-            f"--optimizer {name}: takes --optimizer.lr as well, as {before.lr:g} is meant for {before.name}"
+            f"--optimizer {name}: needs --optimizer.lr as well, as {before.lr:g} is the learning rate of {before.name}"
         )
 
 
 def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
-    """The config of an earlier run, to go on with.
+    """Config of an earlier run, to be resumed.
 
     Raises:
         UserError: there is no run, or the arguments ask for other settings than it had.
     """
     config = run / "config.yaml"
     if not config.is_file():
-        raise UserError(f"--resume {run}: no run is there (it has no config.yaml)")
+        raise UserError(f"--resume {run}: not a run folder (it has no config.yaml)")
     require_resumable(config)
     now = compose(["--config", str(config), *arguments], prog=prog)
     before = compose(["--config", str(config)], prog=prog)
@@ -165,7 +165,7 @@ def load_plugins(layers: Iterable[tuple[str, Layer]], named: Iterable[str] = ())
         entry = layer.get("plugin", [])
         plugins = [entry] if isinstance(entry, str) else entry
         if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
-            raise UserError(f"{source}: plugin = {shown(entry)}: takes a file or a list of files")
+            raise UserError(f"{source}: plugin = {format_value(entry)}: takes a file or a list of files")
         loaded += [load_plugin(plugin, setting=f"{source}: plugin", beside=Path(source).parent) for plugin in plugins]
     return list(dict.fromkeys([*loaded, *map(load_plugin, named)]))
 
@@ -186,9 +186,9 @@ def spell_out(layer: Layer, source: str) -> Layer:
     for part in NAMED:
         entry = {} if spelled.get(part) is None else spelled[part]
         if not isinstance(entry, dict):
-            raise UserError(f"{source}: {part} = {shown(entry)}: takes a name, or a mapping of settings")
+            raise UserError(f"{source}: {part} = {format_value(entry)}: takes a name, or a mapping of settings")
         if not isinstance(entry.get("name"), str | None):
-            raise UserError(f"{source}: {part}.name = {shown(entry['name'])}: takes a name")
+            raise UserError(f"{source}: {part}.name = {format_value(entry['name'])}: takes a name")
     return spelled
 
 
@@ -199,12 +199,12 @@ def _require_rows(rows: object, source: str) -> None:
             raise UserError(f"{source}: by_method = {rows}: takes {' or '.join(SECTIONS)}, or rows by method")
         return
     if not isinstance(rows, dict):
-        raise UserError(f"{source}: by_method = {shown(rows)}: takes rows by method")
+        raise UserError(f"{source}: by_method = {format_value(rows)}: takes rows by method")
     for name, row in rows.items():
         if name not in METHODS.names():
             raise UserError(f"{source}: by_method.{name}: no such method{near_misses(str(name), METHODS.names())}")
         if not isinstance(row, dict):
-            raise UserError(f"{source}: by_method.{name} = {shown(row)}: takes a mapping of settings")
+            raise UserError(f"{source}: by_method.{name} = {format_value(row)}: takes a mapping of settings")
 
 
 def shipped_layers(name: str) -> list[tuple[str, Layer]]:
@@ -213,7 +213,7 @@ def shipped_layers(name: str) -> list[tuple[str, Layer]]:
 
 
 def dataset_layers(name: str) -> list[tuple[str, Layer]]:
-    """The layers that stand behind `--dataset NAME`: a shipped file, or a source that a plug-in registered.
+    """Layers that `--dataset NAME` selects: a shipped file, or a source that a plug-in registered.
 
     Raises:
         UserError: there is neither.
@@ -313,7 +313,7 @@ def augmentations_model(augmentations: object) -> type[Config]:
         UserError: it is no mapping, or a name is none.
     """
     if not isinstance(augmentations, dict):
-        raise UserError(f"augmentations = {shown(augmentations)}: takes a mapping of augmentations by name")
+        raise UserError(f"augmentations = {format_value(augmentations)}: takes a mapping of augmentations by name")
     for name in augmentations:
         if not isinstance(name, str) or not name.isidentifier():
             raise UserError(f"augmentations.{name}: takes letters, digits and _ as the name of an augmentation")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sslzoo.config.layers import Layer, read_layer
-from sslzoo.runtime.errors import UserError, shown
+from sslzoo.runtime.errors import UserError, format_value
 
 FORMAT = 2
 """Format of the config files that this version writes; files without a `format` have format 1, of sslzoo 0.1."""
@@ -33,7 +33,7 @@ def upgrade(layer: Layer, source: str) -> Layer:
     """
     version = layer.get("format", 1)
     if not isinstance(version, int):
-        raise UserError(f"{source}: format = {shown(version)}: must be a whole number")
+        raise UserError(f"{source}: format = {format_value(version)}: must be a whole number")
     if version > FORMAT:
         raise UserError(
             f"{source}: has format {version}, written by a newer sslzoo; this version reads formats up to {FORMAT}"

@@ -32,13 +32,13 @@ def create_backbone(
     in_chans: int,
     img_size: int,
     view_sizes: Collection[int] = (),
-    tell: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
 
     Args:
         view_sizes: sides of other images that it must take as well; position embeddings are resized to theirs.
-        tell: is given what became of the tensors of `checkpoint`, as one line; None logs it.
+        report: called with one line about the loaded and skipped tensors of `checkpoint`; None logs it.
 
     Raises:
         UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
@@ -51,7 +51,7 @@ def create_backbone(
         arguments = {"dynamic_img_size": True} | arguments
     backbone = _create(name, config.pretrained, arguments)
     if config.checkpoint is not None:
-        (tell or log.info)(str(load_checkpoint(backbone, config.checkpoint, config.encoder)))
+        (report or log.info)(str(load_checkpoint(backbone, config.checkpoint, config.encoder)))
     for size in (img_size, *other_sizes):
         _check_features(backbone, name, in_chans, size)
     return backbone.to(memory_format=preferred_memory_format(backbone))
@@ -131,7 +131,7 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
 
 
 def _takes_several_sizes(name: str) -> bool:
-    """Whether a model of fixed size can be told to take images of other sizes as well."""
+    """Whether a model of fixed size has an option to accept images of other sizes."""
     try:
         with torch.device("meta"):
             timm.create_model(name, dynamic_img_size=True)
@@ -141,7 +141,7 @@ def _takes_several_sizes(name: str) -> bool:
 
 
 def _check_features(backbone: nn.Module, name: str, in_chans: int, img_size: int) -> None:
-    """A trial forward pass, so that a size that does not fit is told before anything is trained."""
+    """A trial forward pass, so that an incompatible size is reported before training."""
     training = backbone.training
     try:
         with torch.no_grad():

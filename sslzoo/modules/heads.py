@@ -1,4 +1,4 @@
-"""What stands on a backbone: projector, predictor, and the encoder of backbone and projector."""
+"""Heads on a backbone: projector and predictor, and the encoder of backbone and projector."""
 
 from typing import Literal, Self
 

@@ -10,12 +10,12 @@ from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import Data, load_data
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
-from sslzoo.plan.advice import groups, hints, tries
+from sslzoo.plan.advice import groups, hints, suggestions
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured, measure
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, in_words, run_on_main_process
-from sslzoo.runtime.progress import fact, stage
+from sslzoo.runtime.launch import claim_cores, describe_device, run_on_main_process
+from sslzoo.runtime.progress import print_field, show_stage
 from sslzoo.train.nonfinite import NonFiniteError
 from sslzoo.train.setup import resolve_auto, start_accelerator
 
@@ -53,31 +53,31 @@ def plan(words: list[str]) -> int:
     accelerator = start_accelerator(experiment)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
-    fact(console, "device", in_words(accelerator, experiment.precision))
+    print_field(console, "device", describe_device(accelerator, experiment.precision))
     experiment = resolve_auto(experiment, accelerator)
     measured = take(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)
     shares, training = groups(measured), estimate(experiment, data, measured).training
-    wanted = run_on_main_process(accelerator, lambda: [*tries(experiment, accelerator.device, shares, training)])
+    wanted = run_on_main_process(accelerator, lambda: [*suggestions(experiment, accelerator.device, shares, training)])
     for change in [] if asked.no_tries else wanted:
         changed = experiment.model_copy(update=change.changes)
         other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
         times, whole = measured.seconds / other.seconds, estimate(changed, data, other).whole
         verb = "would help" if times > 1.05 else "no help"
-        fact(console, verb, f"{change.flags}: {times:.2f} times as fast, {spoken(whole)} ({change.note})")
+        print_field(console, verb, f"{change.flags}: {times:.2f} times as fast, {spoken(whole)} ({change.note})")
     for hint in hints(experiment, data, accelerator.device, shares):
-        fact(console, "would help", hint)
+        print_field(console, "would help", hint)
     accelerator.end_training()
     return 0
 
 
 def take(console: Console, what: str, experiment: Experiment, data: Data, seconds: float) -> Measured:
-    """Measure, and say so meanwhile.
+    """Measure, and show progress.
 
     Raises:
         UserError: a setting is not right, or numbers are no longer finite.
     """
-    with stage(console, f"measuring {what}"):
+    with show_stage(console, f"measuring {what}"):
         try:
             return measure(experiment, data, seconds)
         except NonFiniteError as error:
@@ -88,9 +88,11 @@ def report(console: Console, experiment: Experiment, data: Data, measured: Measu
     """Speed, memory, parts and the whole run."""
     low, high = (measured.images / extreme(measured.steps) for extreme in (max, min))
     spread = f"median of {len(measured.steps)} steps, {low:,.0f} to {high:,.0f}"
-    fact(console, "speed", f"{measured.images_per_second:,.0f} images/s ({spread}); {measured.seconds:.3g} s a step")
+    print_field(
+        console, "speed", f"{measured.images_per_second:,.0f} images/s ({spread}); {measured.seconds:.3g} s a step"
+    )
     device = "" if measured.device_bytes is None else f"{gib(measured.device_bytes)} on the device, "
-    fact(console, "memory", f"{device}{gib(measured.host_bytes)} of the host, for each process at most")
+    print_field(console, "memory", f"{device}{gib(measured.host_bytes)} of the host, for each process at most")
     table = Table(box=None, pad_edge=False)
     table.add_column("part of a step")
     for column in ("ms", "share"):
@@ -101,13 +103,13 @@ def report(console: Console, experiment: Experiment, data: Data, measured: Measu
     console.print(table)
     if measured.received:
         parts = ", ".join(f"{name} {count / 2**20:,.2f} MiB" for name, count in measured.received.items())
-        fact(console, "network", f"each process receives in a step: {parts}")
+        print_field(console, "network", f"each process receives in a step: {parts}")
     shares = groups(measured)
     largest = max(shares, key=lambda name: shares[name])
-    fact(console, "bottleneck", f"{largest}, {100 * shares[largest]:.0f} % of a step")
+    print_field(console, "bottleneck", f"{largest}, {100 * shares[largest]:.0f} % of a step")
     run = estimate(experiment, data, measured)
     steps = experiment.epochs * measured.steps_per_epoch
-    fact(
+    print_field(
         console,
         "run",
         f"{experiment.epochs} epochs, {steps:,} steps: {spoken(run.training)} of training, {spoken(run.watching)} of "

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other; with one process every function is the plain operation."""
+"""Communication between the processes of a run; with one process each function is the plain operation."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,20 +1,20 @@
-"""Mistakes of the user, told in one line."""
+"""User errors, each reported in one line."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: the command line prints the message as one line and exits with 2.
+    """An error that the user can fix: the command line prints the message in one line and exits with status 2.
 
-    The message names the setting and the value, and says what would be right.
+    The message names the setting and its value, and what would be valid.
     """
 
 
 def near_misses(word: str, options: Iterable[str], *, at_most: int = 3) -> str:
     """`"; did you mean a, b?"` for the options that resemble `word`, or the whole list when it is short.
 
-    Returns an empty string when there is nothing useful to say.
+    Returns an empty string when no option is close and the list is long.
     """
     names = sorted(set(options))
     close = difflib.get_close_matches(word, names, n=at_most, cutoff=0.6)
@@ -25,12 +25,12 @@ def near_misses(word: str, options: Iterable[str], *, at_most: int = 3) -> str:
     return ""
 
 
-def few(names: Sequence[str], at_most: int = 3) -> str:
-    """The first of some names, and how many more there are: `a, b, c and 4 more`."""
+def join_names(names: Sequence[str], at_most: int = 3) -> str:
+    """The first names of a sequence and the number of the others: `a, b, c and 4 more`."""
     return ", ".join(names[:at_most]) + (f" and {len(names) - at_most} more" if len(names) > at_most else "")
 
 
-def shown(value: object, at_most: int = 120) -> str:
-    """A value as a message quotes it: its `repr`, cut where it is long."""
+def format_value(value: object, at_most: int = 120) -> str:
+    """A value as quoted in a message: its `repr`, truncated when long."""
     text = repr(value)
     return text if len(text) <= at_most else f"{text[: at_most - 3]}..."

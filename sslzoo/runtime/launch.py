@@ -47,7 +47,7 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerato
         options: further ones of `accelerate.Accelerator`.
 
     Raises:
-        UserError: the device cannot do what `precision` asks, or the launcher was told otherwise.
+        UserError: the device does not support `precision`, or the launcher was given another one.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
@@ -84,7 +84,7 @@ def accelerator_precision(accelerator: "Accelerator") -> Precision:
     return "fp32" if precision == "no" else precision
 
 
-def in_words(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
+def describe_device(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
     """Device, arithmetic, processes and threads."""
     chosen = f"{accelerator_precision(accelerator)} (auto)" if setting == "auto" else setting
     return (
@@ -94,10 +94,10 @@ def in_words(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
 
 
 def run_on_main_process(accelerator: "Accelerator | PartialState", make: Callable[[], Result]) -> Result:
-    """What the main process makes, told to all.
+    """Call `make` on the main process and send the result to all processes.
 
     Raises:
-        UserError: of the main process, on all.
+        UserError: on all processes, when it is raised on the main process.
     """
     from accelerate.utils import broadcast_object_list
 
@@ -115,14 +115,14 @@ def run_on_main_process(accelerator: "Accelerator | PartialState", make: Callabl
 
 
 def summarize_error(error: RuntimeError | MemoryError) -> str | None:
-    """What to say of an error that is the machine's: no memory left, or another process gone; None for others."""
+    """One line about an error of the machine (out of memory, or another process ended); None for other errors."""
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
         needed = re.search(r"allocate [\d.]+ ?\w+", text)
         wanted = f", could not {needed[0]}" if needed else ""
-        less = "a smaller --batch-size, --accumulate (the same batch in chunks), --precision bf16 or a shorter queue"
+        less = "a smaller --batch-size, --accumulate (the same batch in parts), --precision bf16 or a shorter queue"
         return f"out of memory{wanted}; {less} needs less"
     if world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in text):
-        gone = f"process {rank()}: another process of the run has ended; its own message tells why"
-        return f"{gone}; --resume goes on with a training run from its last checkpoint"
+        gone = f"process {rank()}: another process of the run has ended; see its own message"
+        return f"{gone}; --resume continues a training run from its last checkpoint"
     return None

@@ -1,4 +1,4 @@
-"""The encoders' arithmetic, and what `auto` stands for on a device."""
+"""Precision of the encoders, and the choice for `auto` on a device."""
 
 import os
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Progress of long work other than training: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work other than training: a bar on a terminal, occasional lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 FIRST_LINE, NEXT_LINE = 5, 30
-"""Seconds after which work says how far it is, in plain lines: from its start, and from one line to the next."""
+"""Seconds until the first progress line, and between lines, where there is no terminal."""
 
 
 class LineTimer:
@@ -21,7 +21,7 @@ class LineTimer:
         self.start()
 
     def start(self) -> None:
-        """Work begins."""
+        """Start the timer."""
         self._next = self._clock() + FIRST_LINE
 
     def is_due(self) -> bool:
@@ -29,47 +29,47 @@ class LineTimer:
         return self._clock() >= self._next
 
     def restart(self) -> None:
-        """A line was printed."""
+        """Restart after a line was printed."""
         self._next = self._clock() + NEXT_LINE
 
 
-def fact(console: Console, label: str, text: str) -> None:
-    """A line of what a command says before it starts."""
+def print_field(console: Console, label: str, text: str) -> None:
+    """Print one line of the header of a command."""
     console.print(f"{label:>9}  {text}", highlight=False, markup=False, soft_wrap=True)
 
 
-def note(console: Console, text: str) -> None:
-    """A line about work that starts or waits."""
+def print_note(console: Console, text: str) -> None:
+    """Print a line about work that starts or waits."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def warn(console: Console, text: str) -> None:
-    """A line that the user should see, in yellow."""
+def print_warning(console: Console, text: str) -> None:
+    """Print a warning in yellow."""
     console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
-    """Say what takes its time: beside a moving sign on a terminal, as a line elsewhere.
+def show_stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done: beside a spinner on a terminal, as a line elsewhere.
 
     Yields:
-        A function that replaces the text by that of the next part of the work.
+        A function that replaces the text when the next part of the work starts.
     """
     if console.is_terminal:
         with console.status(escape(what)) as status:
             yield lambda part: status.update(escape(part))
     else:
-        note(console, what)
-        yield partial(note, console)
+        print_note(console, what)
+        yield partial(print_note, console)
 
 
 class Steps:
     """Progress of work that is counted; use as a context.
 
     Args:
-        what: is being done.
+        what: description of the work.
         total: number of images.
-        bar: that is on the terminal already, where there is one; it gets a line for this work.
+        bar: bar that is already on the terminal, if any; this work adds a line to it.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class Steps:
             self._bar.stop()
 
     def advance(self, count: int, note: str = "") -> None:
-        """Count what was done.
+        """Advance by `count` images.
 
         Args:
-            note: what else to show, such as the loss.
+            note: more to show, such as the loss.
         """
         self._done += count
         now = self._clock()
@@ -132,4 +132,4 @@ class Steps:
 
 
 CountSteps = Callable[[str, int], Steps]
-"""Makes the display of counted work: what is being done, and the number of images."""
+"""Creates the progress display of counted work, from its description and the number of images."""

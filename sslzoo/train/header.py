@@ -8,13 +8,13 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
-from sslzoo.runtime.launch import in_words
+from sslzoo.runtime.launch import describe_device
 from sslzoo.runtime.precision import PrecisionSetting
-from sslzoo.runtime.progress import fact, warn
+from sslzoo.runtime.progress import print_field, print_warning
 from sslzoo.train.folder import RunFolder
 
 
-def introduce(
+def print_header(
     console: Console,
     experiment: Experiment,
     data: Data,
@@ -47,16 +47,16 @@ def introduce(
         "data": f"{experiment.dataset.name}, {', '.join(images)}",
         "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
-        "device": in_words(accelerator, setting),
+        "device": describe_device(accelerator, setting),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }
     for label, text in lines.items():
-        fact(console, label, text)
+        print_field(console, label, text)
     if data.skipped.names:
-        warn(console, data.skipped.in_words())
+        print_warning(console, data.skipped.describe())
     queue = getattr(experiment.method, "queue_size", 0)
     if queue > len(data.train):
-        warn(
+        print_warning(
             console,
             f"method.queue_size = {queue}: the queue is larger than the data set, so older keys of an image are among "
             "its own negatives",

@@ -7,7 +7,7 @@ from functools import partial
 from accelerate import Accelerator
 from torch import Tensor
 
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.data.images import Images
@@ -110,7 +110,7 @@ class Stepper:
         """The augmentation parameters of each of the method's views, for images of these sizes (N, 2) and ids (N,)."""
         augmentations = [self.experiment.augmentation(name) for name in self.experiment.method.views]
         return tuple(
-            draw(augmentation, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
+            sample_parameters(augmentation, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
             for view, augmentation in enumerate(augmentations)
         )
 
@@ -149,7 +149,7 @@ class Stepper:
     def forward_and_backward(self, inputs: Inputs) -> Result:
         """The method's output without its graph, and whether all that the step would take is finite.
 
-        A scaler (fp16) looks at gradients itself.
+        A gradient scaler (fp16) checks the gradients itself.
         """
         labels = {"labels": inputs.labels} if self.method.supervised else {}
         output: MethodOutput = self.learner.model(inputs.views, inputs.ids, **labels)

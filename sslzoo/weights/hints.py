@@ -21,21 +21,21 @@ VITS = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "l
 
 
 def hints(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Why the tensors of a file do not fit a model, and what to set instead, as far as their shapes tell.
+    """Explain why the tensors of a file do not fit a model, and which settings would fit, as far as shapes show.
 
     Args:
         wanted: the model's state_dict.
         given: the file's tensors, under timm's names where they have any.
     """
-    told = []
+    found = []
     if any("encoder_layer_" in name or name.endswith("conv_proj.weight") for name in given):
-        told.append("torchvision's vision transformers have other tensors than timm's and are not supported")
+        found.append("torchvision's vision transformers have other tensors than timm's and are not supported")
     file, model = architecture(given), architecture(wanted)
     if file is not None and file != model:
-        told.append(f"these are tensors of {file}: --backbone {file}")
+        found.append(f"these are tensors of {file}: --backbone {file}")
     for name in ("conv1.weight", "patch_embed.proj.weight"):
-        told += _first_layer(wanted.get(name), given.get(name))
-    return told + _position(wanted, given)
+        found += _first_layer(wanted.get(name), given.get(name))
+    return found + _position(wanted, given)
 
 
 def architecture(tensors: Mapping[str, Tensor]) -> str | None:
@@ -59,7 +59,7 @@ def architecture(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def other_heads(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
-    """That a model may attend with another number of heads than the file's, which shapes do not tell.
+    """Note that a model may have another number of attention heads than the file's, which shapes do not show.
 
     MoCo v3's ViT-S has 12 heads (facebookresearch/moco-v3, vits.py), as have solo-learn's small models of MoCo v3 and
     MAE, where timm's have 6 or 3. They are known by fixed position embeddings, those of the class token zero.
@@ -79,15 +79,15 @@ def other_heads(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
 def _first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
     if ours is None or theirs is None or not ours.ndim == theirs.ndim == 4:
         return []
-    told = []
+    found = []
     if theirs.shape[1] != ours.shape[1]:
-        told.append(f"the file is for images of {theirs.shape[1]} channels, the data set's have {ours.shape[1]}")
+        found.append(f"the file is for images of {theirs.shape[1]} channels, the data set's have {ours.shape[1]}")
     match (ours.shape[-1], theirs.shape[-1]):
         case (3, 7):
-            told.append("the file's first convolution is 7x7: --backbone.stem standard")
+            found.append("the file's first convolution is 7x7: --backbone.stem standard")
         case (7, 3):
-            told.append("the file's first convolution is 3x3: --backbone.stem small, small-pool if it has a max-pool")
-    return told
+            found.append("the file's first convolution is 3x3: --backbone.stem small, small-pool if it has a max-pool")
+    return found
 
 
 def _position(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

@@ -18,7 +18,7 @@ class Layout:
     encoders: tuple[str, ...]
     """Prefixes of the encoder that the project itself evaluates: the first that the file has."""
     beside: tuple[str, ...] = ()
-    """Prefixes of which the file has to have one, where the encoder's alone does not tell the project."""
+    """Prefixes of which the file must have one, where the encoder's prefix alone does not identify the project."""
     left_out: tuple[str, ...] = ()
     """Patterns of the encoder's tensors that are no part of the backbone, besides timm's own classifier."""
 

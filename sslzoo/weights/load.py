@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sslzoo.runtime.errors import UserError, few
+from sslzoo.runtime.errors import UserError, join_names
 from sslzoo.weights.hints import hints, other_heads
 from sslzoo.weights.layouts import PLAIN, Layout, find_layout, groups, spellings
 from sslzoo.weights.names import lacks_relu, parts_of_sequential, timm_name
@@ -38,16 +38,16 @@ class LoadReport:
     def __str__(self) -> str:
         prefix = f"({self.encoder})" if self.encoder else ""
         layout = " ".join(part for part in (self.project, prefix) if part)
-        told = [f"{self.loaded} of {self.loaded + len(self.left_out)} tensors loaded"]
-        told += [f"left out: {few(self.left_out)}"] if self.left_out else []
-        told += [f"not of this encoder: {_counted(self.others)}"] if self.others else []
-        return f"{self.file}: {f'{layout}: ' if layout else ''}{'; '.join([*told, *self.notes])}"
+        parts = [f"{self.loaded} of {self.loaded + len(self.left_out)} tensors loaded"]
+        parts += [f"left out: {join_names(self.left_out)}"] if self.left_out else []
+        parts += [f"not of this encoder: {_counted(self.others)}"] if self.others else []
+        return f"{self.file}: {f'{layout}: ' if layout else ''}{'; '.join([*parts, *self.notes])}"
 
 
 def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) -> LoadReport:
     """Load the encoder of a file into a timm model without classifier.
 
-    Known layouts of other projects are told by the names of the tensors, `sslzoo.weights.layouts`. Of several encoders
+    Known layouts of other projects are recognized by tensor names (`sslzoo.weights.layouts`). Of several encoders
     in a file the one that its project evaluates is taken. Every tensor of the encoder has to have its place, its
     classifier or projector apart, and the model none without a tensor. Values become those of the model's dtype.
 
@@ -57,7 +57,7 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
 
     Raises:
         UserError: no such file, not a file of weights, no encoder or several in it, weights of another model, or some
-            that are not finite.
+            that are NaN or Inf.
     """
     tensors = read_tensors(path)
     wanted = model.state_dict()
@@ -76,7 +76,7 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
         raise UserError(f"--backbone.checkpoint {path}: {said}: {'; '.join([fault, *hints(wanted, kept)])}")
     if broken := [name for name, value in kept.items() if not value.isfinite().all()]:
         raise UserError(
-            f"--backbone.checkpoint {path}: {few(broken)} is not finite: the file is damaged, or its training failed"
+            f"--backbone.checkpoint {path}: {join_names(broken)} has NaN or Inf: the file is damaged, or its training diverged"
         )
     notes = [f"no num_batches_tracked in the file ({len(counters)} in the model)"] if counters else []
     notes += _notes(layout, kept, lacks_relu(parts))
@@ -114,16 +114,16 @@ def _choose(
     fits = {prefix: len(_named(tensors, prefix) & wanted.keys()) for prefix in known[plain]}
     best = max(fits, key=lambda prefix: fits[prefix])
     if layout is PLAIN and not fits[best]:
-        told = [f"no encoder is found in it; it has {_counted(groups(tensors))}", *hints(wanted, tensors)]
+        parts = [f"no encoder is found in it; it has {_counted(groups(tensors))}", *hints(wanted, tensors)]
         raise UserError(
-            f"--backbone.checkpoint {path}: {'; '.join(told)}; if one of these is the encoder of this architecture, "
+            f"--backbone.checkpoint {path}: {'; '.join(parts)}; if one of these is the encoder of this architecture, "
             "name its prefix by --backbone.encoder"
         )
     return layout, best
 
 
 def _is_whole(tensors: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]) -> bool:
-    """Whether every tensor that a model wants is found under a prefix."""
+    """Whether every tensor of a model exists under a prefix."""
     return _named(tensors, prefix) >= {name for name in wanted if not name.endswith(COUNTER)}
 
 
@@ -158,11 +158,11 @@ def _misfit(wanted: Mapping[str, Tensor], kept: Mapping[str, Tensor], counters: 
             if name in wanted and value.shape != wanted[name].shape
         ],
     }
-    return "; ".join(f"{len(names)} {fault}: {few(names)}" for fault, names in faults.items() if names)
+    return "; ".join(f"{len(names)} {fault}: {join_names(names)}" for fault, names in faults.items() if names)
 
 
 def _notes(layout: Layout, kept: Mapping[str, Tensor], no_relu: bool) -> list[str]:
-    """What the tensors do not tell of how their project computes features."""
+    """Notes on how a project computes features, which its tensors do not show."""
     notes = []
     stored = {value.dtype for value in kept.values() if value.is_floating_point()} - {torch.float32}
     if stored:

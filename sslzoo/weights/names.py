@@ -25,7 +25,7 @@ def timm_name(name: str, parts: Mapping[str, str]) -> str:
 def parts_of_sequential(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """`{"0": "conv1", "1": "bn1", "4": "layer1", ...}` for the tensors of `nn.Sequential(*resnet.children())`.
 
-    The numbers depend on which modules stand between: ReLU and max-pool have no tensors. Empty for any other model.
+    The numbers depend on the modules in between: ReLU and max-pool have no tensors. Empty for any other model.
     """
     firsts = {name.partition(".")[0] for name in tensors}
     if not all(first.isdecimal() for first in firsts) or len(firsts) not in (len(PARTS), len(PARTS) + 1):
@@ -42,6 +42,6 @@ SIGNS = (".weight", ".weight", ".0.conv1.weight")
 
 
 def lacks_relu(parts: Mapping[str, str]) -> bool:
-    """Whether nothing stands between bn1 and layer1: a ReLU that was a function is not among the children."""
+    """Whether no module is between bn1 and layer1: a functional ReLU is not among the children."""
     where = {part: int(number) for number, part in parts.items()}
     return bool(parts) and where["layer1"] - where["bn1"] == 1

@@ -1,4 +1,4 @@
-"""The tensors of a file, whatever stands around them; nothing is unpickled that could run code."""
+"""Tensors of a checkpoint file, whatever wraps them; nothing that could run code is unpickled."""
 
 import argparse
 import contextlib
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sslzoo.runtime.errors import UserError, few
+from sslzoo.runtime.errors import UserError, join_names
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Entries that hold the one state_dict of a file; they are no part of its tensors' names."""
@@ -32,7 +32,7 @@ HARMLESS: list[Any] = [
     (SCALAR, "numpy._core.multiarray.scalar"),
     (SCALAR, "numpy.core.multiarray.scalar"),
 ]
-"""What may stand beside the tensors: the settings that scripts save as `args`, and plain numbers of NumPy."""
+"""Classes that are allowed beside tensors: `argparse.Namespace`, which scripts save as `args`, and NumPy scalars."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ def _read_torch(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:  # whose advice is to load it all the same
             found = sorted(_classes_in_the_way(path, str(error)))
-    holds = f"holds more than tensors ({few(found)})" if found else "is damaged, or holds more than tensors"
+    holds = f"holds more than tensors ({join_names(found)})" if found else "is damaged, or holds more than tensors"
     raise UserError(
         f"--backbone.checkpoint {path}: cannot be read as weights: it {holds}, which could run code and is never "
         "loaded; where you trust its source, save the state_dict alone, torch.save(checkpoint['state_dict'], FILE)"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sslzoo.runtime.launch import accelerator_precision, create_accelerator, in_words
+from sslzoo.runtime.launch import accelerator_precision, create_accelerator, describe_device
 from sslzoo.runtime.precision import choose_precision, has_native_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -56,7 +56,7 @@ def test_the_accelerator_computes_in_it(setting: str, chosen: str, shown: str, m
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     accelerator = create_accelerator(setting)
     assert accelerator_precision(accelerator) == chosen
-    assert f", {shown}, processes: 1" in in_words(accelerator, setting)
+    assert f", {shown}, processes: 1" in describe_device(accelerator, setting)
     with accelerator.autocast():
         product = torch.nn.Linear(4, 4)(torch.ones(1, 4))
     assert product.dtype == (torch.bfloat16 if chosen == "bf16" else torch.float32)

@@ -6,18 +6,18 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE, Steps, stage
+from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE, Steps, show_stage
 
 
 def test_a_stage_is_named_before_it_works() -> None:
     out = io.StringIO()
-    with stage(Console(file=out), "scoring trained"):
+    with show_stage(Console(file=out), "scoring trained"):
         assert "scoring trained" in out.getvalue()
 
 
 def test_a_stage_has_a_line_for_each_part() -> None:
     out = io.StringIO()
-    with stage(Console(file=out), "trained: scoring") as say:
+    with show_stage(Console(file=out), "trained: scoring") as say:
         say("trained: knn")
     assert out.getvalue().splitlines() == ["trained: scoring", "trained: knn"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslzoo.check.tiny import Tiny, run
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
@@ -69,7 +69,8 @@ def test_views(name: str, ahead: bool) -> None:
     if ahead:
         keys = {"seed": 0, "epoch": 0}
         draws = [
-            draw(augmentation, sizes, numbers, view=view, **keys) for view, augmentation in enumerate(augmentations)
+            sample_parameters(augmentation, sizes, numbers, view=view, **keys)
+            for view, augmentation in enumerate(augmentations)
         ]
         batch = batch._replace(draws=tuple(draws))
 

@@ -38,7 +38,7 @@ def test_a_backbone_starts_from_what_is_exported(tmp_path: Path) -> None:
     path = tmp_path / "backbone.safetensors"
     export_backbone(model, path, name="resnet18_cifar", arguments={})
     told: list[str] = []
-    again = create_backbone(config.model_copy(update={"checkpoint": path}), in_chans=3, img_size=32, tell=told.append)
+    again = create_backbone(config.model_copy(update={"checkpoint": path}), in_chans=3, img_size=32, report=told.append)
     total = len(model.state_dict())
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
     assert told == [f"backbone.safetensors: {total} of {total} tensors loaded"]

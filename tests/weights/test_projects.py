@@ -19,7 +19,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.modules.backbones import BackboneConfig, create_backbone
 from sslzoo.modules.heads import Encoder
 from sslzoo.modules.momentum import Teacher
-from sslzoo.runtime.progress import fact
+from sslzoo.runtime.progress import print_field
 from sslzoo.train.setup import create_method
 from sslzoo.weights.load import load_checkpoint
 
@@ -231,7 +231,7 @@ def test_the_report(write: Callable[[State], Any], resnet: nn.Module, tmp_path: 
     torch.save(write(resnet.state_dict()), tmp_path / "file.pth")
     told: list[str] = []
     config = BackboneConfig(name="resnet18", stem="standard", checkpoint=tmp_path / "file.pth", kwargs=RESNET)
-    create_backbone(config, in_chans=3, img_size=32, tell=told.append)
+    create_backbone(config, in_chans=3, img_size=32, report=told.append)
     n = len(resnet.state_dict())
     assert told == [REPORTS[write].format(n=n, n2=n + 2, n3=n + 3, n4=n + 4)]
 
@@ -302,7 +302,7 @@ def test_a_run_tells_where_it_starts(small_resnet: nn.Module, tmp_path: Path) ->
     words = ["--method", "moco", "--backbone", "resnet18", "--backbone.kwargs", "{channels: [8, 16, 24, 32]}"]
     words += ["--dataset.channels", "3", "--backbone.checkpoint", str(tmp_path / "moco.pth")]
     told = StringIO()
-    method = create_method(compose(words), tell=partial(fact, Console(file=told, width=40), "weights"))
+    method = create_method(compose(words), report=partial(print_field, Console(file=told, width=40), "weights"))
     assert torch.equal(method.student.backbone.conv1.weight, small_resnet.conv1.weight)
     assert told.getvalue().startswith("  weights  moco.pth: MoCo (module.encoder_q): 126 of 130 tensors loaded; ")
     assert told.getvalue().count("\n") == 1

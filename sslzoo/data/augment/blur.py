@@ -1,9 +1,9 @@
-"""Gaussian blur of batches, each image with a width of its own."""
+"""Gaussian blur of batches, with a separate width per image."""
 
 import torch
 from torch import Tensor
 
-from sslzoo.data.augment.device import change
+from sslzoo.data.augment.device import apply_where
 from sslzoo.data.augment.resample import separable
 
 
@@ -21,7 +21,7 @@ def gaussian(images: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tensor
         matrices = blur_matrices(sigma, taps, images.shape[-1])
         return separable(sharp, matrices, matrices)
 
-    return change(images.clone(), chosen, blur, sigma)
+    return apply_where(images.clone(), chosen, blur, sigma)
 
 
 def blur_matrices(sigma: Tensor, taps: int, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Color operations on batches (B, C, H, W) in [0, 1], each image with factors of its own.
+"""Color operations on batches (B, C, H, W) in [0, 1], with separate factors per image.
 
 They equal `torchvision.transforms.v2.functional` on float images. With one channel, saturation, hue and grayscale
 leave an image as it is. A factor is a tensor (B,).
@@ -7,7 +7,7 @@ leave an image as it is. A factor is a tensor (B,).
 import torch
 from torch import Tensor
 
-from sslzoo.data.augment.device import change, constant
+from sslzoo.data.augment.device import apply_where, device_constant
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """Numbers of the jitter's operations."""
@@ -32,7 +32,7 @@ def jitter(images: Tensor, chosen: Tensor, order: Tensor, factors: Tensor) -> Te
         base = _each(operation == SATURATION) * luma
         base += _each(operation == CONTRAST) * luma.mean(dim=(1, 2, 3), keepdim=True)
         images = _blend(images, base, torch.where(chosen & (operation != HUE), factor, 1.0))
-        images = change(images, chosen & (operation == HUE), hue, factor)
+        images = apply_where(images, chosen & (operation == HUE), hue, factor)
     return images
 
 
@@ -53,7 +53,7 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     sixths = torch.lerp(sixths, green - blue, (value == red).float())
     turned = (sixths / chroma.clamp(min=1e-12) + 6 * _each(turn)) % 6
     # how far each channel is above the smallest one, as a share of the chroma: trapezoids of the hue
-    center, slope, height = constant(_TRAPEZOIDS, images.device).view(3, 3, 1, 1).unbind(0)
+    center, slope, height = device_constant(_TRAPEZOIDS, images.device).view(3, 3, 1, 1).unbind(0)
     share = (turned - center).abs_().mul_(slope).add_(height).clamp_(0, 1)
     return share.sub_(1).mul_(chroma).add_(value)
 

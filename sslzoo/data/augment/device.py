@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 @cache
-def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
+def device_constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
     """Numbers as a float32 tensor on a device, sent there once; not to be written to."""
     return torch.tensor(values, device=device)
 
 
-def change(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> Tensor:
+def apply_where(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> Tensor:
     """`operation(images, *numbers)` in the place of the chosen images, the others as they are.
 
     On a CPU only the chosen ones are computed. A GPU computes all, as the host would have to wait for their count.

@@ -1,4 +1,4 @@
-"""Rotation of batches, each image by an angle of its own."""
+"""Rotation of batches, with a separate angle per image."""
 
 import torch
 import torch.nn.functional as F

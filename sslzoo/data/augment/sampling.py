@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sslzoo.data.augment.boxes import random_box
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.device import constant
+from sslzoo.data.augment.device import device_constant
 from sslzoo.data.batch import AugmentationParameters
 from sslzoo.runtime.counter_rng import uniform
 
@@ -13,7 +13,7 @@ TRIES = 10
 """Boxes that a random crop tries before it takes the middle of the image, as torchvision does."""
 
 
-def draw(
+def sample_parameters(
     augmentation: Augmentation, sizes: Tensor, ids: Tensor, *, seed: int, epoch: int, view: int
 ) -> AugmentationParameters:
     """Random parameters for the views of B images, distributed as torchvision's transforms draw them.
@@ -34,11 +34,11 @@ def draw(
         augmentation.blur,
         augmentation.solarize,
     )
-    happens = (chances < constant(probabilities, u.device)).unbind(1)
+    happens = (chances < device_constant(probabilities, u.device)).unbind(1)
     ranges = [
         (max(0.0, 1 - s), 1 + s) for s in (augmentation.brightness, augmentation.contrast, augmentation.saturation)
     ]
-    low, high = constant((*ranges, (-augmentation.hue, augmentation.hue)), u.device).unbind(1)
+    low, high = device_constant((*ranges, (-augmentation.hue, augmentation.hue)), u.device).unbind(1)
     return AugmentationParameters(
         box=random_box(sizes, tries.reshape(-1, TRIES, 2), place, augmentation.crop_scale, augmentation.crop_ratio),
         flip=happens[0],

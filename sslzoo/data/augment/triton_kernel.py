@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.device import constant
+from sslzoo.data.augment.device import device_constant
 from sslzoo.data.augment.resample import geometry
 from sslzoo.data.batch import AugmentationParameters
 
@@ -64,8 +64,8 @@ def make(
         "blur": parameters.blur.contiguous(),
         "sigma": parameters.sigma.contiguous(),
         "solarize": parameters.solarize.contiguous(),
-        "mean": constant(mean, pixels.device).expand(channels).contiguous(),
-        "std": constant(std, pixels.device).expand(channels).contiguous(),
+        "mean": device_constant(mean, pixels.device).expand(channels).contiguous(),
+        "std": device_constant(std, pixels.device).expand(channels).contiguous(),
         "scratch": torch.empty((count, channels, augmentation.size, augmentation.size), device=pixels.device),
         "views": views,
         "height": height,

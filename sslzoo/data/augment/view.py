@@ -7,9 +7,9 @@ from torch import Tensor
 
 from sslzoo.data.augment import blur, color, resample
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.device import constant
+from sslzoo.data.augment.device import device_constant
 from sslzoo.data.augment.rotate import rotate
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.data.batch import AugmentationParameters, Batch
 
 KERNELS = {"cpu": "sslzoo.data.augment.numba_kernel", "cuda": "sslzoo.data.augment.triton_kernel"}
@@ -59,7 +59,7 @@ def make_view(
     if batch.draws:
         parameters = batch.draws[view]
     else:
-        parameters = draw(augmentation, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
+        parameters = sample_parameters(augmentation, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
     if compiled and not augmentation.rotate:
         kernel = import_module(KERNELS[batch.pixels.device.type])
         made: Tensor = kernel.make(augmentation, parameters, batch.pixels, batch.sizes, mean, std, memory_format)
@@ -73,7 +73,7 @@ def apply(augmentation: Augmentation, parameters: AugmentationParameters, pixels
 
     The operations are those of the reference pipelines of MoCo v2, SimCLR and BYOL on torchvision, in their order
     except for the flip, which comes with the crop and commutes with the colors and the blur. All is float32:
-    values are not rounded to 8 bits in between, as they are there, so views differ from those by a few levels.
+    values are not rounded to 8 bits in between, as torchvision does, so views differ by a few levels.
 
     Args:
         pixels: (B, C, H, W) uint8, padded as in `Batch`; with C = 1 color operations leave it as it is.
@@ -115,4 +115,6 @@ def apply(augmentation: Augmentation, parameters: AugmentationParameters, pixels
 def normalize(views: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(views - mean) / std, one number a channel or one for all."""
     shape = (-1, 1, 1)
-    return (views - constant(mean, views.device).view(shape)).div_(constant(std, views.device).view(shape))
+    return (views - device_constant(mean, views.device).view(shape)).div_(
+        device_constant(std, views.device).view(shape)
+    )

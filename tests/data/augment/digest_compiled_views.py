@@ -6,7 +6,7 @@ import torch
 
 from sslzoo.data.augment import numba_kernel
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 
 COUNT = 24
 
@@ -22,6 +22,6 @@ for channels in (1, 3):
                 jitter=0.9, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grayscale=0.2, blur=0.9,
                 solarize=0.3,
             )  # fmt: skip
-            parameters = draw(augmentation, sizes, torch.arange(COUNT), seed=0, epoch=0, view=0)
+            parameters = sample_parameters(augmentation, sizes, torch.arange(COUNT), seed=0, epoch=0, view=0)
             views = numba_kernel.make(augmentation, parameters, pixels, sizes, (0.5,), (0.25,))
             print(channels, size, crop, interpolation, hashlib.sha256(views.numpy().tobytes()).hexdigest())

@@ -13,7 +13,7 @@ from test_views import EVERYTHING, images
 
 from sslzoo.data.augment import numba_kernel
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.data.augment.view import apply, make_view, normalize
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
@@ -28,7 +28,7 @@ DIGEST = Path(__file__).with_name("digest_compiled_views.py")
 def both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """The views of random images of random sizes by torch, and compiled."""
     pixels, sizes = images(channels=channels)
-    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
+    parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
     mean, std = (0.0,) * channels, (1.0,) * channels
     return apply(augmentation, parameters, pixels, sizes), numba_kernel.make(
         augmentation, parameters, pixels, sizes, mean, std
@@ -109,7 +109,7 @@ def test_normalized_by_channel_and_rotation_left_to_torch() -> None:
         plain, compiled = (make_view(augmentation, batch, compiled=compiled, **keys) for compiled in (False, True))
         torch.testing.assert_close(compiled, plain, atol=4 * ATOL, rtol=0)
         assert torch.equal(compiled, plain) == bool(rotate)
-    parameters = draw(augmentation, sizes, batch.ids, seed=1, epoch=2, view=0)
+    parameters = sample_parameters(augmentation, sizes, batch.ids, seed=1, epoch=2, view=0)
     assert normalize(apply(augmentation, parameters, pixels, sizes), (0.0,), (1.0,)).shape == compiled.shape
 
 

@@ -5,7 +5,7 @@ import torch
 from test_views import EVERYTHING, images
 
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.data.augment.view import apply, normalize
 
 triton_kernel = pytest.importorskip("sslzoo.data.augment.triton_kernel", reason="Triton is not installed")
@@ -20,7 +20,7 @@ def both(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The views of random images of random sizes by torch, and by the kernel."""
     pixels, sizes = images(n=FEW, channels=channels, largest=24)
-    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
+    parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
     mean, std = (0.1, 0.2, 0.3)[:channels], (0.5, 0.25, 1.0)[:channels]
     plain = normalize(apply(augmentation, parameters, pixels, sizes), mean, std)
     return plain, triton_kernel.make(augmentation, parameters, pixels, sizes, mean, std, memory_format)

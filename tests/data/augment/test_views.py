@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.sampling import draw
+from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.data.augment.view import apply, make_view
 from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.runtime.errors import UserError
@@ -73,7 +73,7 @@ def test_same_parameters_same_pixels(crop: str, interpolation: str, channels: in
     settings = {**EVERYTHING, "rotate": rotate}
     augmentation = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
     pixels, sizes = images(channels=channels)
-    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
+    parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
     views = apply(augmentation, parameters, pixels, sizes)
     for i, (height, width) in enumerate(sizes.tolist()):
         expected = by_torchvision(augmentation, parameters, pixels[i, :, :height, :width].float() / 255, i)
@@ -86,7 +86,7 @@ def test_rounding_to_bytes_in_between_changes_little() -> None:
     pixels, sizes = images()
     smooth = torch.nn.functional.interpolate(pixels[:, :, :8, :8].float(), size=50, mode="bicubic")
     pixels, sizes = smooth.clamp(0, 255).to(torch.uint8), torch.full_like(sizes, 50)
-    parameters = draw(augmentation, sizes, torch.arange(len(pixels)), seed=1, epoch=0, view=0)
+    parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=1, epoch=0, view=0)
     views = apply(augmentation, parameters, pixels, sizes) * 255
     for i in range(len(pixels)):
         rounded = by_torchvision(augmentation, parameters, pixels[i], i).float()
@@ -118,7 +118,8 @@ def test_draws_made_ahead_are_those_that_are_made_on_the_way() -> None:
     keys = {"seed": 3, "epoch": 5}
     ahead = batch._replace(
         draws=tuple(
-            draw(augmentation, sizes, batch.ids, view=view, **keys) for view, augmentation in enumerate(augmentations)
+            sample_parameters(augmentation, sizes, batch.ids, view=view, **keys)
+            for view, augmentation in enumerate(augmentations)
         )
     )
     moved = ahead.to(torch.device("cpu")).pinned()
@@ -134,9 +135,9 @@ def test_draws_made_ahead_are_those_that_are_made_on_the_way() -> None:
 
 def test_views_epochs_and_seeds_differ() -> None:
     augmentation, sizes, ids = Augmentation(size=8, crop="random"), torch.full((50, 2), 32), torch.arange(50)
-    base = draw(augmentation, sizes, ids, seed=0, epoch=0, view=0).box
+    base = sample_parameters(augmentation, sizes, ids, seed=0, epoch=0, view=0).box
     for other in ({"seed": 1}, {"epoch": 1}, {"view": 1}):
-        box = draw(augmentation, sizes, ids, **{"seed": 0, "epoch": 0, "view": 0, **other}).box
+        box = sample_parameters(augmentation, sizes, ids, **{"seed": 0, "epoch": 0, "view": 0, **other}).box
         assert (box == base).all(dim=1).float().mean() < 0.2
 
 
@@ -144,8 +145,8 @@ def test_views_epochs_and_seeds_differ() -> None:
 def test_draws_do_not_depend_on_the_batch(order: list[int], kept: int, view: int) -> None:
     augmentation, ids, sizes = Augmentation(size=6, crop="random", **EVERYTHING), torch.arange(8) * 10**8, images(8)[1]
     chosen = torch.tensor(order[:kept])
-    whole = draw(augmentation, sizes, ids, seed=0, epoch=0, view=view)
-    part = draw(augmentation, sizes[chosen], ids[chosen], seed=0, epoch=0, view=view)
+    whole = sample_parameters(augmentation, sizes, ids, seed=0, epoch=0, view=view)
+    part = sample_parameters(augmentation, sizes[chosen], ids[chosen], seed=0, epoch=0, view=view)
     for of_whole, of_part in zip(whole, part, strict=True):
         assert torch.equal(of_whole[chosen], of_part)
 
@@ -154,7 +155,9 @@ def test_draws_do_not_depend_on_the_batch(order: list[int], kept: int, view: int
 def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
     n = 4000
     augmentation = Augmentation(size=8, crop="random", crop_scale=(0.2, 1.0))
-    ours = draw(augmentation, torch.tensor([shape] * n), torch.arange(n), seed=0, epoch=0, view=0).box.double()
+    ours = sample_parameters(
+        augmentation, torch.tensor([shape] * n), torch.arange(n), seed=0, epoch=0, view=0
+    ).box.double()
     torch.manual_seed(0)
     theirs_of = v2.RandomResizedCrop(8, scale=(0.2, 1.0))  # its 10 tries often fail on the long images
     image = torch.zeros(3, *shape)
@@ -172,7 +175,7 @@ def test_boxes_are_distributed_as_torchvisions(shape: tuple[int, int]) -> None:
 def test_factors_order_and_rates() -> None:
     n = 24_000
     augmentation = Augmentation(size=8, crop="random", **{**EVERYTHING, "brightness": 1.5})
-    p = draw(augmentation, torch.full((n, 2), 32), torch.arange(n), seed=0, epoch=0, view=0)
+    p = sample_parameters(augmentation, torch.full((n, 2), 32), torch.arange(n), seed=0, epoch=0, view=0)
     for rate, happened in ((0.5, p.flip), (0.8, p.jitter), (0.2, p.grayscale), (0.5, p.blur), (0.3, p.solarize)):
         assert happened.float().mean().item() == pytest.approx(rate, abs=0.012)
     ranges = torch.tensor([[0, 2.5], [0.6, 1.4], [0.6, 1.4], [-0.1, 0.1]])
