@@ -32,7 +32,7 @@ from torch import Tensor
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from sslzoo.data.augment.view import make_view, normalize
+from sslzoo.data.augment.view import create_view, normalize
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
 
@@ -111,7 +111,7 @@ def contenders(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: in
 
     def by_sslzoo(compiled: bool) -> list[Tensor]:
         return [
-            make_view(augmentation, stored, seed=0, epoch=0, view=view, mean=mean, std=std, compiled=compiled)
+            create_view(augmentation, stored, seed=0, epoch=0, view=view, mean=mean, std=std, compiled=compiled)
             for view, augmentation in enumerate((strong, weak))
         ]
 

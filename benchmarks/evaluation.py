@@ -25,7 +25,7 @@ from torchvision import transforms
 
 import sslzoo.modules.backbones  # noqa: F401  (registers resnet18_cifar)
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.data.images import Images, Indices
 from sslzoo.data.loader import ordered_batches
@@ -126,7 +126,7 @@ def features(images: int) -> Comparison:
     accelerator = Accelerator(cpu=DEVICE.type == "cpu")
 
     def view(batch: Batch) -> Tensor:
-        return make_view(augmentation, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
+        return create_view(augmentation, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
 
     def ours(precision: torch.dtype | None = None) -> None:
         with torch.autocast(DEVICE.type, precision or torch.bfloat16, enabled=precision is not None):

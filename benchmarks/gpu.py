@@ -199,7 +199,7 @@ def check_views(report: Report) -> None:
 
         def make(augmentation: Augmentation, batch: Batch, mean: Any = mean, std: Any = std) -> torch.Tensor:
             compiled = batch.pixels.device.type == "cuda"
-            return make_view(augmentation, batch, seed=0, epoch=0, view=0, mean=mean, std=std, compiled=compiled)
+            return create_view(augmentation, batch, seed=0, epoch=0, view=0, mean=mean, std=std, compiled=compiled)
 
         for name in experiment.method.views:
             augmentation = experiment.augmentation(name)

@@ -1,4 +1,4 @@
-"""Compiles Triton kernels for a compute capability, without a GPU, and prints their registers and spills as JSON.
+"""Compile Triton kernels for a compute capability, without a GPU, and print their registers and spills as JSON.
 
 TRITON_INTERPRET=0 python tests/compile_for_gpu.py 90
 """
@@ -93,14 +93,16 @@ def view_launches(size: int) -> list[tuple[Any, dict[str, Any]]]:
     parameters = sample_parameters(augmentation, sizes, torch.arange(2), seed=0, epoch=0, view=0)
     return launches_of(
         triton_kernel,
-        ["make_view"],
-        lambda: triton_kernel.make(augmentation, parameters, pixels, sizes, (0.5,), (0.5,), torch.channels_last),
+        ["augment_image"],
+        lambda: triton_kernel.create_views(
+            augmentation, parameters, pixels, sizes, (0.5,), (0.5,), torch.channels_last
+        ),
     )
 
 
 def norm_launches(channels: int, dtype: torch.dtype) -> list[tuple[Any, dict[str, Any]]]:
     """Forward and backward of a split batch norm."""
-    names = ["sum_chunks", "finish_statistics", "normalize", "sum_gradients", "finish_gradients", "propagate"]
+    names = ["sum_chunks", "combine_statistics", "normalize", "sum_gradients", "combine_gradients", "propagate"]
     x = torch.zeros(64, channels, 8, 8, dtype=dtype, requires_grad=True)
     weight, bias, mean, variance = (torch.zeros(channels) for _ in range(4))
 

@@ -123,7 +123,7 @@ def png(width: int, height: int) -> bytes:
 
 
 NAMED = r"/images \(train\), row \d+ \(.*/images/bad\.\w+\): not an image that can be decoded: "
-MEND = "; mend or remove it, or have up to N such images left out by --dataset.max-skipped N"
+MEND = "; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
 TRAINED = r"25 images to train on(.|\n)*step 3/3"
 
 add_image(
@@ -168,7 +168,7 @@ add_image("image", "1 x 4,000 pixels", "bad.png", lambda: encoded(image(0, (4000
 @fault(
     "image",
     "two damaged ones, two allowed",
-    r"warning: 2 images are left out \(--dataset\.max-skipped 2\): .*a\.png.*b\.png",
+    r"warning: 2 images are skipped \(--dataset\.max-skipped 2\): .*a\.png.*b\.png",
     0,
 )
 def two_of_two(folder: Path) -> list[str]:
@@ -219,7 +219,7 @@ def labeled(path: Path, *more: str) -> list[str]:
     return [*on(path, "--dataset.unlabeled", "false", "--dataset.test", "test"), *more]
 
 
-@fault("data set", "column that is not there", r"--dataset\.image pictur: no such column; there is image, label")
+@fault("data set", "column that is not there", r"--dataset\.image pictur: no such column; available: image, label")
 def wrong_column(folder: Path) -> list[str]:
     return labeled(table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
 
@@ -279,7 +279,7 @@ def cut_parquet(folder: Path) -> list[str]:
     return labeled(path)
 
 
-@fault("data set", "empty folder", r"--dataset\.path .*/empty: holds no images")
+@fault("data set", "empty folder", r"--dataset\.path .*/empty: contains no images")
 def empty_folder(folder: Path) -> list[str]:
     (folder / "empty").mkdir()
     return on(folder / "empty")
@@ -293,7 +293,7 @@ def no_folder(folder: Path) -> list[str]:
 @fault(
     "data set",
     "fewer images than one batch",
-    r"--batch-size 64: one batch needs 64 images, and there are 24 .*; at most 24 would be right",
+    r"--batch-size 64: one batch needs 64 images, but the training split has 24; use at most 24",
 )
 def small_set(folder: Path) -> list[str]:
     return on(holiday(folder), "--batch-size", "64")
@@ -386,7 +386,7 @@ class Runs:
 
 
 @weights(
-    "pickle that would run code", r"it holds more than tensors \(.*open\), which could run code and is never loaded"
+    "pickle that would run code", r"it contains more than tensors \(.*open\), which could run code and is never loaded"
 )
 def evil(file: Path) -> Path:
     torch.save({"state_dict": {}, "x": Runs(file.parent / "ran")}, file.with_suffix(".pt"))
@@ -437,7 +437,7 @@ setting(
 )
 setting("YAML cut short", "--config HERE/broken.yaml", r"broken\.yaml: not readable as YAML: line 2: expected")
 setting("binary file as config", "--config HERE/binary.yaml", r"binary\.yaml: not readable as YAML: ")
-setting("list as config", "--config HERE/list.yaml", r"list\.yaml: a config is a mapping of settings, this is a list")
+setting("list as config", "--config HERE/list.yaml", r"list\.yaml: a config must be a mapping of settings, not a list")
 setting(
     "unknown key in a config",
     "--config HERE/unknown.yaml",
@@ -446,7 +446,7 @@ setting(
 setting(
     "key twice in a config",
     "--config HERE/twice.yaml",
-    r"twice\.yaml: not readable as YAML: line 2: epochs stands twice",
+    r"twice\.yaml: not readable as YAML: line 2: epochs is given twice",
 )
 setting(
     "YAML that would run code",
@@ -680,7 +680,7 @@ def full(process: subprocess.Popen[str], folder: Path) -> Done | None:
 
 @befalls(
     "another process of the run dies",
-    r"^error: process 0: another process of the run has ended; .*--resume",
+    r"^error: process 0: another process of the run has exited; .*--resume",
     1,
     launcher=TWO,
 )

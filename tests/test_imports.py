@@ -121,7 +121,7 @@ def test_a_planted_circle_is_found(tmp_path: Path) -> None:
     for folder in ("sslzoo", "methods"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "sslzoo/data/augment/config.py").open("a") as source:
-        source.write("\ndef f():\n    from sslzoo.data.augment.view import make_view\n")
+        source.write("\ndef f():\n    from sslzoo.data.augment.view import create_view\n")
     with pytest.raises(CycleError):
         tuple(TopologicalSorter(without_packages(import_graph(tmp_path))).static_order())
 

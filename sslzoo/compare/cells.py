@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from sslzoo.compare.agreement import COMPARED, Settings, check_agreement, settings_of
 from sslzoo.compare.request import Axis, Request
-from sslzoo.config.folders import slug
+from sslzoo.config.folders import slugify
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.flags import NAMED
 from sslzoo.experiment.schema import Experiment
@@ -28,7 +28,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its files and folder."""
-        return f"{slug(self.label)}-seed{self.seed}"
+        return f"{slugify(self.label)}-seed{self.seed}"
 
 
 def make_cells(request: Request) -> list[Cell]:
@@ -139,5 +139,5 @@ def _check_distinct(configs: dict[str, Settings]) -> None:
         for other in labels[:i]:
             if configs[label] == configs[other]:
                 raise UserError(f"{label}: is the same run as {other}; leave one of them out")
-            if slug(label) == slug(other):
+            if slugify(label) == slugify(other):
                 raise UserError(f"{label}: its runs would be in the folders of {other}; leave one of them out")

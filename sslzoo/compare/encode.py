@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.images import Images
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.compose import compose_jobs
@@ -53,6 +53,6 @@ def encode_test(run: Path) -> Encoded:
 def show_images(experiment: Experiment, images: Images, places: NDArray[np.int64]) -> NDArray[np.float32]:
     """The test views at these indices (n,) as displayable images, (n, H, W, C) in [0, 1]."""
     batch = images.gather(places)
-    views = make_view(experiment.augmentation("test"), batch, seed=0, epoch=0, view=0, mean=(0.0,), std=(1.0,))
+    views = create_view(experiment.augmentation("test"), batch, seed=0, epoch=0, view=0, mean=(0.0,), std=(1.0,))
     shown: NDArray[np.float32] = views.clamp(0, 1).permute(0, 2, 3, 1).numpy()
     return shown

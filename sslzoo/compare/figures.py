@@ -13,7 +13,7 @@ from sslzoo.compare import charts
 from sslzoo.compare.encode import Encoded
 from sslzoo.compare.neighbors import choose_queries, nearest_neighbors
 from sslzoo.compare.rows import Row
-from sslzoo.config.folders import slug
+from sslzoo.config.folders import slugify
 from sslzoo.report.plots import MOST_POINTS
 
 SHARPNESS = 1.4
@@ -74,7 +74,7 @@ def neighbor_figures(rows: Sequence[Row], encoded: Mapping[str, Encoded], folder
         title = f"{row.label}, seed {run.seed}"
         caption = f"{title}: {same} of {found.nearest.size} neighbors are of the same class."
         draw = partial(charts.draw_neighbors, run, one, found, title=title)
-        path = folder / f"neighbors-{number + 1}-{slug(row.label)}"
+        path = folder / f"neighbors-{number + 1}-{slugify(row.label)}"
         figures.append(_drawn(path, f"Nearest neighbors: {title}", caption, draw, vector=False))
     return figures
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sslzoo.compare.cells import Cell
-from sslzoo.config.folders import slug
+from sslzoo.config.folders import slugify
 from sslzoo.config.layers import dump_layer
 from sslzoo.runtime.errors import UserError
 
@@ -59,4 +59,4 @@ class ComparisonFolder:
 
 def default_folder(dataset: str, labels: Sequence[str]) -> Path:
     """The same for the same rows, so that the same command finds what it began."""
-    return ROOT / slug("-".join([dataset, *labels]))[:LONGEST]
+    return ROOT / slugify("-".join([dataset, *labels]))[:LONGEST]

@@ -230,7 +230,7 @@ def setting_lines(comparison: Comparison) -> dict[str, str]:
 def _device(run: Run) -> str:
     summary = run.summary
     processes, threads = summary.get("processes", "?"), summary.get("threads", "?")
-    return f"{summary.get('device', 'unknown')}, processes: {processes}, threads of each: {threads}"
+    return f"{summary.get('device', 'unknown')}, processes: {processes}, threads per process: {threads}"
 
 
 def _versions(run: Run) -> str:

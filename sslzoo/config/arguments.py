@@ -1,4 +1,4 @@
-"""Arguments that are read before the settings."""
+"""The base parser of command-line arguments."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from sslzoo.runtime.errors import UserError, near_misses
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse without abbreviations, whose mistakes are errors of one line."""
+    """argparse without abbreviations, whose errors are one line."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Folders and files of results."""
+"""Create folders and files of results."""
 
 import json
 import re
@@ -10,19 +10,19 @@ from typing import Any
 from sslzoo.runtime.errors import UserError
 
 
-def slug(name: str) -> str:
-    """A name as part of a file's or folder's."""
+def slugify(name: str) -> str:
+    """Convert a name to a part of a file or folder name."""
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
-def fresh_folder(output: Path, stem: str) -> Path:
-    """Make a new folder below `output`, named by the stem and the time.
+def create_result_folder(output: Path, stem: str) -> Path:
+    """Create a new folder below `output`, named by the stem and the time.
 
     Raises:
-        UserError: there are too many of this second.
-        OSError: it cannot be made.
+        UserError: a hundred folders of this second exist.
+        OSError: the folder cannot be created.
     """
-    stem = slug(stem) + datetime.now().strftime("-%Y%m%d-%H%M%S")
+    stem = slugify(stem) + datetime.now().strftime("-%Y%m%d-%H%M%S")
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
         path = output / (stem + suffix)
         try:

@@ -1,4 +1,4 @@
-"""YAML layers: how they are found, read, merged and written."""
+"""Find, read, merge and write YAML layers."""
 
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -26,21 +26,21 @@ class StrictLoader(yaml.SafeLoader):
 
 
 def configs_folder() -> Path:
-    """The folder of the configs that ship with the package."""
+    """Return the folder of the configs that ship with the package."""
     return Path(str(files("sslzoo.configs")))
 
 
 def config_names(folder: str = "") -> list[str]:
-    """Names of the shipped layers below `folder`, such as `dataset/cifar10`, without their ending."""
+    """List the shipped layers below `folder`, such as `dataset/cifar10`, without suffix."""
     root = configs_folder()
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in (root / folder).rglob("*.yaml"))
 
 
 def find_layer(name: str, *, setting: str = "--config", beside: Path | None = None) -> Path:
-    """The file of a layer: a path (relative ones also beside the including file), or a shipped layer's name.
+    """Find the file of a layer: a path (also relative to the including file), or the name of a shipped layer.
 
     Raises:
-        UserError: there is no such file or name.
+        UserError: no file or shipped layer has that name.
     """
     candidates = [Path(name), configs_folder() / f"{name}.yaml"]
     if beside is not None:
@@ -53,30 +53,30 @@ def find_layer(name: str, *, setting: str = "--config", beside: Path | None = No
 
 
 def read_layers(path: Path, _open: tuple[Path, ...] = ()) -> list[tuple[str, Layer]]:
-    """A YAML file and the layers of its `include:` list, each with where it is from, the file itself last.
+    """Read a YAML file and the layers of its `include:` list, each with its source, the file itself last.
 
     Raises:
-        UserError: a file is not YAML, not a mapping, or includes itself.
+        UserError: a file is not YAML or not a mapping, or includes itself.
     """
     if path.resolve() in _open:
-        raise UserError(f"{path}: includes itself by way of {' -> '.join(p.name for p in _open)}")
+        raise UserError(f"{path}: includes itself via {' -> '.join(p.name for p in _open)}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"{path}: not readable as YAML: {line}{error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, the date 2026-13-13
+    except (yaml.YAMLError, ValueError) as error:  # bytes that are not text, or an invalid date such as 2026-13-13
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     if content is None:
         content = {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path}: a config is a mapping of settings, this is a {type(content).__name__}")
+        raise UserError(f"{path}: a config must be a mapping of settings, not a {type(content).__name__}")
     include = content.pop("include", [])
     names = [include] if isinstance(include, str) else include
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: include takes a name or a list of names")
+        raise UserError(f"{path}: include must be a name or a list of names")
     included: list[tuple[str, Layer]] = []
     for name in names:
         below = find_layer(name, setting=f"{path}: include", beside=path.parent)
@@ -85,27 +85,27 @@ def read_layers(path: Path, _open: tuple[Path, ...] = ()) -> list[tuple[str, Lay
 
 
 def read_layer(path: Path) -> Layer:
-    """A YAML file as one mapping, what it includes merged below it (later ones win)."""
+    """Read a YAML file as one mapping, merged over the layers that it includes."""
     return merge_all(layer for _, layer in read_layers(path))
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists on one line."""
+    """Dumper that writes lists on one line."""
 
 
 _Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
 
 
 def dump_layer(layer: Layer) -> str:
-    """A layer as YAML, in the order that it has."""
+    """Write a layer as YAML, in its order."""
     return yaml.dump(layer, Dumper=_Dumper, sort_keys=False, width=110)
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
-    """`above` over `below`, mapping by mapping; any other value replaces what it covers.
+    """Merge `above` over `below`: mappings are merged recursively, other values are replaced.
 
-    A part that is named anew (`method: byol` over `method: {name: moco, ...}`) drops the old part's settings. Free
-    mappings, `kwargs`, are replaced as a whole, as their flags replace them.
+    A new name (`method: byol` over `method: {name: moco, ...}`) drops the settings of the old part. The free mappings
+    `kwargs` are replaced as a whole, as by their flags.
     """
     merged: Layer = dict(below)
     for key, value in above.items():
@@ -119,7 +119,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
 
 
 def merge_all(layers: Iterable[Mapping[str, Any]]) -> Layer:
-    """Layers as one, later ones win."""
+    """Merge layers; later ones win."""
     merged: Layer = {}
     for layer in layers:
         merged = merge(merged, layer)

@@ -1,4 +1,4 @@
-"""Names of parts: methods, targets, losses and datasets, the built-in ones found as any other package's are."""
+"""Registries of methods, targets, losses and data sets; built-in ones use the same entry points as other packages."""
 
 import contextlib
 import difflib
@@ -24,79 +24,80 @@ NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 class Registry(Generic[Part]):
     """Classes of one kind by name.
 
-    A name comes from an entry-point group (`sslzoo.methods`, for instance), imported when it is first asked for,
-    or from the decorator `@registry.register("name")` in a file given by `--plugin`.
+    A class is registered by an entry point (group `sslzoo.methods`, for instance), which is imported on first use, or
+    by the decorator `@registry.register("name")` in a file given with `--plugin`.
     """
 
     def __init__(self, kind: str, *, group: str | None = None, base: type = object) -> None:
         self.kind = kind
         self.group = group or f"sslzoo.{kind}s"
         self.base = base
-        """What every part of this kind derives from."""
+        """Base class of all classes of this kind."""
         self._classes: dict[str, Part] = {}
         self._entry_points: dict[str, list[EntryPoint]] | None = None
 
     def register(self, name: str) -> Callable[[Part], Part]:
-        """Decorator that names a class.
+        """Return a decorator that registers a class under a name.
 
         Raises:
-            UserError: another class has that name already, both owners are named; the class has another name already,
-                or is of another kind; or it is no name.
+            UserError: the name is invalid or belongs to another class (both owners are named), or the class has another
+                name or does not derive from the base class.
         """
         if not NAME.fullmatch(name):
             raise UserError(
-                f"{self.kind} {name!r}: a name is made of letters, digits and - _ . +, as in my-{self.kind}"
+                f"{self.kind} {name!r}: a name consists of letters, digits and - _ . +, as in my-{self.kind}"
             )
 
         def add(part: Part) -> Part:
             if not issubclass(part, self.base):
-                raise UserError(f"{self.kind} {name!r}: {_where(part)} does not derive from {self.base.__name__}")
+                raise UserError(
+                    f"{self.kind} {name!r}: {_describe_class(part)} does not derive from {self.base.__name__}"
+                )
             other = self._classes.get(name)
             if other is not None and _address(other) != _address(part):
-                raise self._clash(name, self.owner(name), _where(part))
-            for entry in self._found().get(name, ()):
-                if _package(entry.module) != _package(part.__module__):  # it may re-export the class
-                    raise self._clash(name, _described(entry), _where(part))
-            for known, given in self._classes.items():
-                if part is given and known != name:
-                    raise UserError(f"{self.kind} {name!r}: {_where(part)} is named {known!r} already")
+                raise self._duplicate_error(name, self.owner(name), _describe_class(part))
+            for entry in self._load_entry_points().get(name, ()):
+                if _package(entry.module) != _package(part.__module__):  # the entry point may re-export the class
+                    raise self._duplicate_error(name, _describe_entry_point(entry), _describe_class(part))
+            for known, registered in self._classes.items():
+                if part is registered and known != name:
+                    raise UserError(f"{self.kind} {name!r}: {_describe_class(part)} is already registered as {known!r}")
             self._classes[name] = part
-            part.name = name  # type: ignore[attr-defined]  # every part declares it
+            part.name = name  # type: ignore[attr-defined]  # every base class declares it
             return part
 
         return add
 
     def names(self) -> list[str]:
-        """All known names, sorted; nothing is imported for it."""
-        return sorted({*self._classes, *self._found()})
+        """Return all names, sorted, without importing any class."""
+        return sorted({*self._classes, *self._load_entry_points()})
 
     def owner(self, name: str) -> str | None:
-        """Who defines a name: `module:class (package version)` or `file:class`, or None where nobody does."""
-        entries = self._found().get(name)
+        """Return who defines a name: `module:class (package version)` or `file:class`; None if it is unknown."""
+        entries = self._load_entry_points().get(name)
         if entries:
-            return " and ".join(map(_described, entries))
+            return " and ".join(map(_describe_entry_point, entries))
         part = self._classes.get(name)
-        return None if part is None else _where(part)
+        return None if part is None else _describe_class(part)
 
     def get(self, name: str) -> Part:
-        """The class of that name.
+        """Return the class of that name.
 
         Raises:
-            UserError: no such name, with the near misses; two packages define it; or its module does not import, with
-                the reason.
+            UserError: the name is unknown, two packages define it, or its module cannot be imported.
         """
-        entries = self._found().get(name, [])
+        entries = self._load_entry_points().get(name, [])
         if len(entries) > 1:
-            raise self._clash(name, *map(_described, entries))
+            raise self._duplicate_error(name, *map(_describe_entry_point, entries))
         for entry in entries:
             self._load(name, entry)
         if name not in self._classes:
-            hint = near_misses(name, self.names()) or "; `list` shows what there is, --plugin FILE adds your own"
+            hint = near_misses(name, self.names()) or "; `list` shows all names, --plugin FILE adds your own"
             raise UserError(f"--{self.kind} {name}: no such {self.kind}{hint}")
         return self._classes[name]
 
     def __iter__(self) -> Iterator[tuple[str, Part]]:
-        """Names and classes; what two packages define or what does not import is left out."""
+        """Iterate over names and classes, without names that two packages define or that cannot be imported."""
         for name in self.names():
             with contextlib.suppress(UserError):
                 yield name, self.get(name)
@@ -107,15 +108,18 @@ class Registry(Generic[Part]):
         except UserError:
             raise
         except (Exception, SystemExit) as error:  # a third party's module may fail in any way
+            reason = f"{type(error).__name__}: {error}"
             raise UserError(
-                f"--{self.kind} {name}: {_described(entry)} does not import: {type(error).__name__}: {error}"
+                f"--{self.kind} {name}: {_describe_entry_point(entry)} cannot be imported: {reason}"
             ) from error
         if name not in self._classes:
-            raise UserError(f"--{self.kind} {name}: {_described(entry)} does not register a {self.kind} of that name")
+            raise UserError(
+                f"--{self.kind} {name}: {_describe_entry_point(entry)} does not register a {self.kind} of that name"
+            )
         if isinstance(loaded, type) and loaded is not self._classes[name]:
-            raise self._clash(name, _described(entry), _where(self._classes[name]))
+            raise self._duplicate_error(name, _describe_entry_point(entry), _describe_class(self._classes[name]))
 
-    def _found(self) -> dict[str, list[EntryPoint]]:
+    def _load_entry_points(self) -> dict[str, list[EntryPoint]]:
         if self._entry_points is None:
             self._entry_points = {}
             for entry in entry_points(group=self.group):
@@ -124,14 +128,14 @@ class Registry(Generic[Part]):
                     others.append(entry)
         return self._entry_points
 
-    def _clash(self, name: str, *owners: str | None) -> UserError:
+    def _duplicate_error(self, name: str, *owners: str | None) -> UserError:
         return UserError(f"{self.kind} {name!r} is defined twice: by {' and by '.join(map(str, owners))}")
 
 
 def load_plugin(plugin: str, *, setting: str = "--plugin", beside: Path | None = None) -> str:
-    """Import a Python file, or a module by its dotted name, so that its decorators register what it defines.
+    """Import a Python file, or a module by its dotted name, so that its decorators register their classes.
 
-    A file finds the others of its folder by their names, behind everything that is installed. Loading it again does
+    A file can import other files of its folder by name; installed packages have priority. Loading it again does
     nothing.
 
     Args:
@@ -140,15 +144,15 @@ def load_plugin(plugin: str, *, setting: str = "--plugin", beside: Path | None =
         beside: folder that is searched first for a relative path, and for a file that is no longer at its recorded path.
 
     Returns:
-        What finds it again from any folder: the absolute path, or the dotted name.
+        The absolute path, or the dotted name; both are valid from any working directory.
 
     Raises:
-        UserError: there is no such file or module, or it fails to import.
+        UserError: the file or module does not exist or cannot be imported.
     """
-    places = [Path(plugin)] if beside is None else [beside / plugin, Path(plugin), beside / Path(plugin).name]
-    file = next((place.resolve() for place in places if place.is_file()), None)
+    paths = [Path(plugin)] if beside is None else [beside / plugin, Path(plugin), beside / Path(plugin).name]
+    file = next((path.resolve() for path in paths if path.is_file()), None)
     if file is None and not _is_module(plugin):
-        raise UserError(f"{setting} {plugin}: no such file{_hint(plugin, places)}")
+        raise UserError(f"{setting} {plugin}: no such file{_missing_plugin_hint(plugin, paths)}")
     try:
         if file is None:
             importlib.import_module(plugin)
@@ -157,13 +161,13 @@ def load_plugin(plugin: str, *, setting: str = "--plugin", beside: Path | None =
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # the user's file may fail in any way
-        reason = f"{type(error).__name__}: {error}{_line(error, file)}"
-        raise UserError(f"{setting} {plugin}: does not import: {reason}") from error
+        reason = f"{type(error).__name__}: {error}{_format_line(error, file)}"
+        raise UserError(f"{setting} {plugin}: cannot be imported: {reason}") from error
     return str(file)
 
 
 def _is_module(name: str) -> bool:
-    """Whether a dotted name leads to a module; its packages are imported."""
+    """Whether a module of this dotted name exists; its parent packages are imported."""
     if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
         return False
     try:
@@ -182,15 +186,15 @@ def _hint(plugin: str, places: list[Path]) -> str:
     close = difflib.get_close_matches(plugin, map(str, Path(plugin).parent.glob("*.py")), n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return "" if plugin.endswith(".py") else ", nor a module of that name"
+    return "" if plugin.endswith(".py") else " or module"
 
 
 def _import_file(file: Path) -> None:
-    """Import a file, by its own name where that leads to it, so that one module it is for whoever imports it."""
+    """Import a file under its stem if that name resolves to the file, so that other imports give the same module."""
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
     importlib.invalidate_caches()
-    if _leads_to(file.stem, file):
+    if _resolves_to(file.stem, file):
         importlib.import_module(file.stem)
         return
     name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
@@ -207,7 +211,7 @@ def _import_file(file: Path) -> None:
         raise
 
 
-def _leads_to(name: str, file: Path) -> bool:
+def _resolves_to(name: str, file: Path) -> bool:
     """Whether `import name` imports this file."""
     if not name.isidentifier():
         return False
@@ -232,13 +236,13 @@ def _address(part: type) -> str:
     return f"{part.__module__}:{part.__qualname__}"
 
 
-def _where(part: type) -> str:
-    """`file:class` of a class."""
+def _describe_class(part: type) -> str:
+    """Return `file:class` of a class."""
     file = getattr(sys.modules.get(part.__module__), "__file__", None)
     return f"{file or part.__module__}:{part.__qualname__}"
 
 
-def _described(entry: EntryPoint) -> str:
-    """`module:class (package version)` of an entry point."""
+def _describe_entry_point(entry: EntryPoint) -> str:
+    """Return `module:class (package version)` of an entry point."""
     package = "" if entry.dist is None else f" ({entry.dist.name} {entry.dist.version})"
     return f"{entry.value}{package}"

@@ -1,4 +1,4 @@
-"""The strict base of every group of settings."""
+"""The strict base classes of settings."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from sslzoo.config.layers import StrictLoader, merge
 from sslzoo.runtime.errors import UserError, format_value, near_misses
 
 
-def _yaml_mapping(words: list[str]) -> dict[str, Any]:
+def _parse_yaml_mapping(words: list[str]) -> dict[str, Any]:
     try:
         value = yaml.load(words[0], StrictLoader)
     except yaml.YAMLError:
@@ -27,18 +27,18 @@ YamlMapping = Annotated[
     PrimitiveConstructorSpec(
         nargs=1,
         metavar="{KEY: VALUE, ...}",
-        instance_from_str=_yaml_mapping,
+        instance_from_str=_parse_yaml_mapping,
         is_instance=lambda value: isinstance(value, dict),
         str_from_instance=lambda value: [yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()],
     ),
 ]
-"""A free mapping, given on the command line as one word of YAML."""
+"""A free mapping, written as one YAML argument on the command line."""
 
 
-def _auto_switch(words: list[str]) -> bool | str:
+def _parse_auto_switch(words: list[str]) -> bool | str:
     word = words[0].lower() if words else "true"
     if word not in ("auto", "true", "false"):
-        raise ValueError(f"{word!r} is neither auto, true nor false")
+        raise ValueError(f"{word!r} must be auto, true or false")
     return word if word == "auto" else word == "true"
 
 
@@ -47,26 +47,26 @@ AutoSwitch = Annotated[
     PrimitiveConstructorSpec(
         nargs=(0, 1),
         metavar="[{auto,true,false}]",
-        instance_from_str=_auto_switch,
+        instance_from_str=_parse_auto_switch,
         is_instance=lambda value: value == "auto" or isinstance(value, bool),
         str_from_instance=lambda value: [str(value).lower()],
     ),
 ]
-"""A switch that may be left to the program: `--flag` and `--flag true` are true."""
+"""A boolean that may also be `auto`; `--flag` is the same as `--flag true`."""
 
 
 class SettingError(UserError):
-    """A setting that is unknown or has a value that it cannot have."""
+    """An unknown setting, or an invalid value of a setting."""
 
     def __init__(self, path: tuple[str, ...], fault: str) -> None:
         super().__init__(".".join(path) + fault if path else fault.removeprefix(": "))
         self.path = path
-        """Names that lead to the setting; empty where several settings do not go together."""
+        """Path of names to the setting; empty if the error is about a combination of settings."""
         self.fault = fault
 
     @classmethod
-    def of(cls, error: ValidationError, config: type[BaseModel]) -> "SettingError":
-        """The first fault that pydantic found in a `config`; those of nested configs keep their path."""
+    def from_validation_error(cls, error: ValidationError, config: type[BaseModel]) -> "SettingError":
+        """Convert the first error that pydantic found in `config`; errors of nested configs keep their path."""
         fault = error.errors()[0]
         path = tuple(str(part) for part in fault["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -81,27 +81,27 @@ class SettingError(UserError):
 
 
 class Config(BaseModel):
-    """Base of every group of settings: typed, frozen, unknown keys refused, documented field by field."""
+    """Base of every group of settings: typed, frozen and documented field by field; unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
 
     def __init__(self, **settings: Any) -> None:
-        """Check the settings.
+        """Validate the settings.
 
         Raises:
-            SettingError: one is unknown or has a value that it cannot have.
+            SettingError: a setting is unknown or has an invalid value.
         """
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise SettingError.of(error, type(self)) from None
+            raise SettingError.from_validation_error(error, type(self)) from None
 
     @model_validator(mode="before")
     @classmethod
-    def _over_defaults(cls, settings: Any) -> Any:
-        """A group of settings that is given in part keeps the rest of what the class has for it."""
+    def _merge_defaults(cls, settings: Any) -> Any:
+        """Fill partially given groups of settings with the defaults of the class."""
         if not isinstance(settings, Mapping):
             return settings
         groups = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Config)}
@@ -110,7 +110,7 @@ class Config(BaseModel):
 
 
 class PartConfig(Config):
-    """Base of the settings of a part that is chosen by name."""
+    """Base of the settings of a method, target or loss, which is chosen by name."""
 
     name: Annotated[str, tyro.conf.Suppress] = ""
-    """The part's name in its registry."""
+    """Name in the registry."""

@@ -1,4 +1,4 @@
-"""Images: sources, decoding, caches, order and augmentation."""
+"""Data sets: sources, decoding, cache, loaders and augmentation."""
 
 from sslzoo.data.sources import DATASETS, Source
 

@@ -1,4 +1,4 @@
-"""What a loader hands over: images as they are stored, before any view is made of them."""
+"""A batch of stored images, and the augmentation parameters of its views."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,18 +8,18 @@ from torch import Tensor
 
 
 class AugmentationParameters(NamedTuple):
-    """What was drawn for the views of B images."""
+    """The random parameters of one view of each of B images."""
 
     box: Tensor
-    """(B, 4) int64: top, left, height, width of a random crop, in pixels of the image."""
+    """(B, 4) int64: top, left, height and width of a random crop, in pixels of the image."""
     flip: Tensor
     """(B,) bool."""
     jitter: Tensor
     """(B,) bool."""
     order: Tensor
-    """(B, 4) int64: the jitter's operations, 0 brightness, 1 contrast, 2 saturation, 3 hue, first to last."""
+    """(B, 4) int64: order of the jitter's operations: 0 brightness, 1 contrast, 2 saturation, 3 hue."""
     factors: Tensor
-    """(B, 4) float32: factor of brightness, contrast and saturation, and the turn of the hue."""
+    """(B, 4) float32: factors of brightness, contrast and saturation, and the hue shift."""
     grayscale: Tensor
     """(B,) bool."""
     blur: Tensor
@@ -36,24 +36,24 @@ class Batch(NamedTuple):
     """A batch of B stored images, padded to the largest of them."""
 
     pixels: Tensor
-    """(B, C, H, W) uint8; image i fills the top left `sizes[i]` pixels, the rest is zero."""
+    """(B, C, H, W) uint8; image i fills the top left `sizes[i]` pixels, the remaining pixels are zero."""
     sizes: Tensor
     """(B, 2) int64: height and width of each image."""
     ids: Tensor
-    """(B,) int64: the image's number in its data set, the key of its random draws."""
+    """(B,) int64: index of the image in its data set, which keys its random numbers."""
     labels: Tensor
-    """(B,) int64, -1 where there is no label."""
-    draws: tuple[AugmentationParameters, ...] = ()
-    """For each view of a method, where they were drawn ahead."""
+    """(B,) int64, -1 for an image without label."""
+    parameters: tuple[AugmentationParameters, ...] = ()
+    """Parameters of each view, if they were sampled ahead of time; otherwise empty."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device; asynchronous where the host memory is pinned."""
-        return self._each(lambda part: part.to(device, non_blocking=True))
+        """Copy the batch to a device; asynchronous if its memory is pinned."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
         """The batch in pinned host memory, for asynchronous copies; itself where there is no GPU."""
         return self._each(Tensor.pin_memory) if torch.cuda.is_available() else self
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        draws = tuple(AugmentationParameters(*map(change, drawn)) for drawn in self.draws)
-        return Batch(change(self.pixels), change(self.sizes), change(self.ids), change(self.labels), draws)
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        parameters = tuple(AugmentationParameters(*map(function, view)) for view in self.parameters)
+        return Batch(function(self.pixels), function(self.sizes), function(self.ids), function(self.labels), parameters)

@@ -1,11 +1,11 @@
-"""Images decoded once into a file that every process maps into memory.
+"""The cache: images that are decoded once into a file, which every process maps into memory.
 
-A split's folder is named by the fingerprint of its images and holds
+The folder of a split is named by the fingerprint of its images and contains
 
 - `pixels.bin`: the pixels of all images, uint8, each (channels, height, width), one after the other;
-- `sizes.npy`: (n, 2) int32, height and width of each, 0 of one that does not decode;
-- `skipped.json`: what is wrong with those, by their places;
-- `meta.json`: what the folder holds, for people.
+- `sizes.npy`: (n, 2) int32, height and width of each image, 0 for an undecodable one;
+- `skipped.json`: the error message of each undecodable image, by its position;
+- `meta.json`: a description of the folder for people.
 """
 
 import json
@@ -38,11 +38,11 @@ log = logging.getLogger(__name__)
 
 
 class CachedImages(Images):
-    """Images in a folder of the cache, without those that do not decode; ids and labels are as they were encoded.
+    """Images in a folder of the cache without the undecodable ones; ids and labels are those of `encoded`.
 
     Raises:
         OSError, ValueError: the folder is missing or incomplete.
-        UserError: more do not decode than may be left out.
+        UserError: more images are undecodable than may be skipped.
     """
 
     decoded = True
@@ -80,25 +80,26 @@ class CachedImages(Images):
         return flat.reshape(self.channels, height, width)
 
 
-def cached(images: EncodedImages, config: DatasetConfig) -> Images:
-    """The images from the cache, decoded into it first where they are not there; as they are if not wanted.
+def load_cached(images: EncodedImages, config: DatasetConfig) -> Images:
+    """Load the images from the cache, after decoding them into it if needed.
 
-    One process decodes while others wait. What is half-written never has the final name, so a process that
-    dies leaves nothing that is taken for whole.
+    Without a cache, or if the decoded images do not fit, the result decodes images whenever they are read. One process
+    decodes while others wait. A folder gets its final name only when it is complete, so a process that dies leaves no
+    folder that looks complete.
 
     Raises:
-        UserError: too many images do not decode, the folder cannot be written, or the disk is full.
+        UserError: too many images are undecodable, the folder cannot be written, or the disk is full.
     """
     if config.cache == "none":
-        return decode_all(images, config)
+        return drop_undecodable(images, config)
     root = cache_root(config)
     folder = root / images.fingerprint
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if found := _open(folder, images):
+        if found := _open_folder(folder, images):
             return found
-        with _one_at_a_time(root, images):
-            if found := _open(folder, images):
+        with _hold_lock(root, images):
+            if found := _open_folder(folder, images):
                 return found
             if config.cache == "memory-map" or _fits(images, root, config.cache_gib):
                 _build(folder, images)
@@ -106,18 +107,18 @@ def cached(images: EncodedImages, config: DatasetConfig) -> Images:
     except OSError as error:
         raise UserError(
             f"--dataset.cache-dir {root}: {error.strerror or error}; name another folder, or decode"
-            " every time with --dataset.cache none"
+            " on every read with --dataset.cache none"
         ) from error
-    return decode_all(images, config)
+    return drop_undecodable(images, config)
 
 
-def decode_all(images: EncodedImages, config: DatasetConfig) -> Images:
-    """Images that are decoded whenever they are read, without those that cannot be, where some may be left out.
+def drop_undecodable(images: EncodedImages, config: DatasetConfig) -> Images:
+    """Drop the undecodable images, if any may be skipped; the others are decoded whenever they are read.
 
-    All are decoded for that, once; which ones cannot be is kept in the cache, where that can be written.
+    Finding them takes one decoding of all images. The result is stored in the cache folder if it is writable.
 
     Raises:
-        UserError: too many cannot be decoded.
+        UserError: too many images are undecodable.
     """
     if config.max_skipped == 0:
         return images
@@ -125,19 +126,19 @@ def decode_all(images: EncodedImages, config: DatasetConfig) -> Images:
     file = root / f"{images.fingerprint}.skipped.json"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(root, images):
+        with _hold_lock(root, images):
             if not file.is_file():
                 write_json(file, {str(place): reason for place, reason in _undecodable(images).items()})
             bad = {int(place): reason for place, reason in json.loads(file.read_text(encoding="utf-8")).items()}
     except OSError as error:
         log.info("%s: %s", root, error)
-        bad = _undecodable(images)
+        bad = _find_undecodable(images)
     images.skipped.add(bad.values())
     return images.subset(np.delete(np.arange(len(images)), list(bad))) if bad else images
 
 
 def cache_root(config: DatasetConfig) -> Path:
-    """The folder of all decoded data sets: the setting, else $SSLZOO_CACHE, else the user's cache folder."""
+    """Return the folder of all decoded data sets: the setting, else $SSLZOO_CACHE, else the user's cache folder."""
     if config.cache_dir is not None:
         return config.cache_dir.expanduser().absolute()
     if named := os.environ.get("SSLZOO_CACHE"):
@@ -146,7 +147,7 @@ def cache_root(config: DatasetConfig) -> Path:
 
 
 @contextmanager
-def _one_at_a_time(root: Path, images: EncodedImages) -> Iterator[None]:
+def _hold_lock(root: Path, images: EncodedImages) -> Iterator[None]:
     lock = FileLock(root / f"{images.fingerprint}.lock")
     try:
         lock.acquire(timeout=0)
@@ -160,7 +161,7 @@ def _one_at_a_time(root: Path, images: EncodedImages) -> Iterator[None]:
         lock.release()
 
 
-def _open(folder: Path, images: EncodedImages) -> CachedImages | None:
+def _open_folder(folder: Path, images: EncodedImages) -> CachedImages | None:
     try:
         return CachedImages(folder, images)
     except UserError:
@@ -170,7 +171,7 @@ def _open(folder: Path, images: EncodedImages) -> CachedImages | None:
 
 
 def _fits(images: EncodedImages, root: Path, gib: float) -> bool:
-    """Whether the decoded images, judged by a sample, fit the allowance and half the free disk."""
+    """Estimate from a sample whether the decoded images fit into `gib` and half the free disk."""
     sample = np.unique(np.linspace(0, len(images) - 1, 64).astype(np.int64))
     sizes = [image.nbytes for image in images.decode(sample) if not isinstance(image, str)]
     size = sum(sizes) / max(len(sizes), 1) * len(images)
@@ -179,7 +180,7 @@ def _fits(images: EncodedImages, root: Path, gib: float) -> bool:
 
 def _build(folder: Path, images: EncodedImages) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
-    for leftover in (partial, folder):  # of a process that died; the lock is ours
+    for leftover in (partial, folder):  # of a process that died; this process holds the lock
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
@@ -201,12 +202,12 @@ def _build(folder: Path, images: EncodedImages) -> None:
 
 
 def _write_pixels(file: Path, images: EncodedImages) -> tuple[list[tuple[int, int]], dict[int, str]]:
-    """Decode and write in order; returns the sizes, and what is wrong with images that do not decode."""
+    """Decode and write all images in order; return their sizes, and the errors of undecodable ones by position."""
     sizes, skipped = [], {}
     with file.open("wb") as pixels:
-        for place, image in enumerate(_decoded(images, f"decoding {images.name}")):
+        for position, image in enumerate(_decode_all(images, f"decoding {images.name}")):
             if isinstance(image, str):
-                skipped[place] = image
+                skipped[position] = image
                 sizes.append((0, 0))
             else:
                 pixels.write(image.data)
@@ -214,17 +215,17 @@ def _write_pixels(file: Path, images: EncodedImages) -> tuple[list[tuple[int, in
     return sizes, skipped
 
 
-def _undecodable(images: EncodedImages) -> dict[int, str]:
-    """What is wrong with images that do not decode, by their places."""
-    decoded = enumerate(_decoded(images, f"looking through {images.name}"))
-    return {place: image for place, image in decoded if isinstance(image, str)}
+def _find_undecodable(images: EncodedImages) -> dict[int, str]:
+    """Decode all images once; return the errors of undecodable ones by position."""
+    decoded = enumerate(_decode_all(images, f"checking {images.name}"))
+    return {position: image for position, image in decoded if isinstance(image, str)}
 
 
-def _decoded(images: EncodedImages, doing: str) -> Iterator[NDArray[np.uint8] | str]:
-    """All images in order, decoded in threads (decoders release the interpreter's lock).
+def _decode_all(images: EncodedImages, what: str) -> Iterator[NDArray[np.uint8] | str]:
+    """Decode all images in order, in threads (decoders release the GIL); yield pixels or an error message.
 
     Raises:
-        UserError: too many do not decode, or all.
+        UserError: too many images are undecodable, or all of them.
     """
     console = Console()
     threads = min(os.cpu_count() or 1, 32)
@@ -236,8 +237,8 @@ def _decoded(images: EncodedImages, doing: str) -> Iterator[NDArray[np.uint8] | 
         for chunk in decoded:
             undecodable = [image for image in chunk if isinstance(image, str)]
             images.skipped.add(undecodable)
-            some_decode |= len(undecodable) < len(chunk)
+            any_decoded |= len(undecodable) < len(chunk)
             yield from chunk
             steps.advance(len(chunk))
-    if not some_decode:
-        raise UserError(f"{undecodable[0]}; nor can any other be decoded")
+    if not any_decoded:
+        raise UserError(f"{undecodable[0]}; no other image can be decoded either")

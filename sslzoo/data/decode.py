@@ -1,4 +1,4 @@
-"""An encoded image as pixels: any color mode, upright, at most so large."""
+"""Decode an image to pixels of a given color mode and maximum size."""
 
 import io
 import warnings
@@ -20,26 +20,25 @@ _IMAGE = Image()
 def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArray[np.uint8]:
     """Decode an image: upright by its EXIF orientation, 8 bits, grayscale or RGB, shrunk with antialiasing.
 
-    Of a JPEG that is to be shrunk to a quarter or less only the lower frequencies are decoded, to twice the size at
-    least.
+    A JPEG that is shrunk to a quarter or less is decoded at a lower resolution, at least twice the final size.
 
     Args:
         value: an undecoded cell of a `datasets` column: a mapping of `bytes` and `path`.
         channels: 1 or 3.
-        short_side: pixels; an image whose shorter side is longer is shrunk to it.
+        short_side: pixels; an image whose shorter side is longer is shrunk to this length.
 
     Returns:
         (channels, height, width) uint8.
 
     Raises:
-        ValueError, OSError, SyntaxError: it is not an image that can be decoded (as Pillow puts it).
+        ValueError, OSError, SyntaxError: the image cannot be decoded; the message is Pillow's.
     """
     if value is None:
         raise ValueError("the cell is empty")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF, which does no harm
+        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF data is harmless
         image = open_scaled(value, short_side) or _IMAGE.decode_example(value)
-        image = to_mode(image, "L" if channels == 1 else "RGB")
+        image = convert_mode(image, "L" if channels == 1 else "RGB")
     pixels = torch.from_numpy(np.array(image))
     pixels = pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
     if short_side is not None and min(image.size) > short_side:
@@ -50,7 +49,7 @@ def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArr
 
 
 def open_scaled(value: Any, short_side: int | None) -> PIL.Image.Image | None:
-    """A large JPEG of this machine at 1/2, 1/4 or 1/8 of its size, upright; None where that is not to be had."""
+    """Open a large local JPEG at 1/2, 1/4 or 1/8 of its size, upright; return None if this does not apply."""
     content, path = value.get("bytes"), value.get("path")
     if short_side is None or (content is None and not (path and Path(path).is_file())):
         return None
@@ -60,8 +59,8 @@ def open_scaled(value: Any, short_side: int | None) -> PIL.Image.Image | None:
     return PIL.ImageOps.exif_transpose(image)
 
 
-def to_mode(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
-    """An image of any mode as 8-bit `L` or `RGB`; 16-bit grays keep their order, transparency is dropped.
+def convert_mode(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
+    """Convert an image of any mode to 8-bit `L` or `RGB`; 16-bit grays keep their order, transparency is dropped.
 
     Raises:
         ValueError: floating-point pixels, whose range is not known.

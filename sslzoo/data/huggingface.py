@@ -31,13 +31,13 @@ _FILE_KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 
 @DATASETS.register("huggingface")
 class HuggingFace(Source):
-    """A data set of the Hub, or local: parquet, folders of images, .tar shards (one file or a pattern too).
+    """A data set on the Hub, or local: parquet, folders of images, .tar shards; also a single file or a pattern.
 
     An existing path is local; otherwise the name is looked up on the Hub.
     """
 
     def load(self, split: str) -> Dataset:
-        with self._errors_in_one_line():
+        with self._one_line_errors():
             if rank() == 0 and not Path(self._builder.cache_dir).is_dir():
                 print_note(Console(), f"reading {self._path}, once")
             self._builder.download_and_prepare()
@@ -45,7 +45,7 @@ class HuggingFace(Source):
             return self._builder.as_dataset(split=split)
 
     def stream(self, split: str) -> IterableDataset:
-        with self._errors_in_one_line():
+        with self._one_line_errors():
             splits = self._builder.as_streaming_dataset()
             self._require(split, list(splits))
             parts = [splits[name] for name in _split_names(split)]
@@ -54,7 +54,7 @@ class HuggingFace(Source):
     def head(self, split: str, count: int | None) -> Dataset:
         stream = self.stream(split)
         rows = stream if count is None else stream.take(count)
-        with self._errors_in_one_line():
+        with self._one_line_errors():
             version = digest(str(self._builder.cache_dir), split, str(count))
             return Dataset.from_generator(lambda: iter(rows), features=stream.features, fingerprint=version)
 
@@ -70,7 +70,7 @@ class HuggingFace(Source):
             kind = _FILE_KINDS.get(local.suffix.lower())
             if kind is None:
                 raise UserError(
-                    f"--dataset.path {path}: a file has to end in {', '.join(_FILE_KINDS)}; images come in folders"
+                    f"--dataset.path {path}: a file must end in {', '.join(_FILE_KINDS)}; for images give their folder"
                 )
             if not glob(str(local), recursive=True):  # noqa: PTH207  (any part of the path may be a pattern)
                 raise UserError(f"--dataset.path {path}: no such files")
@@ -79,8 +79,8 @@ class HuggingFace(Source):
             folder = str(local.absolute())
             if has_magic(folder):
                 raise UserError(
-                    f"--dataset.path {path}: *, ? and [ in a folder's path are read as a pattern; rename it, or give a "
-                    "link to it"
+                    f"--dataset.path {path}: *, ? and [ in a folder's path are read as a pattern; rename the folder or "
+                    "give a link to it"
                 )
             has_subsets = datasets.get_dataset_config_names(folder) != ["default"]
             return datasets.load_dataset_builder(folder, config.subset if has_subsets else None)
@@ -91,30 +91,30 @@ class HuggingFace(Source):
     @property
     def _path(self) -> str:
         if self.config.path is None:
-            raise UserError("--dataset.path: needed, a name on the Hub or a local folder or file")
+            raise UserError("--dataset.path: missing; give a name on the Hub, or a local folder or file")
         return self.config.path
 
     @contextmanager
-    def _errors_in_one_line(self) -> Iterator[None]:
-        """Errors of the library as one line; no log lines, and progress bars on a terminal only."""
-        with _quiet():
+    def _one_line_errors(self) -> Iterator[None]:
+        """Raise the library's errors as one line; silence its logging, and its progress bars outside of a terminal."""
+        with _silence_library():
             try:
                 yield
             except UserError:
                 raise
             except datasets.exceptions.DatasetNotFoundError as error:
                 raise UserError(
-                    f"--dataset.path {self._path}: neither a local path nor a data set on the Hub that can be"
-                    " read (gated and private ones need `hf auth login`)"
+                    f"--dataset.path {self._path}: neither a local path nor a readable data set on the"
+                    " Hub (gated and private ones need `hf auth login`)"
                 ) from error
             except ConnectionError as error:
                 raise UserError(
                     f"--dataset.path {self._path}: no such local path, and the Hub could not be reached;"
-                    " `--dataset.path FOLDER` takes a local copy"
+                    " give a local copy with `--dataset.path FOLDER`"
                 ) from error
             except (datasets.exceptions.DataFilesNotFoundError, EmptyDatasetError) as error:
                 raise UserError(
-                    f"--dataset.path {self._path}: holds no images, parquet files or .tar shards"
+                    f"--dataset.path {self._path}: contains no images, parquet files or .tar shards"
                 ) from error
             except Exception as error:  # the library's builders fail in many ways
                 cause = error.__cause__ or error
@@ -125,12 +125,12 @@ class HuggingFace(Source):
 
 
 def _split_names(split: str) -> list[str]:
-    """The names in an expression such as `train+unlabeled` or `train[:10%]`."""
+    """Return the split names in an expression such as `train+unlabeled` or `train[:10%]`."""
     return [re.sub(r"\[.*", "", part).strip() for part in split.split("+")]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_library() -> Iterator[None]:
     bars, verbosity = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     hub_verbosity = hub_logging.get_verbosity()
     if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Images by number: what training and evaluation see of a data set."""
+"""Images by position: the view of a data set that training and evaluation use."""
 
 import hashlib
 import re
@@ -20,22 +20,22 @@ from sslzoo.runtime.errors import UserError
 Indices = NDArray[np.int64]
 
 FORMAT = 1
-"""Raised whenever the same settings would decode or store images differently."""
+"""Version of decoding and storage; increased whenever the same settings decode or store images differently."""
 
 
 class Images(ABC):
     """A split, or a part of one."""
 
     ids: Indices
-    """(n,) the images' numbers in their split, whatever part of it this is."""
+    """(n,) row numbers of the images in their split, also in a subset."""
     labels: Indices | None
-    """(n,) class numbers, -1 where an image has no label; None where none has."""
+    """(n,) class numbers, -1 for an image without label; None if no image has one."""
     classes: list[str]
-    """Names of the classes, empty where there are none."""
+    """Names of the classes, empty if there are none."""
     channels: int
     """1 (grayscale) or 3 (RGB)."""
     fingerprint: str
-    """Changes whenever the pixels or their order do."""
+    """Changes whenever the pixels or their order change."""
     decoded: bool
     """Whether `gather` only copies pixels."""
 
@@ -44,32 +44,32 @@ class Images(ABC):
 
     @property
     def has_labels(self) -> bool:
-        """Whether any image has one."""
+        """Whether any image has a label."""
         return self.labels is not None and bool((self.labels >= 0).any())
 
     @property
     def id_bound(self) -> int | None:
-        """All ids are below it."""
+        """Exclusive upper bound of the ids."""
         return int(self.ids.max()) + 1
 
     @abstractmethod
     def gather(self, indices: Indices) -> Batch:
-        """The images at these positions (B,), in this order.
+        """Return the images at positions `indices` (B,), in this order.
 
         Raises:
-            UserError: an image does not decode.
+            UserError: an image cannot be decoded.
         """
 
     def stacked(self) -> NDArray[np.uint8] | None:
-        """All pixels (n, channels, height, width) where they are decoded and of one size."""
+        """Return all pixels (n, channels, height, width) if they are decoded and of one size, else None."""
         return None
 
     def subset(self, indices: Indices) -> "Images":
-        """The images at these positions; they keep their ids."""
+        """Return the images at positions `indices`; they keep their ids."""
         return Subset(self, indices)
 
     def share(self, rank: int, world: int) -> "Images":
-        """The part of process `rank` of `world`, in a row; the parts together are all images in their order."""
+        """Return the contiguous part of process `rank` of `world`; the parts together are all images in order."""
         return self.subset(np.array_split(np.arange(len(self)), world)[rank])
 
     def _batch(self, pixels: Tensor, sizes: Tensor, indices: Indices) -> Batch:
@@ -78,7 +78,7 @@ class Images(ABC):
 
 
 class Subset(Images):
-    """Some images of others."""
+    """Some of the images of another split or subset."""
 
     def __init__(self, images: Images, indices: Indices) -> None:
         self._images = images
@@ -104,13 +104,13 @@ class EncodedImages(Images):
     Args:
         table: the rows.
         column: the column of the images.
-        ids: (n,) the rows to take.
+        ids: (n,) the selected rows.
         labels: (n,) class numbers of these rows, or None.
         classes: names of the classes.
         channels: 1 or 3.
         short_side: pixels, see `decode`.
-        name: what errors call the split.
-        skipped: counts images that do not decode.
+        name: name of the split in error messages.
+        skipped: collects undecodable images.
     """
 
     decoded = False
@@ -138,7 +138,7 @@ class EncodedImages(Images):
         self._column = column
 
     def decode(self, indices: Indices) -> list[NDArray[np.uint8] | str]:
-        """The images at these positions, each (channels, height, width) uint8, or what is wrong with it."""
+        """Decode the images at these positions; each is (channels, height, width) uint8, or an error message."""
         rows = self.ids[indices].tolist()
         cells = self._cells[rows][self._column]
         return [
@@ -151,15 +151,15 @@ class EncodedImages(Images):
         for image in self.decode(indices):
             if isinstance(image, str):
                 self.skipped.add([image])
-                raise UserError(f"{image}; it was one when the data set was looked through")
+                raise UserError(f"{image}; it could be decoded when the data set was checked")
             images.append(image)
         return self._batch(*pad(images), indices)
 
 
 def decode_or_report(
-    cell: dict[str, Any] | None, where: str, *, channels: int, short_side: int | None
+    cell: dict[str, Any] | None, row: str, *, channels: int, short_side: int | None
 ) -> NDArray[np.uint8] | str:
-    """An image, (channels, height, width) uint8, or what is wrong with it: place, file and reason in a line."""
+    """Decode an image to (channels, height, width) uint8, or return its place, file and error as one line."""
     try:
         return decode(cell, channels=channels, short_side=short_side)
     except Exception as error:  # decoders fail in many ways on damaged files
@@ -171,12 +171,12 @@ def decode_or_report(
 
 
 def pad(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-    """Images (C, h, w) as `pixels` (B, C, H, W), zero beyond each, and `sizes` (B, 2) of a `Batch`."""
+    """Pad images (C, h, w) with zeros to `pixels` (B, C, H, W) and `sizes` (B, 2) of a `Batch`."""
     sizes = torch.tensor([image.shape[1:] for image in images], dtype=torch.int64)
     height, width = sizes.max(dim=0).values.tolist()
     pixels = np.zeros((len(images), images[0].shape[0], height, width), dtype=np.uint8)
-    for place, image in zip(pixels, images, strict=True):
-        place[:, : image.shape[1], : image.shape[2]] = image
+    for padded, image in zip(pixels, images, strict=True):
+        padded[:, : image.shape[1], : image.shape[2]] = image
     return torch.from_numpy(pixels), sizes
 
 

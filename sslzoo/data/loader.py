@@ -15,17 +15,17 @@ from sslzoo.runtime.errors import UserError
 
 
 def batches_per_epoch(n: int, batch_size: int, world: int = 1) -> int:
-    """Whole global batches in n images; `batch_size` is that of one process.
+    """Return the number of complete global batches in n images; `batch_size` is that of one process.
 
     Raises:
-        UserError: there is not even one.
+        UserError: there are fewer images than one global batch.
     """
     whole = n // (batch_size * world)
     if whole == 0:
         processes = f" on {world} processes" if world > 1 else ""
         raise UserError(
-            f"--batch-size {batch_size}{processes}: one batch needs {batch_size * world} images, and there"
-            f" are {n} to train on; at most {n // world} would be right"
+            f"--batch-size {batch_size}{processes}: one batch needs {batch_size * world} images, but the"
+            f" training split has {n}; use at most {n // world}"
         )
     return whole
 
@@ -41,7 +41,7 @@ def epoch_batches(
     start: int = 0,
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """The training batches of one process in one epoch.
+    """Iterate over the training batches of one process in one epoch.
 
     The order is a permutation keyed by seed and epoch; global batch b is its b-th chunk of
     `batch_size * world`, of which process `rank` has its `batch_size` in a row. So the global batches do not
@@ -49,12 +49,12 @@ def epoch_batches(
     The images that do not fill a global batch are left out. A stream is shuffled as streams are instead.
 
     Args:
-        batch_size: images a batch of this process has.
-        start: batches to leave out at the beginning.
+        batch_size: images per batch of this process.
+        start: number of batches to skip at the beginning.
         workers: processes that decode (threads for a stream); 0 is one background thread.
 
     Raises:
-        UserError: there are fewer images than one global batch, or one does not decode.
+        UserError: there are fewer images than one global batch, or an image cannot be decoded.
     """
     batches = batches_per_epoch(len(images), batch_size, world)
     if isinstance(images, StreamedImages):
@@ -68,9 +68,9 @@ def epoch_batches(
             start=start,
             threads=workers,
         )
-        return map(Batch.pinned, streamed)
+        return map(Batch.pin_memory, streamed)
     shares = epoch_shares(len(images), seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world=world)
-    return _gathered(images, list(shares[start:]), workers)
+    return _load_batches(images, list(shares[start:]), workers)
 
 
 def epoch_shares(n: int, *, seed: int, epoch: int, batch_size: int, rank: int = 0, world: int = 1) -> Indices:
@@ -84,13 +84,13 @@ def ordered_batches(images: Images, batch_size: int, *, workers: int = 0) -> Ite
     """All images in their order, for evaluation; the last batch may be smaller.
 
     Raises:
-        UserError: an image does not decode.
+        UserError: an image cannot be decoded.
     """
     chunks = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
-    return _gathered(images, [chunk for chunk in chunks if len(chunk)], workers)
+    return _load_batches(images, [chunk for chunk in chunks if len(chunk)], workers)
 
 
-class _Gather:
+class _BatchDataset:
     """A data set for torch's DataLoader whose items are whole batches.
 
     Errors are returned, not raised: torch would put the worker's traceback into the message.
@@ -106,15 +106,15 @@ class _Gather:
             return error
 
 
-def _gathered(images: Images, chunks: list[Indices], workers: int) -> Iterator[Batch]:
+def _load_batches(images: Images, chunks: list[Indices], workers: int) -> Iterator[Batch]:
     if images.decoded or workers == 0:
-        return threaded_map(lambda indices: images.gather(indices).pinned(), chunks)
-    return _gathered_by_processes(images, chunks, workers)
+        return threaded_map(lambda indices: images.gather(indices).pin_memory(), chunks)
+    return _load_batches_in_workers(images, chunks, workers)
 
 
-def _gathered_by_processes(images: Images, chunks: list[Indices], workers: int) -> Iterator[Batch]:
+def _load_batches_in_workers(images: Images, chunks: list[Indices], workers: int) -> Iterator[Batch]:
     loader: DataLoader[Batch | UserError] = DataLoader(
-        _Gather(images),  # type: ignore[arg-type]  # torch takes anything that has __getitem__
+        _BatchDataset(images),  # type: ignore[arg-type]  # torch accepts any object with __getitem__
         sampler=chunks,
         batch_size=None,
         num_workers=min(workers, max(1, len(chunks))),

@@ -1,4 +1,4 @@
-"""Images that stay on the training device, so that a step needs nothing from the host."""
+"""Images stored on the training device, so that a step copies nothing from the host."""
 
 from collections.abc import Callable, Iterator
 from typing import Self
@@ -10,20 +10,20 @@ from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.data.images import Images, Indices
 
 LARGEST_SHARE = 0.25
-"""Share of the free device memory that a data set may take."""
+"""Largest fraction of the free device memory that a data set may use."""
 SAMPLED_AT_ONCE = 1 << 16
-"""Images whose augmentation parameters are sampled in one go: some hundred small kernels, seldom."""
+"""Images whose augmentation parameters are sampled at once, which takes a few hundred small kernels."""
 
 Sampler = Callable[[Tensor, Tensor], tuple[AugmentationParameters, ...]]
-"""Sizes (N, 2) and ids (N,) to the parameters of each view."""
+"""Maps sizes (N, 2) and ids (N,) to the parameters of each view."""
 
 
 class ResidentImages:
-    """A split's images on one device.
+    """The images of a split on one device.
 
     Args:
         pixels: (N, C, H, W) uint8.
-        images: the split that they are of.
+        images: the split that contains them.
     """
 
     def __init__(self, pixels: Tensor, images: Images) -> None:
@@ -35,14 +35,14 @@ class ResidentImages:
 
     @classmethod
     def load(cls, images: Images, device: torch.device) -> Self | None:
-        """The images on a device; None where they are not decoded, differ in size, or are too large for it."""
+        """Copy the images to a device; return None if they are not decoded, differ in size, or are too large."""
         stacked = images.stacked()
         if stacked is None or stacked.nbytes > LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]:
             return None
         return cls(torch.from_numpy(stacked).to(device), images)
 
     def batches(self, shares: Indices, sample: Sampler) -> Iterator[Batch]:
-        """The batches of an epoch, with their augmentation parameters.
+        """Iterate over the batches of an epoch, with their augmentation parameters.
 
         Args:
             shares: (steps, B) positions of the images of each batch.
@@ -54,10 +54,10 @@ class ResidentImages:
             everything = positions.flatten()
             sizes, ids, labels = self.sizes[everything], self.ids[everything], self.labels[everything]
             views = sample(sizes, ids)
-            for number, own in enumerate(positions):
+            for number, batch in enumerate(positions):
                 rows = slice(number * size, (number + 1) * size)
                 yield Batch(
-                    self.pixels[own],
+                    self.pixels[batch],
                     sizes[rows],
                     ids[rows],
                     labels[rows],

@@ -1,4 +1,4 @@
-"""Images that cannot be decoded and are left out, as many as the user allows."""
+"""Undecodable images that are skipped, up to the limit that the user sets."""
 
 from collections.abc import Iterable
 from threading import Lock
@@ -10,28 +10,27 @@ class Skipped:
     """Images that were skipped, with the reason for each.
 
     Args:
-        limit: how many may be left out.
+        limit: the most images that may be skipped.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.names: list[str] = []
+        self.messages: list[str] = []
         self._lock = Lock()
 
-    def add(self, names: Iterable[str]) -> None:
-        """Count images, those that were not counted yet; any thread may call it.
+    def add(self, messages: Iterable[str]) -> None:
+        """Add the messages of skipped images; duplicates are ignored. Thread-safe.
 
         Raises:
-            UserError: they are too many.
+            UserError: more than `limit` images are skipped.
         """
         with self._lock:
-            self.names += [name for name in dict.fromkeys(names) if name not in self.names]
-            if len(self.names) <= self.limit:
+            self.messages += [text for text in dict.fromkeys(messages) if text not in self.messages]
+            if len(self.messages) <= self.limit:
                 return
             if self.limit == 0:
                 raise UserError(
-                    f"{self.names[0]}; mend or remove it, or have up to N such images left out by "
-                    "--dataset.max-skipped N"
+                    f"{self.messages[0]}; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
                 )
             raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {join_names(self.names)}")
 

@@ -1,4 +1,4 @@
-"""Where images come from: the interface of a source, and the table of sources by name."""
+"""The interface of a data source, and the registry of sources."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Source(ABC):
     """A collection of images in splits.
 
-    A plug-in's source needs `load` only:
+    A plug-in source needs `load` only:
 
         @DATASETS.register("my-scans")
         class MyScans(Source):
@@ -28,39 +28,41 @@ class Source(ABC):
 
     @abstractmethod
     def load(self, split: str) -> "Dataset":
-        """A split as a table with a column of images, and one of labels where there are labels.
+        """Load a split as a table with a column of images, and optionally one of labels.
 
         Raises:
-            UserError: there is no such split.
+            UserError: the split does not exist.
         """
 
     def stream(self, split: str) -> "IterableDataset":
-        """A split as a stream of rows."""
+        """Open a split as a stream of rows."""
         return self.load(split).to_iterable_dataset()
 
     def head(self, split: str, count: int | None) -> "Dataset":
-        """The first rows of a split that is otherwise streamed, or all of them, as a table."""
+        """Load the first `count` rows of a split, or all of them, as a table; used for evaluation with streaming."""
         table = self.load(split)
         return table if count is None else table.select(range(min(count, len(table))))
 
     def no_such_split(self, split: str, splits: list[str]) -> UserError:
-        """The error of a missing split, naming the setting that asked for it and the splits there are."""
+        """Create the error of a missing split; it names the setting and the available splits."""
         config = self.config
-        asked = {config.train: "train", config.labeled: "labeled", config.test: "test"}
-        setting = asked.get(split, "train")
-        hint = " (`--dataset.test None`, if there is nothing to measure on)" if setting == "test" else ""
-        where = config.path or config.source
-        return UserError(f"--dataset.{setting} {split}: no such split; {where} has {', '.join(splits) or 'none'}{hint}")
+        settings = {config.train: "train", config.labeled: "labeled", config.test: "test"}
+        setting = settings.get(split, "train")
+        hint = " (`--dataset.test None` if there is no test split)" if setting == "test" else ""
+        location = config.path or config.source
+        return UserError(
+            f"--dataset.{setting} {split}: no such split; {location} has {', '.join(splits) or 'none'}{hint}"
+        )
 
 
 DATASETS: Registry[type[Source]] = Registry("dataset", base=Source)
 
 
 def open_source(config: DatasetConfig) -> Source:
-    """The source that a config names.
+    """Create the source that a config names.
 
     Raises:
-        UserError: there is no source of that name.
+        UserError: no source has that name.
     """
     if config.source not in DATASETS.names():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Images read as a stream: nothing is stored, and only the order of the stream is known."""
+"""Images read as a stream, without storing them."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ from sslzoo.runtime.errors import UserError
 
 
 class StreamedImages:
-    """A training split as a stream, shuffled by its shards and within a buffer.
+    """A training split as a stream, shuffled by shards and within a buffer.
 
     Args:
         stream: the rows.
         image: the column of the images.
-        label: the column of the labels, or None; other labels than a ClassLabel's are left out.
+        label: the column of the labels, or None; only a ClassLabel column is used.
         channels: 1 or 3.
         short_side: pixels, see `decode`.
-        epoch_images: images that make one epoch, over all processes.
-        shuffle_buffer: images among which the next one is drawn.
-        name: what errors call the split.
-        skipped: counts images that do not decode.
+        epoch_images: images per epoch, over all processes.
+        shuffle_buffer: size of the buffer from which the next image is sampled.
+        name: name of the split in error messages.
+        skipped: collects undecodable images.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class StreamedImages:
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is a column of them."""
+        """Whether the stream has a label column."""
         return self._label is not None
 
     @property
     def id_bound(self) -> int | None:
-        """None: an id is another image's in the next epoch."""
+        """None: an id belongs to another image in the next epoch."""
         return None
 
     def epoch_batches(
@@ -80,14 +80,14 @@ class StreamedImages:
         start: int,
         threads: int,
     ) -> Iterator[Batch]:
-        """Batches `start` to `batches` of an epoch for one process; the first `start` are read and dropped.
+        """Iterate over batches `start` to `batches` of an epoch for one process; `start` batches are read and dropped.
 
-        An id is the image's number in the shuffled stream of this epoch: its position in this process's
-        part, times `world`, plus `rank`. So it is one image's in the epoch, but not the same in the next. The place
-        of an image that is left out is taken by one of its batch.
+        The id of an image is its position in this process's part of the shuffled stream, times `world`, plus `rank`.
+        It is unique within an epoch, but differs between epochs. An undecodable image is replaced by another one of its
+        batch.
 
         Raises:
-            UserError: the stream ends early, or too many images do not decode.
+            UserError: the stream ends early, or too many images are undecodable.
         """
         stream = self._stream.shuffle(seed=int(random_bits(seed, epoch)), buffer_size=self._shuffle_buffer)
         rows = islice(split_dataset_by_node(stream, rank, world), start * batch_size, batches * batch_size)
@@ -95,10 +95,10 @@ class StreamedImages:
         def read(batch: int) -> tuple[int, list[dict[str, Any]]]:
             chunk = list(islice(rows, batch_size))
             if len(chunk) < batch_size:
-                there = (batch * batch_size + len(chunk)) * world
+                count = (batch * batch_size + len(chunk)) * world
                 raise UserError(
-                    f"--dataset.epoch-images {self._epoch_images}: {self.name} ended after about {there};"
-                    f" at most {there // (batch_size * world) * batch_size * world} can make an epoch"
+                    f"--dataset.epoch-images {self._epoch_images}: {self.name} ended after about {count};"
+                    f" use at most {count // (batch_size * world) * batch_size * world}"
                 )
             return batch * batch_size, chunk
 
@@ -107,14 +107,14 @@ class StreamedImages:
             ids = torch.arange(first, first + len(rows)) * world + rank
             decoded = [self._decode(row[self._image]) for row in rows]
             self.skipped.add(image for image in decoded if isinstance(image, str))
-            good = [place for place, image in enumerate(decoded) if not isinstance(image, str)]
+            good = [position for position, image in enumerate(decoded) if not isinstance(image, str)]
             if not good:
-                raise UserError(f"{decoded[0]}; nor can any other of its batch")
-            taken = [good[bisect_left(good, place) % len(good)] for place in range(len(rows))]
-            labels = [-1 if self._label is None else rows[place][self._label] for place in taken]
+                raise UserError(f"{decoded[0]}; no other image of its batch can be decoded either")
+            chosen = [good[bisect_left(good, position) % len(good)] for position in range(len(rows))]
+            labels = [-1 if self._label is None else rows[position][self._label] for position in chosen]
             values = [-1 if label is None else max(label, -1) for label in labels]
-            images = [image for place in taken if not isinstance(image := decoded[place], str)]
-            return Batch(*pad(images), ids[taken], torch.tensor(values, dtype=torch.int64))
+            images = [image for position in chosen if not isinstance(image := decoded[position], str)]
+            return Batch(*pad(images), ids[chosen], torch.tensor(values, dtype=torch.int64))
 
         threads = max(1, threads)
         chunks = threaded_map(read, range(start, batches), threads=1, ahead=threads + 1)  # one thread: in order
@@ -122,6 +122,8 @@ class StreamedImages:
 
     def _decode(self, cell: dict[str, Any] | None) -> NDArray[np.uint8] | str:
         content = (cell or {}).get("bytes")
-        number = f" of SHA-256 {digest(content)}" if isinstance(content, bytes) else ""  # others differ by their file
-        where = f"{self.name}, a row{number}"
-        return decode_or_report(cell, where, channels=self.channels, short_side=self.short_side)
+        number = (
+            f" of SHA-256 {digest(content)}" if isinstance(content, bytes) else ""
+        )  # rows without bytes have a file
+        row = f"{self.name}, a row{number}"
+        return decode_or_report(cell, row, channels=self.channels, short_side=self.short_side)

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 def threaded_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 1, ahead: int = 2
 ) -> Iterator[Result]:
-    """`map` in background threads, at most `ahead` results in advance."""
+    """Apply `function` in background threads, with at most `ahead` results in advance; results are in order."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
@@ -22,6 +22,6 @@ def threaded_map(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # the reader stopped early, or a result was an error
+        finally:  # the consumer stopped early, or a call failed
             for future in waiting:
                 future.cancel()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from sslzoo.config.folders import fresh_folder, slug, write_json
+from sslzoo.config.folders import create_result_folder, slugify, write_json
 from sslzoo.data.images import Images
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.evaluate.labels import held_out_and_drawn
@@ -44,13 +44,13 @@ class ResultFolder:
         output = job.run / "evaluations" if job.run is not None and job.output == Path("evaluations") else job.output
         try:
             if path is None:
-                path = fresh_folder(output, f"{job.backbone.name}-{job.dataset.name}")
+                path = create_result_folder(output, f"{job.backbone.name}-{job.dataset.name}")
             else:
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
                     raise UserError(f"--folder {path}: is not empty; name another one")
             for name, each in jobs:
-                (path / f"config-{slug(Path(name).stem)}.yaml").write_text(each.as_yaml(), encoding="utf-8")
+                (path / f"config-{slugify(Path(name).stem)}.yaml").write_text(each.as_yaml(), encoding="utf-8")
             write_json(path / "environment.json", environment())
         except OSError as error:
             raise UserError(f"--folder {path or output}: cannot be written: {error.strerror}") from error
@@ -62,7 +62,7 @@ class ResultFolder:
 
     def write_protocol(self, name: str, job: Job, scores: Scores, subject: Subject) -> None:
         """Accuracy of each class, confusions as numbers and images, and the labels that were used where few were."""
-        classes, stem = subject.train.classes, slug(Path(name).stem)
+        classes, stem = subject.train.classes, slugify(Path(name).stem)
         with (self.path / f"per-class-{stem}.csv").open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["class", *scores.by_classifier])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
@@ -38,7 +38,7 @@ class Transform:
         """Another view of the same images, of the same size unless the augmentation says otherwise."""
         if augmentation.size is None:
             augmentation = augmentation.model_copy(update={"size": self.augmentation.size})
-        return make_view(augmentation, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
+        return create_view(augmentation, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
 
     def __str__(self) -> str:
         crop = (
@@ -65,7 +65,7 @@ def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | No
         with torch.device("meta"):
             model = timm.create_model(name, pretrained=False, num_classes=0, **backbone.kwargs)
     except Exception as error:  # timm's builders and the hub raise whatever they run into
-        raise UserError(f"--backbone {name}: timm says: {' '.join(str(error).split())}") from error
+        raise UserError(f"--backbone {name}: timm raised: {' '.join(str(error).split())}") from error
     wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
     if wanted["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(

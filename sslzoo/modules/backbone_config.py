@@ -1,4 +1,4 @@
-"""The settings of a backbone, which are read and checked without importing timm."""
+"""The settings of a backbone, which are validated without importing timm."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ class BackboneConfig(Config):
     """Start from the weights in a local file of the same architecture: of sslzoo, timm, torchvision, or a checkpoint of
     MoCo, SimSiam, solo-learn, lightly, VISSL, SwAV, DINO and others (.safetensors, .pth, .ckpt)."""
     encoder: str | None = None
-    """Prefix of the encoder in that file, such as `module.encoder_k`; None takes the one that its project evaluates."""
+    """Prefix of the encoder in that file, such as `module.encoder_k`; None selects the one its project evaluates."""
     stem: Literal["auto", "standard", "small", "small-pool"] = "auto"
     """First layer of a ResNet: timm's `standard` one; `small`: 3x3 convolution of stride 1, no max-pool;
     `small-pool`: the same with max-pool; `auto`: small up to 32 pixels, small-pool up to 64, else standard."""
@@ -27,12 +27,12 @@ class BackboneConfig(Config):
     """Further arguments of the model in timm, such as `{drop_path_rate: 0.1}`."""
 
     @model_validator(mode="after")
-    def _encoder_of_a_file(self) -> "BackboneConfig":
+    def _encoder_needs_checkpoint(self) -> "BackboneConfig":
         if self.encoder is not None and self.checkpoint is None:
-            raise ValueError(f"encoder = {self.encoder}: is the prefix of an encoder in a file, and needs checkpoint")
+            raise ValueError(f"encoder = {self.encoder}: is the prefix of an encoder in a file, so it needs checkpoint")
         return self
 
     @property
     def has_weights(self) -> bool:
-        """Whether it starts from weights, not at random."""
+        """Whether the backbone starts from pretrained weights."""
         return self.pretrained or self.checkpoint is not None

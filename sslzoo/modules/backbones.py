@@ -1,4 +1,4 @@
-"""timm's models as backbones, and ResNets for small images registered among them."""
+"""Create timm models as backbones; register ResNets for small images in timm."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 SMALL_STEMS = {"small": "_cifar", "small-pool": "_cifar_pool"}
-"""Stem to the ending of the name that such a model has in timm's registry."""
+"""Suffix of the model names in timm's registry, by stem."""
 
 
 def create_backbone(
@@ -34,20 +34,20 @@ def create_backbone(
     view_sizes: Collection[int] = (),
     report: Callable[[str], None] | None = None,
 ) -> nn.Module:
-    """The timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
+    """Create a timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
 
     Args:
         view_sizes: sides of other images that it must take as well; position embeddings are resized to theirs.
         report: called with one line about the loaded and skipped tensors of `checkpoint`; None logs it.
 
     Raises:
-        UserError: no such model, a stem that it cannot have, weights that do not fit or cannot be had, or a
-            model that does not take images of these sizes.
+        UserError: the model does not exist, or does not support the stem or an image size; the weights are missing or
+            do not fit.
     """
     name = resolve_name(config, img_size)
     arguments = model_arguments(config, in_chans=in_chans, img_size=img_size)
     other_sizes = sorted({*view_sizes} - {img_size})
-    if other_sizes and _is_fixed_size(name) and _takes_several_sizes(name):
+    if other_sizes and _is_fixed_size(name) and _supports_several_sizes(name):
         arguments = {"dynamic_img_size": True} | arguments
     backbone = _create(name, config.pretrained, arguments)
     if config.checkpoint is not None:
@@ -58,10 +58,10 @@ def create_backbone(
 
 
 def preferred_memory_format(backbone: nn.Module) -> torch.memory_format:
-    """The layout that a backbone computes fastest in: channels_last for a convolutional network.
+    """Return the memory format in which a backbone is fastest: channels_last for a convolutional network.
 
-    Convolutions whose kernel is no larger than their stride only cut patches or mix channels: a vision transformer
-    without others keeps the contiguous layout.
+    Convolutions whose kernel is not larger than their stride only split patches or mix channels. A model with no other
+    convolutions, such as a vision transformer, keeps the contiguous format.
     """
     convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
     overlapping = any(side > step for c in convolutions for side, step in zip(c.kernel_size, c.stride, strict=True))
@@ -69,7 +69,7 @@ def preferred_memory_format(backbone: nn.Module) -> torch.memory_format:
 
 
 def model_arguments(config: BackboneConfig, *, in_chans: int, img_size: int) -> dict[str, Any]:
-    """What `timm.create_model` is given besides the name."""
+    """Return the arguments of `timm.create_model` besides the name."""
     arguments = {"in_chans": in_chans, "num_classes": 0}
     if _is_fixed_size(resolve_name(config, img_size)):
         arguments["img_size"] = img_size
@@ -77,10 +77,10 @@ def model_arguments(config: BackboneConfig, *, in_chans: int, img_size: int) -> 
 
 
 def resolve_name(config: BackboneConfig, img_size: int) -> str:
-    """timm's name of the configured model, its stem included: resnet18 with the small stem is resnet18_cifar.
+    """Return timm's name of the configured model and stem: resnet18 with the small stem is resnet18_cifar.
 
     Raises:
-        UserError: no such model, or a stem that it cannot have.
+        UserError: the model does not exist, or does not support the stem.
     """
     if ":" in config.name:
         return config.name
@@ -102,7 +102,7 @@ def resolve_name(config: BackboneConfig, img_size: int) -> str:
     if not timm.is_model(architecture + SMALL_STEMS[stem]):
         raise UserError(
             f"--backbone.stem {stem}: {config.name} has no such stem, only the ResNet families of timm do; "
-            "leave it at auto, or choose a ResNet"
+            "use auto, or choose a ResNet"
         )
     if weights:
         raise UserError(
@@ -124,9 +124,9 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
         backbone: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
     except UserError:
         raise
-    except Exception as error:  # timm's builders raise whatever their arguments run into
+    except Exception as error:  # each model of timm raises its own errors
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--backbone {name} with {_shown(arguments)}: timm says: {reason}") from error
+        raise UserError(f"--backbone {name} with {_format_arguments(arguments)}: timm raised: {reason}") from error
     return backbone
 
 
@@ -146,16 +146,16 @@ def _check_features(backbone: nn.Module, name: str, in_chans: int, img_size: int
     try:
         with torch.no_grad():
             features: Tensor = backbone.eval()(torch.zeros(2, in_chans, img_size, img_size))
-    except Exception as error:  # whatever the layer that does not fit raises
+    except Exception as error:  # each layer raises its own errors
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"--backbone {name}: does not take {img_size} x {img_size} images: {reason}") from error
+        raise UserError(f"--backbone {name}: does not accept {img_size} x {img_size} images: {reason}") from error
     finally:
         backbone.train(training)
     if features.shape != (2, feature_width(backbone)):
-        raise UserError(f"--backbone {name}: gives features of shape {tuple(features.shape)}, not one vector an image")
+        raise UserError(f"--backbone {name}: features have shape {tuple(features.shape)}, must be one vector per image")
 
 
-def _shown(arguments: dict[str, Any]) -> str:
+def _format_arguments(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in arguments.items())
 
 

@@ -1,4 +1,4 @@
-"""Batch norm over groups of a batch, as several small GPUs would do it, and over the batches of all processes."""
+"""Batch norm over chunks of a batch, which emulates several small GPUs, and over the batches of all processes."""
 
 import torch
 import torch.distributed as dist
@@ -10,16 +10,16 @@ from sslzoo.runtime.distributed import sum_with_gradient, world_size
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose training statistics come from each of `splits` chunks of the batch on its own.
+    """Batch norm that normalizes each of `splits` chunks of the batch with its own statistics in training.
 
-    Chunks are consecutive images, so that two processes with half the splits each form the chunks that one process
-    would. Running statistics are the mean over chunks; in evaluation it is plain batch norm. Parameters and buffers
-    have the names of the module that it replaces, and the activation of timm's BatchNormAct2d is taken along.
+    Chunks are consecutive images, so two processes with half the splits each have the same chunks as one process.
+    Running statistics are the mean over chunks; evaluation is plain batch norm. Parameters and buffers have the same
+    names as in the replaced module, and the activation of timm's BatchNormAct2d is kept.
 
-    Each chunk is a slice of the batch, so the memory format stays as it is and no activation is rearranged. On a GPU,
-    Triton kernels take all chunks at once, and the ReLU along; torch.compile sees the chunks as one more dimension.
+    Each chunk is a slice of the batch, so the memory format does not change and no activation is copied. On a GPU,
+    Triton kernels compute all chunks and the ReLU at once; for torch.compile the chunks are an additional dimension.
 
-    Source: the MoCo authors' CIFAR notebook, which imitates eight GPUs on one this way.
+    Source: the MoCo authors' CIFAR notebook, which emulates eight GPUs on one in this way.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, splits: int) -> None:
@@ -40,7 +40,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return self._activate(super().forward(x))
         if len(x) % self.splits:
-            raise ValueError(f"a batch of {len(x)} images does not divide into {self.splits} chunks of batch norm")
+            raise ValueError(f"a batch of {len(x)} images cannot be divided into {self.splits} chunks of batch norm")
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         if torch.compiler.is_compiling():
@@ -54,8 +54,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return activated
 
     def _normalize_by_kernel(self, x: Tensor) -> Tensor:
-        """The same by `sslzoo.modules.triton_batch_norm`, with the activation where that is ReLU alone."""
-        from sslzoo.modules.triton_batch_norm import split_batch_norm  # Triton is not installed everywhere
+        """Normalize with `sslzoo.modules.triton_batch_norm`, including the activation if it is a plain ReLU."""
+        from sslzoo.modules.triton_batch_norm import split_batch_norm  # Triton is optional
 
         relu = isinstance(self.act, nn.ReLU) and isinstance(self.drop, nn.Identity)
         normalized = split_batch_norm(
@@ -72,7 +72,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return normalized if relu else self._activate(normalized)
 
     def _normalize_whole(self, x: Tensor) -> Tensor:
-        """One batch norm of the whole batch."""
+        """Normalize the whole batch."""
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum or 0.0, self.eps
         )  # fmt: skip
@@ -91,7 +91,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return torch.cat(chunks)
 
     def _normalize_together(self, x: Tensor) -> Tensor:
-        """The same from elementary operations on (splits, B / splits, C, H, W), in float32."""
+        """Normalize all chunks with elementary operations on (splits, B / splits, C, H, W), in float32."""
         chunks = x.view(self.splits, -1, *x.shape[1:]).float()
         variance, mean = torch.var_mean(chunks, dim=(1, 3, 4), correction=0, keepdim=True)
         normalized = (chunks - mean) * (variance + self.eps).rsqrt()
@@ -116,17 +116,17 @@ FOLLOWED_BY_RELU = {
     "timm.models.resnet.BasicBlock": ("1",),
     "timm.models.resnet.Bottleneck": ("1", "2"),
 }
-"""Numbers of the norms `bn*` of timm's ResNets whose `act*` comes right behind them, not after the residual sum."""
+"""Numbers of the norms `bn*` in timm's ResNets that are followed directly by `act*`, not by the residual sum."""
 
 
 def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
-    """Replace every two-dimensional batch norm of a model by one that works in chunks.
+    """Replace every BatchNorm2d of a model by SplitBatchNorm2d.
 
-    In timm's ResNets it takes the ReLU behind it along, which one kernel then computes with it. One chunk is the whole
-    batch: on one process the kernels do that as well, on several it is left to `synchronize_batch_norm`.
+    In timm's ResNets the following ReLU becomes part of it, so that one kernel computes both. With one chunk, which is
+    the whole batch, norms are replaced on a single process only; several processes use `synchronize_batch_norm`.
 
     Args:
-        splits: chunks of the batch over all processes, of which each process has its share.
+        splits: number of chunks of the global batch; each process has an equal number of them.
     """
     if splits > 1 or world_size() == 1:
         for name, child in model.named_children():
@@ -135,12 +135,12 @@ def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
             else:
                 split_batch_norm(child, splits)
         for number in FOLLOWED_BY_RELU.get(f"{type(model).__module__}.{type(model).__qualname__}", ()):
-            _take_relu(model, number)
+            _absorb_relu(model, number)
     return model
 
 
-def _take_relu(block: nn.Module, number: str) -> None:
-    """Move a ReLU into the norm before it, where nothing is between them."""
+def _absorb_relu(block: nn.Module, number: str) -> None:
+    """Move a ReLU into the preceding norm, unless another module is between them."""
     norm, act = getattr(block, f"bn{number}"), getattr(block, f"act{number}")
     between = getattr(block, "drop_block", nn.Identity())
     if isinstance(norm, SplitBatchNorm2d) and isinstance(act, nn.ReLU) and isinstance(between, nn.Identity):
@@ -149,10 +149,10 @@ def _take_relu(block: nn.Module, number: str) -> None:
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm whose training statistics come from the batches of all processes, on any device.
+    """Batch norm with the training statistics of all processes, on any device.
 
-    Torch's SyncBatchNorm, which is faster, takes no tensors of a CPU. Parameters and buffers are those of the module
-    that it replaces, and the activation of timm's BatchNormAct2d is taken along.
+    Torch's SyncBatchNorm is faster but does not support CPU tensors. Parameters and buffers are those of the replaced
+    module, and the activation of timm's BatchNormAct2d is kept.
     """
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
@@ -186,24 +186,24 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:
-            raise ValueError(f"batch norm takes (B, C, ...), not {tuple(x.shape)}")
+            raise ValueError(f"batch norm expects (B, C, ...), not {tuple(x.shape)}")
 
 
 def synchronize_batch_norm(model: nn.Module) -> nn.Module:
-    """With several processes, let plain batch norm see the batches of all; what works in groups stays as it is."""
+    """With several processes, replace plain batch norm by one over all processes; keep split batch norm."""
     if world_size() == 1:
         return model
     for name, child in model.named_children():
         if isinstance(child, SplitBatchNorm2d):
             continue
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            setattr(model, name, _over_processes(child))
+            setattr(model, name, _synchronize_norm(child))
         else:
             synchronize_batch_norm(child)
     return model
 
 
-def _over_processes(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
+def _synchronize_norm(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
     if "nccl" not in dist.get_backend():
         return GlobalBatchNorm(norm)
     from timm.layers import convert_sync_batchnorm
@@ -213,5 +213,5 @@ def _over_processes(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether any statistics of a batch enter the model's output in training."""
+    """Whether the model has a batch norm, so that its output depends on the batch in training."""
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())

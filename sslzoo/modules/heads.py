@@ -20,28 +20,28 @@ class HeadConfig(Config):
     norm: Literal["none", "batch"] = "none"
     """`batch` puts batch norm after each layer but the last."""
     activation: Literal["relu", "gelu"] = "relu"
-    """What follows each layer but the last."""
+    """Activation after each layer but the last."""
     out_norm: Literal["none", "batch"] = "none"
     """`batch` puts batch norm without scale and shift after the last layer, as SimSiam and MoCo v3 do."""
 
 
 class PredictorConfig(Config):
-    """Settings of a method whose student has a predictor on its projector."""
+    """Settings of a method whose student has a projector and a predictor."""
 
     projector: HeadConfig = HeadConfig(norm="batch")
     """Head of both encoders."""
     predictor: HeadConfig = HeadConfig(hidden=512, norm="batch")
-    """Head of the student alone; its output is as wide as the projector's."""
+    """Head of the student only; its output is as wide as the projector's."""
 
     @model_validator(mode="after")
-    def _as_wide(self) -> Self:
+    def _check_widths(self) -> Self:
         if self.predictor.out != self.projector.out:
             raise ValueError(f"predictor.out = {self.predictor.out}: must be projector.out, {self.projector.out}")
         return self
 
 
 class Head(nn.Sequential):
-    """(B, features) -> (B, out), as its config says."""
+    """A multi-layer perceptron (B, features) -> (B, out)."""
 
     def __init__(self, features: int, config: HeadConfig) -> None:
         parts: list[nn.Module] = []
@@ -67,7 +67,7 @@ class Encoder(nn.Module):
 
     @classmethod
     def of(cls, backbone: nn.Module, projector: HeadConfig) -> Self:
-        """The backbone with a head of that kind, which takes its features."""
+        """Create the encoder of a backbone and a projector with these settings."""
         return cls(backbone, Head(feature_width(backbone), projector))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -76,6 +76,6 @@ class Encoder(nn.Module):
 
 
 def feature_width(backbone: nn.Module) -> int:
-    """D, the width of a timm model's features."""
+    """Return D, the width of a timm model's features."""
     width: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
     return width

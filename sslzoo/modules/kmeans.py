@@ -7,22 +7,22 @@ from torch.nn import functional as F
 from sslzoo.runtime.counter_rng import permutation
 
 CHUNK = 8192
-"""Points whose similarities to all centroids are held at a time."""
+"""Number of points whose similarities to all centroids are computed at once."""
 
 
 @torch.no_grad()
 def spherical_kmeans(points: Tensor, count: int, iterations: int, *keys: int) -> tuple[Tensor, Tensor]:
-    """Clusters of unit vectors by cosine similarity (Dhillon and Modha, Machine Learning 2001).
+    """Cluster unit vectors by cosine similarity (Dhillon and Modha, Machine Learning 2001).
 
-    Centroids begin as points that are drawn without replacement; an empty cluster keeps its centroid. Points,
-    keys and device alone decide the outcome: sums are matrix products, which add up in one order, not scattered.
+    The initial centroids are points sampled without replacement; an empty cluster keeps its centroid. The result
+    depends on points, keys and device only: sums are matrix products with a fixed order, not scattered additions.
 
     Args:
         points: (N, D) L2-normalized, N >= count.
-        keys: what the first centroids are drawn from (seed, epoch, ...).
+        keys: keys of the random initial centroids (seed, epoch, ...).
 
     Returns:
-        (count, D) centroids, L2-normalized, and (N,) int64, which one is nearest to each point.
+        (count, D) centroids, L2-normalized, and (N,) int64, the index of the nearest one to each point.
     """
     centroids = points[permutation(len(points), *keys, device=points.device)[:count]]
     for _ in range(iterations):

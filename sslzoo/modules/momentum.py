@@ -1,4 +1,4 @@
-"""The momentum copy of the student."""
+"""The momentum teacher, an exponential moving average of the student."""
 
 import copy
 import math
@@ -23,7 +23,7 @@ class Teacher(nn.Module):
     """Exponential moving average of a student, parameters and buffers (Mean Teacher; MoCo, equation 2).
 
     teacher <- m * teacher + (1 - m) * student, after each optimizer step; integer buffers are copied. With
-    `momentum_end` m goes from `momentum` to it along half a cosine (BYOL, section 3.3).
+    `momentum_end`, m changes from `momentum` to `momentum_end` along half a cosine (BYOL, section 3.3).
     """
 
     def __init__(self, student: nn.Module, momentum: float, momentum_end: float | None = None) -> None:
@@ -34,18 +34,18 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """The teacher's embeddings, without gradient."""
+        """Return the teacher's embeddings, without gradient."""
         embeddings: Tensor = self.model(images)
         return embeddings
 
     def momentum_at(self, progress: float) -> float:
-        """m at a share of training in [0, 1]."""
+        """Return m at a fraction of training in [0, 1]."""
         remaining = (1 + math.cos(math.pi * progress)) / 2
         return self.momentum_end - (self.momentum_end - self.momentum) * remaining
 
     @torch.no_grad()
     def update(self, student: nn.Module, progress: float) -> None:
-        """Move towards the student, whose structure is the one that this teacher was made with."""
+        """Update the average with the student, which must have the same structure as the initial one."""
         weight = 1 - self.momentum_at(progress)
         ours = [*self.model.parameters(), *self.model.buffers()]
         theirs = [*student.parameters(), *student.buffers()]

@@ -1,4 +1,4 @@
-"""timm's optimizers and schedules."""
+"""Optimizers and learning rate schedules of timm."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
 
 FUSED = ("sgd", "momentum", "adam", "adamw")
-"""Those of which torch has one kernel for all parameters of a device."""
+"""Optimizers that torch implements as one kernel for all parameters of a device."""
 USUAL = ("adamw", "lars", "momentum", "sgd")
-"""Names of optimizers that need no look into timm, whose import takes seconds."""
+"""Optimizers whose names are accepted without importing timm, which takes seconds."""
 
 
 class OptimizerConfig(Config):
@@ -30,9 +30,9 @@ class OptimizerConfig(Config):
     weight_decay: NonNegativeFloat = 5e-4
     """Weight decay."""
     decay_all: bool = True
-    """Decay biases and norms as well, as MoCo and ASCL do; timm's own habit is to leave them out."""
+    """Decay biases and norms as well, as MoCo and ASCL do; timm excludes them by default."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Momentum, where the optimizer has one."""
+    """Momentum, if the optimizer has one."""
     kwargs: YamlMapping = {}
     """Further arguments of the optimizer, such as `{betas: [0.9, 0.95]}`."""
 
@@ -47,8 +47,8 @@ class OptimizerConfig(Config):
             raise ValueError(f"timm has no such optimizer{near_misses(name, list_optimizers())}")
         return name
 
-    def scaled_lr(self, batch_size: int) -> float:
-        """The learning rate for this batch size."""
+    def scale_learning_rate(self, batch_size: int) -> float:
+        """Return the learning rate for a batch size."""
         return self.lr if self.lr_batch is None else self.lr * batch_size / self.lr_batch
 
 
@@ -68,14 +68,14 @@ class ScheduleConfig(Config):
 
 
 def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int, *, fused: bool = False) -> Optimizer:
-    """The optimizer of a model's trainable parameters.
+    """Create the optimizer of a model's trainable parameters.
 
     Args:
-        fused: as one kernel, where torch has one. Not with a gradient scaler: if the first step overflows, fused SGD
-            skips it and keeps a momentum that nobody has written.
+        fused: use torch's fused kernel if it exists. Do not combine it with a gradient scaler: if the first step
+            overflows, fused SGD skips it and keeps an uninitialized momentum.
 
     Raises:
-        UserError: the optimizer does not take these settings, or needs a package that is not there.
+        UserError: the optimizer does not accept these settings, or needs a package that is not installed.
     """
     from timm.optim import create_optimizer_v2
 
@@ -83,14 +83,14 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int,
         optimizer: Optimizer = create_optimizer_v2(
             model,
             opt=config.name,
-            lr=config.scaled_lr(batch_size),
+            lr=config.scale_learning_rate(batch_size),
             weight_decay=config.weight_decay,
             momentum=config.momentum,
             filter_bias_and_bn=not config.decay_all,
             **({"fused": True} if fused and config.name in FUSED else {}) | config.kwargs,
         )
-    except Exception as error:  # optimizers differ in what they refuse, and how
-        raise UserError(f"optimizer.name = {config.name!r}: timm says: {' '.join(str(error).split())}") from error
+    except Exception as error:  # each optimizer raises its own errors
+        raise UserError(f"optimizer.name = {config.name!r}: timm raised: {' '.join(str(error).split())}") from error
     return optimizer
 
 
@@ -100,7 +100,7 @@ def create_schedule(
     """timm's schedule, driven by `step_update(step)` before each step; None when the rate is constant.
 
     Raises:
-        UserError: warm-up is as long as training, or the schedule does not take these settings.
+        UserError: warm-up is as long as training, or the schedule does not accept these settings.
     """
     if config.name == "constant" and not config.warmup_epochs:
         return None
@@ -108,8 +108,7 @@ def create_schedule(
     steps = epochs * steps_per_epoch - warmup
     if steps < 1:
         raise UserError(
-            f"schedule.warmup_epochs = {config.warmup_epochs:g}: "
-            f"warm-up must end before training does, after {epochs} epochs"
+            f"schedule.warmup_epochs = {config.warmup_epochs:g}: warm-up must be shorter than training, {epochs} epochs"
         )
     from timm.scheduler import create_scheduler_v2
 
@@ -128,5 +127,5 @@ def create_schedule(
             **config.kwargs,
         )
     except Exception as error:
-        raise UserError(f"schedule.name = {config.name!r}: timm says: {' '.join(str(error).split())}") from error
+        raise UserError(f"schedule.name = {config.name!r}: timm raised: {' '.join(str(error).split())}") from error
     return schedule

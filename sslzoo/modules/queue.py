@@ -1,4 +1,4 @@
-"""The queue of keys that queries are contrasted with."""
+"""The queue of keys (MoCo)."""
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,14 @@ from sslzoo.runtime.distributed import gather
 class Queue(nn.Module):
     """First-in first-out queue of `size` unit vectors (MoCo, section 3.1), part of every checkpoint.
 
-    It begins as random unit vectors. Push after the loss was computed and back-propagated, so that the keys of
-    a step are never among its own negatives.
+    It is initialized with random unit vectors. Push after the backward pass, so that the keys of a step are never among
+    its own negatives.
     """
 
     keys: Tensor
     """(size, dim) float32, L2-normalized rows."""
     cursor: Tensor
-    """() int64: the row that the next key replaces, which is the oldest."""
+    """() int64: the oldest row, which the next key replaces."""
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Queue(nn.Module):
         """Replace the oldest rows by the keys of all processes.
 
         Args:
-            keys: (B, dim) L2-normalized; any B, of more than `size` the last ones stay.
+            keys: (B, dim) L2-normalized; B is arbitrary; of more than `size` keys the last ones are kept.
         """
         keys = gather(keys.float())
         size = len(self.keys)
@@ -39,6 +39,6 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def nearest(self, embeddings: Tensor, count: int) -> Tensor:
-        """The most similar rows: (B, dim) L2-normalized to (B, count, dim), the nearest first; all where fewer are."""
+        """Return the `count` most similar rows (or all): (B, dim) to (B, count, dim), nearest first."""
         rows = (embeddings @ self.keys.T).topk(min(count, len(self.keys)), dim=1).indices
         return self.keys[rows]

@@ -1,4 +1,4 @@
-"""Assignments of images to prototypes that all get an equal share."""
+"""Balanced assignments of images to prototypes."""
 
 import torch
 import torch.distributed as dist
@@ -9,15 +9,15 @@ from sslzoo.runtime.distributed import world_size
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int, counted: Tensor | None = None) -> Tensor:
-    """Soft assignments Q that maximize tr(Q scores^T) + epsilon H(Q), after some iterations of Sinkhorn and Knopp.
+    """Compute soft assignments Q that maximize tr(Q scores^T) + epsilon H(Q), with Sinkhorn-Knopp iterations.
 
-    Each iteration gives the columns of Q, over the rows of all processes, the same sum, and then each row the sum 1.
-    It works on logarithms in float32, so that nothing over- or underflows. Source: Caron et al., NeurIPS 2020 (arXiv
+    Each iteration normalizes the columns of Q, over the rows of all processes, to equal sums, and then each row to 1.
+    It works on logarithms in float32, which avoids overflow and underflow. Source: Caron et al., NeurIPS 2020 (arXiv
     2006.09882), equations 3 to 5.
 
     Args:
         scores: (N, K), similarities of this process's N images to K prototypes.
-        counted: (N,) 1 for rows that have a share in the columns, 0 for rows that are as if not there; None is all.
+        counted: (N,) 1 for rows that count in the column sums, 0 for rows that do not; None counts all.
 
     Returns:
         (N, K) float32, rows sum to 1.
@@ -33,7 +33,7 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int, counted: Tensor | 
 
 
 def _log_sum_exp(logits: Tensor) -> Tensor:
-    """(N, K) to (1, K), over the rows of all processes."""
+    """Log-sum-exp of (N, K) to (1, K), over the rows of all processes."""
     largest = logits.amax(dim=0, keepdim=True)
     if world_size() > 1:
         dist.all_reduce(largest, dist.ReduceOp.MAX)

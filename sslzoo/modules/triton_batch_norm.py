@@ -1,10 +1,10 @@
-"""Split batch norm and the ReLU behind it, as Triton kernels on channels_last activations.
+"""Split batch norm with an optional ReLU, as Triton kernels on channels_last activations.
 
-A batch (B, C, H, W) is seen as rows of C numbers; a chunk is rows that follow each other. With mean m and variance v
-of a chunk's channel, y = relu(w (x - m) / sqrt(v + eps) + b) (Ioffe and Szegedy, ICML 2015, algorithm 1). Forward reads
-an activation twice and writes it once, backward reads it and its gradient twice. Sums are float32 and in a fixed order:
-the same input gives the same bits. Those of squares are taken about the first row of each chunk, which loses no digits
-where the mean is far from zero.
+A batch (B, C, H, W) is treated as rows of C values; a chunk is a range of consecutive rows. With mean m and variance v
+of a chunk's channel, y = relu(w (x - m) / sqrt(v + eps) + b) (Ioffe and Szegedy, ICML 2015, algorithm 1). The forward
+pass reads an activation twice and writes it once; the backward pass reads it and its gradient twice. Sums are float32
+in a fixed order, so results are bit-identical for the same input. Sums of squares are centered at the first row of each
+chunk, which keeps precision if the mean is far from zero.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ import triton.language as tl
 from torch import Tensor
 
 TILE = 4096
-"""Numbers that a program has in its registers at once."""
+"""Values that a program holds in registers at once."""
 CHANNELS = 64
-"""Channels of a program, at most."""
+"""Largest number of channels per program."""
 PROGRAMS = 512
-"""Programs that keep a GPU busy; rows are divided among about as many."""
+"""Approximate number of programs, enough to keep a GPU busy."""
 FINAL_CHANNELS = 8
-"""Channels of a program that adds up what others have summed."""
+"""Channels per program that combines partial sums."""
 
 
 def split_batch_norm(
@@ -39,13 +39,13 @@ def split_batch_norm(
     """Normalize each of `splits` chunks of a batch by its own statistics, in training.
 
     Args:
-        x: (B, C, H, W), B a multiple of `splits`; made channels_last where it is not.
+        x: (B, C, H, W), B a multiple of `splits`; converted to channels_last if needed.
         weight: (C,) float32, `bias` likewise.
-        running_mean: (C,) float32, `running_var` likewise; moved by `momentum` towards the mean over chunks.
+        running_mean: (C,) float32, `running_var` likewise; updated with `momentum` towards the mean over chunks.
         relu: whether ReLU follows.
 
     Returns:
-        (B, C, H, W) channels_last, of the type of x.
+        (B, C, H, W) channels_last, with the dtype of x.
     """
     normalized: Tensor = _SplitBatchNorm.apply(
         x, weight, bias, running_mean, running_var, splits, momentum, eps, relu
@@ -76,7 +76,7 @@ class _SplitBatchNorm(torch.autograd.Function):
         grid = (splits * parts, triton.cdiv(channels, layout["C_BLOCK"]))
         final = (triton.cdiv(channels, FINAL_CHANNELS),)
         sum_chunks[grid](x, sums, channels, rows, **layout)
-        finish_statistics[final](
+        combine_statistics[final](
             x, sums, mean, rstd, running_mean, running_var, channels, rows, momentum, eps,
             **_final_layout(splits, parts),
         )  # fmt: skip
@@ -98,7 +98,7 @@ class _SplitBatchNorm(torch.autograd.Function):
         dweight, dbias = x.new_empty((2, channels), dtype=torch.float32)
         grid = (splits * parts, triton.cdiv(channels, layout["C_BLOCK"]))
         sum_gradients[grid](x, dy, mean, rstd, weight, bias, sums, channels, rows, RELU=ctx.relu, **layout)
-        finish_gradients[(triton.cdiv(channels, FINAL_CHANNELS),)](
+        combine_gradients[(triton.cdiv(channels, FINAL_CHANNELS),)](
             sums, means, dweight, dbias, channels, rows,
             **_final_layout(splits, parts),
         )  # fmt: skip
@@ -109,7 +109,7 @@ class _SplitBatchNorm(torch.autograd.Function):
 
 
 def _layout(channels: int, rows: int, splits: int) -> dict[str, int]:
-    """How the rows of a chunk and the channels are divided among programs."""
+    """Divide the rows of a chunk and the channels among programs."""
     c_block = min(CHANNELS, triton.next_power_of_2(channels))
     tile_rows = TILE // c_block
     wanted = max(1, PROGRAMS // (splits * triton.cdiv(channels, c_block)))
@@ -120,7 +120,7 @@ def _layout(channels: int, rows: int, splits: int) -> dict[str, int]:
 
 
 def _final_layout(splits: int, parts: int) -> dict[str, int]:
-    """How the programs that add up the sums of all parts see them."""
+    """Return the constants of the programs that combine the partial sums."""
     return {
         "SPLITS": splits,
         "SPLITS_BLOCK": triton.next_power_of_2(splits),
@@ -136,7 +136,7 @@ def sum_chunks(
     x, sums, channels, rows,
     PARTS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sum and sum of squares of a part of a chunk, about the chunk's first row."""
+    """Compute sum and sum of squares of a part of a chunk, centered at the chunk's first row."""
     chunk, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
     c = tl.program_id(1) * C_BLOCK + tl.arange(0, C_BLOCK)
     base = x + chunk.to(tl.int64) * rows * channels
@@ -157,12 +157,12 @@ def sum_chunks(
 
 
 @triton.jit
-def finish_statistics(
+def combine_statistics(
     x, sums, mean, rstd, running_mean, running_var, channels, rows, momentum, eps,
     SPLITS: tl.constexpr, SPLITS_BLOCK: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr,
     C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Mean and reciprocal deviation of each chunk, and the running statistics, from the sums of the parts."""
+    """Compute mean and reciprocal deviation of each chunk and the running statistics from the partial sums."""
     c = tl.program_id(0) * C_BLOCK + tl.arange(0, C_BLOCK)
     chunk = tl.arange(0, SPLITS_BLOCK)
     exists = (chunk < SPLITS)[:, None] & (c < channels)[None, :]
@@ -191,7 +191,7 @@ def normalize(
     x, mean, rstd, weight, bias, y, channels, rows,
     RELU: tl.constexpr, PARTS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A part of a chunk, normalized."""
+    """Normalize a part of a chunk."""
     chunk, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
     c = tl.program_id(1) * C_BLOCK + tl.arange(0, C_BLOCK)
     offset = chunk.to(tl.int64) * rows * channels
@@ -211,7 +211,7 @@ def sum_gradients(
     x, dy, mean, rstd, weight, bias, sums, channels, rows,
     RELU: tl.constexpr, PARTS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sums over a part of a chunk: of the gradient, and of its product with the normalized value."""
+    """Sum the gradient and its product with the normalized value over a part of a chunk."""
     chunk, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
     c = tl.program_id(1) * C_BLOCK + tl.arange(0, C_BLOCK)
     offset = chunk.to(tl.int64) * rows * channels
@@ -236,12 +236,12 @@ def sum_gradients(
 
 
 @triton.jit
-def finish_gradients(
+def combine_gradients(
     sums, means, dweight, dbias, channels, rows,
     SPLITS: tl.constexpr, SPLITS_BLOCK: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr,
     C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Means over each chunk, and the gradients of weight and bias, from the sums of the parts."""
+    """Compute the means over each chunk and the gradients of weight and bias from the partial sums."""
     c = tl.program_id(0) * C_BLOCK + tl.arange(0, C_BLOCK)
     chunk = tl.arange(0, SPLITS_BLOCK)
     exists = (chunk < SPLITS)[:, None] & (c < channels)[None, :]
@@ -261,7 +261,7 @@ def propagate(
     x, dy, mean, rstd, weight, bias, means, dx, channels, rows,
     RELU: tl.constexpr, PARTS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of a part of a chunk."""
+    """Compute the input gradient of a part of a chunk."""
     chunk, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
     c = tl.program_id(1) * C_BLOCK + tl.arange(0, C_BLOCK)
     offset = chunk.to(tl.int64) * rows * channels
@@ -285,7 +285,7 @@ def propagate(
 
 @triton.jit
 def affine(mean, rstd, weight, bias, start, c, channels):
-    """What takes a chunk's values to normalized ones: (x - center) * scale + shift."""
+    """Load the coefficients that normalize a chunk: (x - center) * scale + shift."""
     center = tl.load(mean + start + c, mask=c < channels, other=0.0)
     scale = tl.load(rstd + start + c, mask=c < channels, other=0.0)
     shift = tl.zeros_like(center)
@@ -301,7 +301,7 @@ def add_parts(
     SPLITS: tl.constexpr, SPLITS_BLOCK: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr,
     C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """(splits, parts, channels) to the sums over parts of channels c."""
+    """Sum (splits, parts, channels) over the parts, for channels c."""
     chunk = tl.arange(0, SPLITS_BLOCK)[:, None, None]
     part = tl.arange(0, PARTS_BLOCK)[None, :, None]
     exists = (chunk < SPLITS) & (part < PARTS) & (c < channels)[None, None, :]

@@ -1,8 +1,8 @@
 """Random numbers from a counter instead of a stream.
 
-A draw is a hash of its keys (seed, epoch, sample, view, ...), so it does not depend on batch size, number of
-processes, device, or on what was drawn before: a resumed run draws what the uninterrupted one would have.
-The hash is the finaliser of MurmurHash3 (Appleby 2011), 32 bits, chained over the keys.
+Each number is a hash of its keys (seed, epoch, sample, view, ...). It does not depend on batch size, number of
+processes, device or earlier draws, so a resumed run draws the same numbers as an uninterrupted one.
+The hash is the finalizer of MurmurHash3 (Appleby 2011), 32 bits, chained over the keys.
 """
 
 import torch
@@ -23,9 +23,9 @@ def _mix(bits: Bits) -> Bits:
 
 
 def random_bits(*keys: int | Tensor) -> Tensor:
-    """32 random bits for every combination of the broadcast keys, as int64 in [0, 2**32).
+    """Return 32 random bits for every combination of the broadcast keys, as int64 in [0, 2**32).
 
-    Keys are integers or int64 tensors, taken modulo 2**64 (both halves enter the hash).
+    Keys are integers or int64 tensors modulo 2**64; both halves enter the hash.
     """
     state: Bits = 0  # a Python number while the keys are numbers, so that no device is needed
     for key in keys:
@@ -37,10 +37,10 @@ def random_bits(*keys: int | Tensor) -> Tensor:
 
 
 def uniform(*keys: int | Tensor) -> Tensor:
-    """Uniform float32 draws in [0, 1) with 24 bits, one for every combination of the broadcast keys."""
+    """Return uniform float32 numbers in [0, 1) with 24 bits, one for each combination of the broadcast keys."""
     return (random_bits(*keys) >> 8).to(torch.float32) * (1.0 / (1 << 24))
 
 
 def permutation(n: int, *keys: int | Tensor, device: torch.device | None = None) -> Tensor:
-    """A random order of `range(n)`, int64, the same on every device and process."""
+    """Return a random permutation of `range(n)`, int64, identical on every device and process."""
     return torch.argsort(random_bits(*keys, torch.arange(n, device=device)), stable=True)

@@ -12,17 +12,17 @@ from sslzoo.runtime.counter_rng import permutation
 
 
 def world_size() -> int:
-    """Number of processes of the run."""
+    """Return the number of processes of the run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, 0 is the main one."""
+    """Return the rank of this process; 0 is the main process."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """(B, ...) of each process to (world * B, ...) on all, in rank order. Carries no gradient."""
+    """Gather (B, ...) of each process into (world * B, ...) on all, in rank order, without gradient."""
     if world_size() == 1:
         return tensor.detach()
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
@@ -31,7 +31,7 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """All rows on all processes; the gradient of a row is the sum of those that it has on each."""
+    """Gather all rows on all processes; the gradient of a row is the sum of its gradients over processes."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -45,10 +45,10 @@ class _Gather(torch.autograd.Function):
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
-    """(B, ...) of each process to (world * B, ...) on all, in rank order, through which gradient flows back.
+    """Gather (B, ...) of each process into (world * B, ...) on all, in rank order, with gradient.
 
-    Averaged over processes, as DistributedDataParallel does, the gradients are those of the mean of all losses:
-    a loss over local anchors needs no factor of the world size, nor does one over all rows that each process computes.
+    After DistributedDataParallel averages over processes, the gradients are those of the mean of all losses. Neither a
+    loss over local anchors nor a loss over all rows on every process needs a factor of the world size.
     """
     if world_size() == 1:
         return tensor
@@ -57,7 +57,7 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum over processes; so is the gradient."""
+    """Sum over processes; the gradient is summed as well."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def sum_with_gradient(tensor: Tensor) -> Tensor:
-    """The sum over processes of a tensor that has one shape on all, through which gradient flows back."""
+    """Sum a tensor over processes, with gradient; its shape is the same on all."""
     if world_size() == 1:
         return tensor
     summed: Tensor = _SumOverProcesses.apply(tensor)
@@ -81,7 +81,7 @@ def sum_with_gradient(tensor: Tensor) -> Tensor:
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
-    """(n, ...) of each process, n as it may be, to all rows on the CPU of each, in rank order. Carries no gradient."""
+    """Gather (n, ...) of each process, where n may differ, on the CPU of all, in rank order, without gradient."""
     mine = tensor.detach().cpu()
     if world_size() == 1:
         return mine
@@ -91,35 +91,35 @@ def gather_rows(tensor: Tensor) -> Tensor:
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """The rows of this process in a tensor that `gather` made."""
+    """Return the rows of this process from the result of `gather`."""
     return tensor.chunk(world_size())[rank()]
 
 
 @torch.no_grad()
 def encode_shuffled(encode: Callable[[Tensor], Tensor], images: Tensor, *keys: int | Tensor) -> Tensor:
-    """Encode a global batch in random order and put the results back (MoCo, section 3.3, "Shuffling BN").
+    """Encode a global batch in random order and restore the order (MoCo, section 3.3, "Shuffling BN").
 
-    The statistics of batch norm then come from other groups of images for keys than for queries, so that
-    they do not give away which key belongs to a query. The order is a function of `keys` alone: one process
-    or many, whose batches together hold the same images, shuffle alike.
+    Keys and queries are then normalized with the statistics of different groups of images, so batch norm does not
+    leak which key belongs to a query. The order is a function of `keys` alone: any number of processes that share the
+    same global batch shuffle it identically.
 
     Args:
         encode: the key encoder, (B, C, H, W) -> (B, D).
         images: (B, C, H, W), the batch of this process.
-        keys: what the order is drawn from (seed, step, ...).
+        keys: keys of the random order (seed, step, ...).
 
     Returns:
-        (B, D), row i encodes image i.
+        (B, D); row i is the embedding of image i.
     """
-    everyone = gather(images)
-    order = permutation(len(everyone), *keys, device=images.device)
-    encoded = gather(encode(local_part(everyone[order])))
+    everything = gather(images)
+    order = permutation(len(everything), *keys, device=images.device)
+    encoded = gather(encode(local_part(everything[order])))
     return local_part(encoded[order.argsort()])
 
 
 @torch.no_grad()
 def average_norm_statistics(module: nn.Module) -> None:
-    """Make the running statistics of batch norm the mean over processes, in one message."""
+    """Average the running statistics of batch norm over processes, in one all-reduce."""
     if world_size() == 1:
         return
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
@@ -134,7 +134,7 @@ def average_norm_statistics(module: nn.Module) -> None:
 
 
 def state_digest(module: nn.Module) -> str:
-    """A fingerprint of all parameters and buffers, 16 hexadecimal digits."""
+    """Return a digest of all parameters and buffers, 16 hexadecimal digits."""
     state = hashlib.sha256()
     for name, value in module.state_dict().items():
         state.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -142,8 +142,8 @@ def state_digest(module: nn.Module) -> str:
 
 
 def state_digests(module: nn.Module) -> list[str]:
-    """The fingerprint of each process, in rank order; equal when nothing has drifted."""
-    everyone: list[Any] = [state_digest(module)] * world_size()
+    """Return the digest of each process, in rank order; all are equal unless a process has drifted."""
+    digests: list[Any] = [state_digest(module)] * world_size()
     if world_size() > 1:
-        dist.all_gather_object(everyone, everyone[0])
-    return everyone
+        dist.all_gather_object(digests, digests[0])
+    return digests

@@ -1,4 +1,4 @@
-"""What a result depends on besides the config."""
+"""The environment of a run: command, commit, machine and package versions."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ import sslzoo
 
 
 def environment() -> dict[str, Any]:
-    """Command, code, machine and versions, for a JSON file."""
+    """Collect command, commit, machine and package versions for a JSON file."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": commit(),
@@ -31,12 +31,12 @@ def _name(package: Distribution) -> str:
 
 
 def device_name() -> str:
-    """What the accelerator, or else the processor, calls itself."""
+    """Return the name of the GPU, or the processor type without one."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
 
 
 def commit() -> str | None:
-    """The commit of the checkout that sslzoo runs from, `-dirty` behind it when files differ; None elsewhere."""
+    """Return the commit of sslzoo's checkout, with `-dirty` if files differ; None outside a checkout."""
     checkout = Path(sslzoo.__file__).parents[1]
     if not (checkout / ".git").exists():
         return None

@@ -12,7 +12,7 @@ class UserError(ValueError):
 
 
 def near_misses(word: str, options: Iterable[str], *, at_most: int = 3) -> str:
-    """`"; did you mean a, b?"` for the options that resemble `word`, or the whole list when it is short.
+    """`"; did you mean a or b?"` for the options similar to `word`; otherwise all options, if there are at most 12.
 
     Returns an empty string when no option is close and the list is long.
     """
@@ -21,7 +21,7 @@ def near_misses(word: str, options: Iterable[str], *, at_most: int = 3) -> str:
     if close:
         return f"; did you mean {' or '.join(close)}?"
     if 0 < len(names) <= 12:
-        return f"; there is {', '.join(names)}"
+        return f"; available: {', '.join(names)}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""How a command takes its share of the machine: cores, device, precision, processes."""
+"""Set up a command on the machine: CPU threads, device, precision and processes."""
 
 import os
 import re
@@ -13,17 +13,17 @@ from sslzoo.runtime.distributed import rank, world_size
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision, PrecisionSetting, choose_precision, launcher_precision
 
-if TYPE_CHECKING:  # its import takes seconds, and settings need no more than `Precision`
+if TYPE_CHECKING:  # importing it takes seconds, and reading settings needs only `Precision`
     from accelerate import Accelerator, PartialState
 
 Result = TypeVar("Result")
 
 
 def claim_cores(threads: int) -> None:
-    """Give this process its share of the machine's cores.
+    """Set the number of CPU threads of this process.
 
-    Launchers set OMP_NUM_THREADS to 1 where nobody else did, which would leave a CPU run on one core; any other
-    value of it is taken to be the user's.
+    With `threads` 0 the cores are divided among the local processes, unless the user set OMP_NUM_THREADS. A value of 1
+    counts as unset: launchers set it by default, which would leave a CPU run on one core.
     """
     if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -32,7 +32,7 @@ def claim_cores(threads: int) -> None:
 
 
 def join_processes() -> "PartialState":
-    """This process among all of the run, and its device; made on the first call, as `Accelerator` would make it."""
+    """Return the state of the process group and the device; the first call initializes it as `Accelerator` does."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
@@ -40,11 +40,11 @@ def join_processes() -> "PartialState":
 
 
 def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerator":
-    """The accelerator of this process.
+    """Create the accelerator of this process.
 
     Args:
-        setting: arithmetic of the encoders; `auto` is chosen by the main process for all.
-        options: further ones of `accelerate.Accelerator`.
+        setting: precision of the encoders; the main process resolves `auto` for all processes.
+        options: further arguments of `accelerate.Accelerator`.
 
     Raises:
         UserError: the device does not support `precision`, or the launcher was given another one.
@@ -54,13 +54,13 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerato
 
     state = join_processes()
     precision = run_on_main_process(state, lambda: choose_precision(setting, state.device))
-    asked = launcher_precision()
-    if asked not in ("no", precision):
+    launched = launcher_precision()
+    if launched not in ("no", precision):
         raise UserError(
-            f"--precision {precision}: `accelerate launch` is set to {asked}; give both the same, as in "
-            f"--precision {asked if asked in ('bf16', 'fp16') else 'bf16'}"
+            f"--precision {precision}: `accelerate launch` is set to {launched}; use the same value for both, as in "
+            f"--precision {launched if launched in ('bf16', 'fp16') else 'bf16'}"
         )
-    # accelerate knows the argument by this name only
+    # accelerate accepts the argument under this name only
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     try:
         accelerator = Accelerator(
@@ -72,14 +72,14 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerato
         raise UserError(f"--precision {precision}: {error}") from error
     if accelerator.distributed_type.startswith(("FSDP", "DEEPSPEED", "MEGATRON")):
         raise UserError(
-            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo works with whole copies of the "
-            "encoders on each process, `accelerate launch --multi_gpu`"
+            f"accelerate launch: set to {accelerator.distributed_type.value}; sslzoo keeps a full copy of the "
+            "encoders on each process; use `accelerate launch --multi_gpu`"
         )
     return accelerator
 
 
 def accelerator_precision(accelerator: "Accelerator") -> Precision:
-    """The arithmetic that the accelerator was created with."""
+    """Return the precision that the accelerator was created with."""
     precision: Precision | Literal["no"] = accelerator.mixed_precision
     return "fp32" if precision == "no" else precision
 
@@ -89,7 +89,7 @@ def describe_device(accelerator: "Accelerator", setting: PrecisionSetting) -> st
     chosen = f"{accelerator_precision(accelerator)} (auto)" if setting == "auto" else setting
     return (
         f"{accelerator.device.type}, {chosen}, processes: {accelerator.num_processes}, "
-        f"threads of each: {torch.get_num_threads()}"
+        f"threads per process: {torch.get_num_threads()}"
     )
 
 
@@ -101,16 +101,16 @@ def run_on_main_process(accelerator: "Accelerator | PartialState", make: Callabl
     """
     from accelerate.utils import broadcast_object_list
 
-    answer: list[Any] = [None]
+    outcome: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            answer = [make()]
+            outcome = [function()]
         except UserError as error:
-            answer = [error]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], UserError):
-        raise answer[0]
-    result: Result = answer[0]
+            outcome = [error]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], UserError):
+        raise outcome[0]
+    result: Result = outcome[0]
     return result
 
 

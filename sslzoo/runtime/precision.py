@@ -10,12 +10,12 @@ PrecisionSetting = Literal["auto", Precision]
 
 
 def launcher_precision() -> str:
-    """The precision that `accelerate launch` was given; `no` where it was given none."""
+    """Return the precision that `accelerate launch` was given, `no` if none."""
     return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
 
 
 def choose_precision(setting: PrecisionSetting, device: torch.device) -> Precision:
-    """The precision that a setting means on a device: `auto` is the launcher's if it has one, else the fastest."""
+    """Resolve the precision setting on a device: `auto` is the launcher's precision if set, else the fastest."""
     if setting != "auto":
         return setting
     match launcher_precision():

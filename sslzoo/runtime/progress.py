@@ -25,7 +25,7 @@ class LineTimer:
         self._next = self._clock() + FIRST_LINE
 
     def is_due(self) -> bool:
-        """Whether enough time has passed."""
+        """Whether the next line is due."""
         return self._clock() >= self._next
 
     def restart(self) -> None:
@@ -64,7 +64,7 @@ def show_stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
 
 
 class Steps:
-    """Progress of work that is counted; use as a context.
+    """Progress of counted work; use as a context manager.
 
     Args:
         what: description of the work.
@@ -86,7 +86,7 @@ class Steps:
         self._done = 0
 
     def __enter__(self) -> "Steps":
-        self._began, self._lines = self._clock(), LineTimer(self._clock)
+        self._started, self._lines = self._clock(), LineTimer(self._clock)
         if self._bar is not None:
             self._task = self._bar.add_task(self._what, total=self._total)
         elif self._console.is_terminal and not self._console.quiet:
@@ -115,17 +115,17 @@ class Steps:
         """
         self._done += count
         now = self._clock()
-        speed = f"{self._done / max(now - self._began, 1e-9):,.0f} images/s"
-        shown = f"{note}  {speed}" if note else speed
+        speed = f"{self._done / max(now - self._started, 1e-9):,.0f} images/s"
+        text = f"{note}  {speed}" if note else speed
         if self._outer is not None:
-            self._outer.update(self._task, completed=self._done, description=f"{self._what}  {shown}")
+            self._outer.update(self._task, completed=self._done, description=f"{self._what}  {text}")
         elif self._bar is not None:
-            self._bar.update(self._task, completed=self._done, note=shown)
+            self._bar.update(self._task, completed=self._done, note=text)
         elif self._lines.is_due():
             self._lines.restart()
-            left = (now - self._began) / self._done * (self._total - self._done)
+            left = (now - self._started) / self._done * (self._total - self._done)
             self._console.print(
-                f"{self._what}: {self._done:,} of {self._total:,}  {shown}  ETA {left:,.0f} s",
+                f"{self._what}: {self._done:,} of {self._total:,}  {text}  ETA {left:,.0f} s",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor, nn
 
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.images import Images
 from sslzoo.data.load import Data
 from sslzoo.data.loader import ordered_batches
@@ -124,7 +124,7 @@ class Evaluator:
             augmentation = augmentation.model_copy(update={"size": size})
         for stored in ordered_batches(images, self.experiment.batch_size, workers=dataset.workers):
             batch = stored.to(self.accelerator.device)
-            view = make_view(
+            view = create_view(
                 augmentation,
                 batch,
                 seed=0,

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sslzoo.config.folders import fresh_folder, write_json
+from sslzoo.config.folders import create_result_folder, write_json
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.environment import environment
 from sslzoo.runtime.errors import UserError
@@ -46,7 +46,7 @@ class RunFolder:
         path = experiment.run_folder
         try:
             if path is None:
-                path = fresh_folder(experiment.output, cls.stem(experiment))
+                path = create_result_folder(experiment.output, cls.stem(experiment))
             else:
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):

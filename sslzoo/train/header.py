@@ -34,7 +34,7 @@ def print_header(
     images += [f"{len(data.labeled):,} labeled"] if data.labeled is not None else ["no labels"]
     images += [f"{len(data.test):,} to test on"] if data.test is not None else []
     optimizer = experiment.optimizer
-    lr = f"lr {optimizer.scaled_lr(experiment.batch_size):g}"
+    lr = f"lr {optimizer.scale_learning_rate(experiment.batch_size):g}"
     if optimizer.lr_batch is not None:
         lr += f" (scaled from {optimizer.lr:g} at batch {optimizer.lr_batch} to {experiment.batch_size})"
     decayed = "all parameters" if optimizer.decay_all else "all but biases and norms"

@@ -100,7 +100,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
                 "device": device_name(),
                 "threads": torch.get_num_threads(),
                 "resumed_at_step": step,
-                "skipped": sorted(set(gather_object(data.skipped.names))),
+                "skipped": sorted(set(gather_object(data.skipped.messages))),
                 **cost(accelerator, folder, images=training.step * experiment.batch_size),
             }
             if neighbors := judge.neighbors(method):

@@ -11,7 +11,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import Optimizer
 
-from sslzoo.data.augment.view import why_not_compiled
+from sslzoo.data.augment.view import explain_missing_kernel
 from sslzoo.data.load import Data
 from sslzoo.data.loader import batches_per_epoch
 from sslzoo.experiment.schema import Experiment
@@ -40,7 +40,7 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
-    if experiment.compile_augmentations is True and (reason := why_not_compiled(accelerator.device.type)):
+    if experiment.compile_augmentations is True and (reason := explain_missing_kernel(accelerator.device.type)):
         raise UserError(f"--compile-augmentations: {reason}")
     if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
         able = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
@@ -60,7 +60,7 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
 def resolve_auto(experiment: Experiment, accelerator: Accelerator) -> Experiment:
     """The settings with `auto` resolved for this machine."""
     return experiment.resolve_auto(
-        accelerator_precision(accelerator), why_not_compiled(accelerator.device.type) is None
+        accelerator_precision(accelerator), explain_missing_kernel(accelerator.device.type) is None
     )
 
 

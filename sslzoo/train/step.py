@@ -104,7 +104,7 @@ class Stepper:
 
     def with_parameters(self, batch: Batch, epoch: int) -> Batch:
         """The batch, with the parameters of each of its views."""
-        return batch._replace(draws=self.sample_views(batch.sizes, batch.ids, epoch=epoch)).pinned()
+        return batch._replace(parameters=self.sample_views(batch.sizes, batch.ids, epoch=epoch)).pin_memory()
 
     def sample_views(self, sizes: Tensor, ids: Tensor, epoch: int) -> tuple[AugmentationParameters, ...]:
         """The augmentation parameters of each of the method's views, for images of these sizes (N, 2) and ids (N,)."""
@@ -188,7 +188,7 @@ class Stepper:
         """The method's inputs, one (B, C, size, size) tensor a view."""
         experiment = self.experiment
         return [
-            make_view(
+            create_view(
                 experiment.augmentation(name),
                 batch,
                 seed=experiment.seed,

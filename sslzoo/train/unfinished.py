@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sslzoo.config.folders import slug
+from sslzoo.config.folders import slugify
 from sslzoo.experiment.compose import compose, require_same_settings
 from sslzoo.experiment.format import require_resumable
 from sslzoo.experiment.schema import Experiment
@@ -23,7 +23,7 @@ def find_unfinished_run(experiment: Experiment) -> Path | None:
         require_resumable(folder.config)
         require_same_settings(folder.path, _settings(folder), experiment)
         return folder.path
-    found = map(RunFolder, experiment.output.glob(f"{slug(RunFolder.stem(experiment))}-*"))
+    found = map(RunFolder, experiment.output.glob(f"{slugify(RunFolder.stem(experiment))}-*"))
     begun = [f for f in found if f.config.is_file() and not f.summary.exists() and _has_settings(f, experiment)]
     return max(begun, key=lambda folder: folder.config.stat().st_mtime).path if begun else None
 

@@ -1,1 +1,1 @@
-"""Weights in: checkpoints of this and of other projects, into timm's models."""
+"""Load checkpoints of sslzoo and other projects into timm models; export backbones to timm."""

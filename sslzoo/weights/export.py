@@ -1,4 +1,4 @@
-"""Weights out: safetensors that timm loads."""
+"""Export weights as safetensors files that timm loads."""
 
 import json
 from pathlib import Path
@@ -9,17 +9,17 @@ from torch import nn
 
 
 def export_backbone(backbone: nn.Module, path: Path, *, name: str, arguments: dict[str, Any]) -> None:
-    """Write a backbone so that `timm.create_model(name, checkpoint_path=path, **arguments)` is that backbone.
+    """Write a backbone so that `timm.create_model(name, checkpoint_path=path, **arguments)` loads it.
 
-    Every parameter and buffer under timm's own name, nothing else; name and arguments are in the metadata. The file
-    is written aside and renamed.
+    The file contains exactly the parameters and buffers under their names in timm; name and arguments are in the
+    metadata. It is written to a temporary file and renamed.
 
     Args:
-        name: of the model in timm.
-        arguments: of the model in timm, such as `{"in_chans": 1, "num_classes": 0}`.
+        name: name of the model in timm.
+        arguments: arguments of the model in timm, such as `{"in_chans": 1, "num_classes": 0}`.
     """
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.state_dict().items()}
     metadata = {"format": "pt", "timm_model": name, "timm_arguments": json.dumps(arguments)}
-    aside = path.with_suffix(".tmp")
-    save_file(weights, aside, metadata=metadata)
-    aside.replace(path)
+    partial = path.with_suffix(".tmp")
+    save_file(weights, partial, metadata=metadata)
+    partial.replace(path)

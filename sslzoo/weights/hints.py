@@ -1,4 +1,4 @@
-"""What a user could set so that the weights of a file fit."""
+"""Suggest settings with which the weights of a file fit a model."""
 
 import math
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
     ("wide", (3, 4, 6, 3)): "wide_resnet50_2",
     ("wide", (3, 4, 23, 3)): "wide_resnet101_2",
 }
-"""timm's names of torchvision's ResNets, by kind and number of blocks."""
+"""timm's names of torchvision's ResNets, by block type and number of blocks."""
 
 VITS = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large", (1280, 32): "huge"}
-"""Sizes of vision transformers, by width and depth."""
+"""Names of vision transformer sizes, by width and depth."""
 
 
 def hints(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -25,7 +25,7 @@ def hints(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str
 
     Args:
         wanted: the model's state_dict.
-        given: the file's tensors, under timm's names where they have any.
+        given: the file's tensors, with timm's names where known.
     """
     found = []
     if any("encoder_layer_" in name or name.endswith("conv_proj.weight") for name in given):
@@ -38,8 +38,8 @@ def hints(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str
     return found + _position(wanted, given)
 
 
-def architecture(tensors: Mapping[str, Tensor]) -> str | None:
-    """timm's name for a ResNet's or vision transformer's tensors, None where it is not obvious."""
+def guess_architecture(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return timm's name of the ResNet or vision transformer with these tensors, None if it is not clear."""
     patch, first = tensors.get("patch_embed.proj.weight"), tensors.get("layer1.0.conv1.weight")
     if patch is not None and patch.ndim == 4:
         depth = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
@@ -51,7 +51,7 @@ def architecture(tensors: Mapping[str, Tensor]) -> str | None:
         len({name.split(".")[1] for name in tensors if name.startswith(f"layer{layer}.")}) for layer in (1, 2, 3, 4)
     )
     second, last = tensors.get("layer1.0.conv2.weight"), tensors.get("layer1.0.conv3.weight")
-    if second is None or second.shape[1] != first.shape[0]:  # convolutions in groups
+    if second is None or second.shape[1] != first.shape[0]:  # grouped convolutions
         return None
     width = (first.shape[0], 0 if last is None else last.shape[0])
     kind = {(64, 0): "basic", (64, 256): "bottleneck", (128, 256): "wide"}.get(width, "")
@@ -61,8 +61,8 @@ def architecture(tensors: Mapping[str, Tensor]) -> str | None:
 def other_heads(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
     """Note that a model may have another number of attention heads than the file's, which shapes do not show.
 
-    MoCo v3's ViT-S has 12 heads (facebookresearch/moco-v3, vits.py), as have solo-learn's small models of MoCo v3 and
-    MAE, where timm's have 6 or 3. They are known by fixed position embeddings, those of the class token zero.
+    The small models of MoCo v3 (facebookresearch/moco-v3, vits.py) and of solo-learn's MoCo v3 and MAE have 12 heads,
+    those of timm 6 or 3. They are recognized by a fixed position embedding that is zero for the class token.
     """
     position, blocks = given.get("pos_embed"), getattr(model, "blocks", None)
     if position is None or position.shape[-1] not in (192, 384) or position[:, 0].any() or blocks is None:
@@ -71,12 +71,12 @@ def other_heads(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
     if heads == 12:
         return None
     return (
-        "its position embeddings are fixed as in MoCo v3, whose small models have 12 heads of attention, this one has "
+        "its position embeddings are fixed as in MoCo v3, whose small models have 12 attention heads; this one has "
         f"{heads}: --backbone.kwargs '{{num_heads: 12}}'"
     )
 
 
-def _first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
+def _check_first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
     if ours is None or theirs is None or not ours.ndim == theirs.ndim == 4:
         return []
     found = []
@@ -90,8 +90,8 @@ def _first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
     return found
 
 
-def _position(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """The size of images that a file's position embedding is for."""
+def _check_position_embedding(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """Suggest the image size that the file's position embedding has."""
     ours, theirs, patch = wanted.get("pos_embed"), given.get("pos_embed"), given.get("patch_embed.proj.weight")
     if ours is None or theirs is None or patch is None or ours.shape[1] == theirs.shape[1]:
         return []

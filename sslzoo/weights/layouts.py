@@ -1,4 +1,4 @@
-"""Which tensors of a file are the encoder: what other projects name it."""
+"""Find the encoder in a checkpoint: the layouts of other projects."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,21 +11,21 @@ from sslzoo.weights.read import WRAPPERS
 class Layout:
     """How a project names the tensors of its checkpoints.
 
-    Names are those without `module.`, which wrappers for several processes add, and without `state_dict.` and the like.
+    Names are given without `module.`, which distributed wrappers add, and without entries such as `state_dict.`.
     """
 
     project: str
     encoders: tuple[str, ...]
-    """Prefixes of the encoder that the project itself evaluates: the first that the file has."""
+    """Prefixes of the encoder that the project evaluates; the first one in the file is used."""
     beside: tuple[str, ...] = ()
     """Prefixes of which the file must have one, where the encoder's prefix alone does not identify the project."""
     left_out: tuple[str, ...] = ()
-    """Patterns of the encoder's tensors that are no part of the backbone, besides timm's own classifier."""
+    """Patterns of tensors below the encoder that do not belong to the backbone, besides timm's classifier."""
 
 
 LAYOUTS = (
     Layout("sslzoo", ("student.backbone",), beside=("student.projector",)),
-    # facebookresearch/dino: utils.load_pretrained_weights takes `teacher`
+    # facebookresearch/dino: utils.load_pretrained_weights loads `teacher`
     Layout("DINO", ("teacher.backbone",), beside=("teacher.head", "dino_loss")),
     # facebookresearch/moco-v3 and moco: main_lincls.py
     Layout("MoCo v3", ("base_encoder",), beside=("momentum_encoder",)),
@@ -34,7 +34,7 @@ LAYOUTS = (
     Layout("VISSL", ("classy_state_dict.base_model.model.trunk._feature_blocks", "_feature_blocks")),
     # vturrisi/solo-learn: solo/methods/base.py; `encoder` in 1.0.2
     Layout("solo-learn", ("backbone", "encoder"), beside=("classifier",)),
-    # lightly-ai/lightly: benchmarks/imagenet, whose `backbone` is the one that is evaluated; examples
+    # lightly-ai/lightly: benchmarks/imagenet, whose `backbone` is evaluated; examples
     Layout(
         "lightly",
         ("backbone.vit", "backbone", "teacher_backbone.vit", "teacher_backbone"),
@@ -78,14 +78,14 @@ LAYOUTS = (
     # facebookresearch/mae: main_linprobe.py
     Layout("MAE", ("",), beside=("decoder_embed",), left_out=("decoder_*", "mask_token")),
 )
-"""Known layouts; the first that the names of a file fit is taken."""
+"""Known layouts; the first one that matches the names in a file is used."""
 
 PLAIN = Layout("", ("",))
-"""Names as timm and torchvision have them: exports of sslzoo, published backbones."""
+"""Names of timm and torchvision: exports of sslzoo, published backbones."""
 
 
-def prefixes(name: str) -> Iterator[tuple[str, str]]:
-    """(prefix in the table's spelling, prefix in the file's) of everything that holds a tensor of this name."""
+def split_prefixes(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the prefixes of a tensor name, each as (normalized spelling of the table, spelling of the file)."""
     parts = name.split(".")
     plain: list[str] = []
     for count, part in enumerate(parts):
@@ -95,20 +95,20 @@ def prefixes(name: str) -> Iterator[tuple[str, str]]:
         plain.append(part)
 
 
-def spellings(names: Iterable[str]) -> Mapping[str, set[str]]:
-    """The file's spellings of each prefix in the table's spelling."""
+def collect_spellings(names: Iterable[str]) -> Mapping[str, set[str]]:
+    """Map each prefix in the normalized spelling to its spellings in the file."""
     found: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        for plain, spelled in prefixes(name):
+        for plain, spelled in split_prefixes(name):
             found[plain].add(spelled)
     return found
 
 
 def find_layout(known: Mapping[str, set[str]]) -> tuple[Layout, str] | None:
-    """The layout that a file has, and the encoder's prefix in the table's spelling; None where there is no such.
+    """Return the layout of a file and the encoder's prefix in the normalized spelling; None if no layout matches.
 
     Args:
-        known: what `spellings` found.
+        known: result of `collect_spellings`.
     """
     for layout in LAYOUTS:
         encoder = next((prefix for prefix in layout.encoders if prefix in known), None)
@@ -117,15 +117,15 @@ def find_layout(known: Mapping[str, set[str]]) -> tuple[Layout, str] | None:
     return None
 
 
-def groups(names: Iterable[str], beside: str = "") -> dict[str, int]:
-    """Names gathered by prefix, with counts: each prefix is as short as sets it apart from the prefix `beside`.
+def count_by_prefix(names: Iterable[str], beside: str = "") -> dict[str, int]:
+    """Count names by prefix. Each prefix is the shortest one that differs from the prefix `beside`.
 
-    Without `beside`, prefixes are one part longer than what all names have in common.
+    Without `beside`, prefixes are one part longer than the common prefix of all names.
     """
     listed = [name.split(".") for name in names]
     path = beside.split(".") if beside else []
     counts: dict[str, int] = {}
-    common = 0 if path or not listed else _common(listed)
+    common = 0 if path or not listed else _common_depth(listed)
     for parts in listed:
         depth = next((i for i, (a, b) in enumerate(zip(parts, path, strict=False)) if a != b), 0) if path else common
         group = ".".join(parts[: depth + 1])
@@ -133,8 +133,8 @@ def groups(names: Iterable[str], beside: str = "") -> dict[str, int]:
     return counts
 
 
-def _common(listed: list[list[str]]) -> int:
-    """Number of leading parts that all names share, short of the last."""
+def _common_depth(listed: list[list[str]]) -> int:
+    """Return the number of leading parts that all names share, excluding the last."""
     for depth, column in enumerate(zip(*(parts[:-1] for parts in listed), strict=False)):
         if len(set(column)) > 1:
             return depth

@@ -1,4 +1,4 @@
-"""A file's encoder into a timm model: every tensor has its place, or nothing is loaded."""
+"""Load the encoder of a checkpoint into a timm model: every tensor must match, or nothing is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,25 +15,25 @@ from sslzoo.weights.names import lacks_relu, parts_of_sequential, timm_name
 from sslzoo.weights.read import read_tensors
 
 COUNTER = ".num_batches_tracked"
-"""Ending of a buffer of batch norm that files of old versions of torch lack, and that evaluation does not need."""
+"""Suffix of a batch norm buffer that old versions of torch did not save, and that evaluation does not need."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of the tensors of a file."""
+    """Which tensors of a file were loaded."""
 
     file: str
     project: str
-    """Whose layout the file has; empty for names as timm and torchvision have them."""
+    """Project whose layout the file has; empty for the names of timm and torchvision."""
     encoder: str
-    """Prefix of the encoder that was loaded, as the file spells it."""
+    """Prefix of the loaded encoder, in the file's spelling."""
     loaded: int
     left_out: list[str]
-    """Tensors of the encoder that are no part of the backbone: its classifier or projector."""
+    """Tensors of the encoder that do not belong to the backbone: its classifier or projector."""
     others: dict[str, int]
-    """What else the file holds: number of tensors by prefix."""
+    """Numbers of other tensors in the file, by prefix."""
     notes: list[str] = field(default_factory=list)
-    """What is not as one might expect."""
+    """Unexpected properties of the file."""
 
     def __str__(self) -> str:
         prefix = f"({self.encoder})" if self.encoder else ""
@@ -52,7 +52,7 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
     classifier or projector apart, and the model none without a tensor. Values become those of the model's dtype.
 
     Args:
-        path: a .safetensors file, or one that `torch.load(weights_only=True)` reads.
+        path: a .safetensors file, or a file that `torch.load(weights_only=True)` reads.
         encoder: prefix of another encoder in the file, such as `module.encoder_k`.
 
     Raises:
@@ -61,57 +61,59 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
     """
     tensors = read_tensors(path)
     wanted = model.state_dict()
-    layout, prefix = _choose(path, tensors, wanted, encoder)
-    inside = _inside(tensors, prefix)
-    parts = parts_of_sequential(inside)
-    given = {timm_name(name, parts): value for name, value in inside.items()}
-    patterns = (*(f"{head}.*" for head in _classifiers(model)), *layout.left_out)
+    layout, prefix = _choose_encoder(path, tensors, wanted, encoder)
+    inside = _select_below(tensors, prefix)
+    parts = match_sequential(inside)
+    given = {translate_name(name, parts): value for name, value in inside.items()}
+    patterns = (*(f"{head}.*" for head in _classifier_names(model)), *layout.left_out)
     left_out = [
         name for name in given if name not in wanted and any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
     kept = {name: value for name, value in given.items() if name not in left_out}
     counters = [name for name in wanted if name.endswith(COUNTER) and name not in kept]
-    if fault := _misfit(wanted, kept, counters):
-        said = f"weights of another model{f' in {prefix}' if prefix else ''}"
-        raise UserError(f"--backbone.checkpoint {path}: {said}: {'; '.join([fault, *hints(wanted, kept)])}")
+    if mismatch := _describe_mismatch(wanted, kept, counters):
+        problem = f"weights of another model{f' in {prefix}' if prefix else ''}"
+        raise UserError(
+            f"--backbone.checkpoint {path}: {problem}: {'; '.join([mismatch, *suggest_settings(wanted, kept)])}"
+        )
     if broken := [name for name, value in kept.items() if not value.isfinite().all()]:
         raise UserError(
             f"--backbone.checkpoint {path}: {join_names(broken)} has NaN or Inf: the file is damaged, or its training diverged"
         )
     notes = [f"no num_batches_tracked in the file ({len(counters)} in the model)"] if counters else []
-    notes += _notes(layout, kept, lacks_relu(parts))
-    if heads := other_heads(model, kept):
+    notes += _collect_notes(layout, kept, lacks_relu(parts))
+    if heads := find_head_mismatch(model, kept):
         if layout.project == "MoCo v3":
             raise UserError(f"--backbone.checkpoint {path}: {heads}")
         notes.append(heads)
     model.load_state_dict(kept, strict=False)
-    others = groups((name for name in tensors if not _is_below(name, prefix)), beside=prefix)
+    others = count_by_prefix((name for name in tensors if not _is_below(name, prefix)), beside=prefix)
     return LoadReport(path.name, layout.project, prefix, len(kept), left_out, others, notes)
 
 
-def _choose(
-    path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], asked: str | None
+def _choose_encoder(
+    path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], encoder: str | None
 ) -> tuple[Layout, str]:
-    """The layout of a file, and the prefix of its encoder as the file spells it."""
-    known = spellings(tensors)
+    """Return the layout of a file and the prefix of its encoder in the file's spelling."""
+    known = collect_spellings(tensors)
     layout, plain = find_layout(known) or (PLAIN, "")
-    if asked is not None:
-        spelled = {asked} if any(_is_below(name, asked) for name in tensors) else known.get(asked, set())
+    if encoder is not None:
+        spelled = {encoder} if any(_is_below(name, encoder) for name in tensors) else known.get(encoder, set())
         if len(spelled) != 1:
-            raise UserError(
-                f"--backbone.encoder {asked}: {path} has no such prefix; there is {_counted(groups(tensors))}"
-            )
+            available = _format_counts(count_by_prefix(tensors))
+            raise UserError(f"--backbone.encoder {encoder}: {path} has no such prefix; available: {available}")
         return layout, spelled.pop()
     if layout is PLAIN:
-        whole = [prefix for prefix in sorted(set().union(*known.values())) if _is_whole(tensors, prefix, wanted)]
-        if len(whole) > 1:
+        complete = [prefix for prefix in sorted(set().union(*known.values())) if _is_complete(tensors, prefix, wanted)]
+        if len(complete) > 1:
+            listed = ", ".join(prefix or "(no prefix)" for prefix in complete)
             raise UserError(
-                f"--backbone.checkpoint {path}: has several encoders, {', '.join(p or '(no prefix)' for p in whole)}; "
-                f"choose one by --backbone.encoder {whole[-1]}"
+                f"--backbone.checkpoint {path}: contains several encoders, {listed}; "
+                f"choose one with --backbone.encoder {complete[-1]}"
             )
-        if whole:
-            return layout, whole[0]
-    fits = {prefix: len(_named(tensors, prefix) & wanted.keys()) for prefix in known[plain]}
+        if complete:
+            return layout, complete[0]
+    fits = {prefix: len(_translated_names(tensors, prefix) & wanted.keys()) for prefix in known[plain]}
     best = max(fits, key=lambda prefix: fits[prefix])
     if layout is PLAIN and not fits[best]:
         parts = [f"no encoder is found in it; it has {_counted(groups(tensors))}", *hints(wanted, tensors)]
@@ -127,13 +129,13 @@ def _is_whole(tensors: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, T
     return _named(tensors, prefix) >= {name for name in wanted if not name.endswith(COUNTER)}
 
 
-def _named(tensors: Mapping[str, Tensor], prefix: str) -> set[str]:
-    inside = _inside(tensors, prefix)
-    parts = parts_of_sequential(inside)
-    return {timm_name(name, parts) for name in inside}
+def _translated_names(tensors: Mapping[str, Tensor], prefix: str) -> set[str]:
+    inside = _select_below(tensors, prefix)
+    parts = match_sequential(inside)
+    return {translate_name(name, parts) for name in inside}
 
 
-def _inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _select_below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     start = f"{prefix}." if prefix else ""
     return {name.removeprefix(start): value for name, value in tensors.items() if _is_below(name, prefix)}
 
@@ -142,13 +144,13 @@ def _is_below(name: str, prefix: str) -> bool:
     return not prefix or name.startswith(f"{prefix}.")
 
 
-def _classifiers(model: nn.Module) -> tuple[str, ...]:
-    """Names that timm has for a model's classifier."""
+def _classifier_names(model: nn.Module) -> tuple[str, ...]:
+    """Return timm's names of a model's classifier."""
     heads = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     return (heads,) if isinstance(heads, str) else tuple(heads)
 
 
-def _misfit(wanted: Mapping[str, Tensor], kept: Mapping[str, Tensor], counters: list[str]) -> str:
+def _describe_mismatch(wanted: Mapping[str, Tensor], kept: Mapping[str, Tensor], counters: list[str]) -> str:
     faults = {
         "missing": [name for name in wanted if name not in kept and name not in counters],
         "unexpected": [name for name in kept if name not in wanted],
@@ -169,12 +171,16 @@ def _notes(layout: Layout, kept: Mapping[str, Tensor], no_relu: bool) -> list[st
         notes.append(f"stored as {', '.join(sorted(str(dtype).removeprefix('torch.') for dtype in stored))}")
     stem = kept.get("conv1.weight")
     if layout.project == "solo-learn" and stem is not None and stem.shape[2:] == (3, 3):
-        notes.append("solo-learn pads this 3x3 stem by 2, the model by 1, so features differ slightly from its own")
+        notes.append(
+            "solo-learn pads this 3x3 stem by 2, the model by 1, so features differ slightly from those of the project"
+        )
     if no_relu:
-        notes.append("the file's encoder has no ReLU after bn1, the model has one, so features differ from its own")
+        notes.append(
+            "the file's encoder has no ReLU after bn1, the model has one, so features differ from those of the project"
+        )
     return notes
 
 
-def _counted(counts: Mapping[str, int]) -> str:
-    shown = [f"{group} ({count})" for group, count in list(counts.items())[:8]]
-    return ", ".join(shown) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")
+def _format_counts(counts: Mapping[str, int]) -> str:
+    texts = [f"{group} ({count})" for group, count in list(counts.items())[:8]]
+    return ", ".join(texts) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")

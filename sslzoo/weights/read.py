@@ -17,13 +17,13 @@ from torch import Tensor
 from sslzoo.runtime.errors import UserError, join_names
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
-"""Entries that hold the one state_dict of a file; they are no part of its tensors' names."""
+"""Entries that contain the only state_dict of a file; they are removed from the tensor names."""
 
-NO_WEIGHTS = ("optim", "callbacks")
-"""How entries begin whose tensors are not those of a model."""
+NOT_WEIGHTS = ("optim", "callbacks")
+"""Prefixes of entries whose tensors do not belong to a model."""
 
 SCALAR = np.float64(0).__reduce__()[0]
-"""What NumPy unpickles its scalars with; it had another name before NumPy 2."""
+"""The function that unpickles NumPy scalars; its name changed in NumPy 2."""
 
 HARMLESS: list[Any] = [
     argparse.Namespace,
@@ -36,12 +36,12 @@ HARMLESS: list[Any] = [
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, those of nested entries as `teacher.backbone.conv1.weight`.
+    """Read the tensors of a file by name; nested entries are joined, as in `teacher.backbone.conv1.weight`.
 
-    An entry such as `state_dict` that holds all of them is left out of their names, optimizer states are left out.
+    An entry such as `state_dict` that contains all tensors is removed from their names. Optimizer states are skipped.
 
     Raises:
-        UserError: no such file, or not a file of weights.
+        UserError: the file does not exist, or contains no weights.
     """
     if not path.is_file():
         raise UserError(f"--backbone.checkpoint {path}: no such file")
@@ -50,9 +50,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"--backbone.checkpoint {path}: cannot be read as weights: {reason}") from error
-    tensors = dict(_flat(_unwrapped(content)))
+    tensors = dict(_flatten(_unwrap(content)))
     if not tensors:
-        raise UserError(f"--backbone.checkpoint {path}: holds no state_dict, a mapping of names to tensors")
+        raise UserError(f"--backbone.checkpoint {path}: contains no state_dict, a mapping of names to tensors")
     return tensors
 
 
@@ -64,34 +64,34 @@ def _read_torch(path: Path) -> object:
             found = sorted(_classes_in_the_way(path, str(error)))
     holds = f"holds more than tensors ({join_names(found)})" if found else "is damaged, or holds more than tensors"
     raise UserError(
-        f"--backbone.checkpoint {path}: cannot be read as weights: it {holds}, which could run code and is never "
-        "loaded; where you trust its source, save the state_dict alone, torch.save(checkpoint['state_dict'], FILE)"
+        f"--backbone.checkpoint {path}: cannot be read as weights: it {problem}, which could run code and is never "
+        "loaded; if you trust its source, save the state_dict alone, torch.save(checkpoint['state_dict'], FILE)"
     )
 
 
-def _classes_in_the_way(path: Path, message: str) -> list[str]:
+def _find_unsafe_classes(path: Path, message: str) -> list[str]:
     with contextlib.suppress(ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
         return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    return re.findall(r"Unsupported global: GLOBAL (\S+)", message)  # a file of torch before 1.6
+    return re.findall(r"Unsupported global: GLOBAL (\S+)", message)  # written by torch before 1.6
 
 
-def _unwrapped(content: object) -> object:
-    """Without the one entry that holds all tensors, where it has a usual name."""
+def _unwrap(content: object) -> object:
+    """Remove the entry that contains all tensors, if it has one of the usual names."""
     if not isinstance(content, Mapping):
         return content
-    entries = [key for key, value in content.items() if isinstance(value, Mapping) and any(_flat({key: value}))]
+    entries = [key for key, value in content.items() if isinstance(value, Mapping) and any(_flatten({key: value}))]
     if len(entries) != 1 or entries[0] not in WRAPPERS:
         return content
     return {key: value for key, value in content.items() if key != entries[0]} | dict(content[entries[0]])
 
 
-def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _flatten(content: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     if not isinstance(content, Mapping):
         return
     for key, value in content.items():
-        if not isinstance(key, str) or (not prefix and key.startswith(NO_WEIGHTS)):
+        if not isinstance(key, str) or (not prefix and key.startswith(NOT_WEIGHTS)):
             continue
         if isinstance(value, Tensor):
             yield prefix + key, value
         else:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")

@@ -7,7 +7,7 @@ import pytest
 from sslzoo.compare.cells import make_cells
 from sslzoo.compare.command import compare, plan
 from sslzoo.compare.request import parse_request
-from sslzoo.config.folders import slug
+from sslzoo.config.folders import slugify
 from sslzoo.runtime.errors import UserError
 
 
@@ -63,8 +63,8 @@ def test_flags_of_a_part_hold_for_the_methods_that_have_them() -> None:
 
 
 def test_labels_become_names_of_files() -> None:
-    assert slug("ascl:hard target.neighbors=5") == "ascl-hard-target.neighbors=5"
-    assert "/" not in slug("moco backbone.kwargs={a: ../b}")
+    assert slugify("ascl:hard target.neighbors=5") == "ascl-hard-target.neighbors=5"
+    assert "/" not in slugify("moco backbone.kwargs={a: ../b}")
 
 
 def test_the_baseline_is_the_first_row_or_the_one_asked_for() -> None:

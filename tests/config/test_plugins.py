@@ -1,4 +1,4 @@
-"""Plug-in files: how they are found, what they may import, and what a run's config keeps of them."""
+"""Plug-in files: how they are found and imported, and how a run's config records them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +22,15 @@ class Mine(Target):
 """
 
 
-def plugin(file: Path, name: str, more: str = "") -> str:
-    """A file that registers a target."""
+def write_plugin(file: Path, name: str, more: str = "") -> str:
+    """Write a file that registers a target."""
     file.parent.mkdir(exist_ok=True)
     file.write_text(CODE.format(name=name) + more)
     return str(file)
 
 
-def test_a_second_time_is_no_clash_with_itself(tmp_path: Path) -> None:
-    file = plugin(tmp_path / "good.py", "mine")
+def test_file_can_be_loaded_twice(tmp_path: Path) -> None:
+    file = write_plugin(tmp_path / "good.py", "mine")
     assert load_plugin(file) == file
     part = TARGETS.get("mine")
     load_plugin(file)
@@ -38,23 +38,23 @@ def test_a_second_time_is_no_clash_with_itself(tmp_path: Path) -> None:
     assert part.__doc__ == "Mine."
 
 
-def test_files_of_one_name_in_two_folders_both_load(tmp_path: Path) -> None:
+def test_files_with_the_same_name_in_two_folders_both_load(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        load_plugin(plugin(tmp_path / folder / "parts.py", f"of-{folder}"))
+        load_plugin(write_plugin(tmp_path / folder / "parts.py", f"of-{folder}"))
     assert TARGETS.get("of-a") is not TARGETS.get("of-b")
 
 
-def test_two_files_with_one_part_are_refused_and_both_are_named(tmp_path: Path) -> None:
-    first = plugin(tmp_path / "a" / "parts.py", "mine")
-    second = plugin(tmp_path / "b" / "parts.py", "mine")
+def test_duplicate_name_in_two_files_reports_both(tmp_path: Path) -> None:
+    first = write_plugin(tmp_path / "a" / "parts.py", "mine")
+    second = write_plugin(tmp_path / "b" / "parts.py", "mine")
     load_plugin(first)
     with pytest.raises(UserError) as error:
         load_plugin(second)
     assert str(error.value) == f"target 'mine' is defined twice: by {first}:Mine and by {second}:Mine"
 
 
-def test_a_file_with_the_name_of_a_built_in_part_is_refused(tmp_path: Path) -> None:
-    file = plugin(tmp_path / "mine.py", "hard")
+def test_file_with_the_name_of_a_built_in_class_is_an_error(tmp_path: Path) -> None:
+    file = write_plugin(tmp_path / "mine.py", "hard")
     with pytest.raises(UserError) as error:
         load_plugin(file)
     assert "by sslzoo.targets.adaptive:Hard (sslzoo " in str(error.value)
@@ -62,10 +62,10 @@ def test_a_file_with_the_name_of_a_built_in_part_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_a_file_may_import_one_of_its_folder_that_is_a_plugin_as_well(order: tuple[int, int], tmp_path: Path) -> None:
+def test_file_can_import_another_plugin_of_its_folder(order: tuple[int, int], tmp_path: Path) -> None:
     files = [
-        plugin(tmp_path / "below.py", "below"),
-        plugin(tmp_path / "above.py", "above", "from below import Mine as Below\nMine.below = Below\n"),
+        write_plugin(tmp_path / "below.py", "below"),
+        write_plugin(tmp_path / "above.py", "above", "from below import Mine as Below\nMine.below = Below\n"),
     ]
     for number in order:
         load_plugin(files[number])
@@ -73,26 +73,26 @@ def test_a_file_may_import_one_of_its_folder_that_is_a_plugin_as_well(order: tup
 
 
 @pytest.mark.parametrize("name", ["json.py", "my-parts.py", "my.parts.py", "class.py"])
-def test_a_file_may_have_any_name_and_hides_no_module(name: str, tmp_path: Path) -> None:
-    load_plugin(plugin(tmp_path / name, "mine"))
+def test_file_may_have_any_name_and_hides_no_module(name: str, tmp_path: Path) -> None:
+    load_plugin(write_plugin(tmp_path / name, "mine"))
     assert TARGETS.get("mine").__doc__ == "Mine."
     import json
 
     assert json.dumps([1]) == "[1]"
 
 
-def test_a_module_by_its_dotted_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_by_its_dotted_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").touch()
-    plugin(tmp_path / "pack" / "inner.py", "mine")
+    write_plugin(tmp_path / "pack" / "inner.py", "mine")
     (tmp_path / "pack" / "bad.py").write_text("import no_such_module")
     monkeypatch.syspath_prepend(tmp_path)
     assert load_plugin("pack.inner") == "pack.inner"
     assert compose(["--plugin", "pack.inner", "--method", "moco", "--target", "mine"]).plugin == ("pack.inner",)
-    with pytest.raises(UserError, match=r"^--plugin pack.bad: does not import: .*'no_such_module'$"):
+    with pytest.raises(UserError, match=r"^--plugin pack.bad: cannot be imported: .*'no_such_module'$"):
         load_plugin("pack.bad")
     for name in ("pack.nothing", "no_such_pack.inner", "pack.inner.Mine"):
-        with pytest.raises(UserError, match=f"^--plugin {name}: no such file, nor a module of that name$"):
+        with pytest.raises(UserError, match=f"^--plugin {name}: no such file or module$"):
             load_plugin(name)
 
 
@@ -105,18 +105,18 @@ def test_a_module_by_its_dotted_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("from .below import x", "ImportError: attempted relative import"),
     ],
 )
-def test_a_file_that_does_not_import_is_told_with_its_line(code: str, message: str, tmp_path: Path) -> None:
+def test_file_that_cannot_be_imported_is_reported_with_its_line(code: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(code)
     for _ in range(2):
-        with pytest.raises(UserError, match=rf"^--plugin .*bad\.py: does not import: {message}"):
+        with pytest.raises(UserError, match=rf"^--plugin .*bad\.py: cannot be imported: {message}"):
             load_plugin(str(tmp_path / "bad.py"))
 
 
-def test_a_file_that_is_not_there_brings_near_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_file_suggests_similar_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^--plugin my_part\.py: no such file$"):
         load_plugin("my_part.py")
-    plugin(tmp_path / "my_part.py", "mine")
+    write_plugin(tmp_path / "my_part.py", "mine")
     for near in ("my_part", "my_prat.py"):
         with pytest.raises(UserError, match=rf"^--plugin {near}: no such file; did you mean my_part\.py\?$"):
             load_plugin(near)
@@ -125,10 +125,10 @@ def test_a_file_that_is_not_there_brings_near_misses(tmp_path: Path, monkeypatch
         load_plugin("notes.txt")
 
 
-def test_a_run_finds_its_plugin_from_any_folder(
+def test_run_finds_its_plugin_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget_plugins: Forget
 ) -> None:
-    file = plugin(tmp_path / "here" / "mine.py", "mine")
+    file = write_plugin(tmp_path / "here" / "mine.py", "mine")
     monkeypatch.chdir(tmp_path / "here")
     config = compose(["--plugin", "mine.py", "--method", "moco", "--target", "mine"])
     assert config.plugin == (file,)
@@ -138,25 +138,25 @@ def test_a_run_finds_its_plugin_from_any_folder(
     forget_plugins()
     monkeypatch.chdir(tmp_path)
     assert compose_resumed(run, []).as_yaml() == config.as_yaml()
-    assert compose_resumed(run, ["--plugin", "here/mine.py"]).plugin == (file,)  # said again, it is the same
+    assert compose_resumed(run, ["--plugin", "here/mine.py"]).plugin == (file,)  # the same file given again
 
 
-def test_a_plugin_that_has_gone_is_told_and_may_stand_beside_the_config(tmp_path: Path, forget_plugins: Forget) -> None:
-    file = Path(plugin(tmp_path / "here" / "mine.py", "mine"))
+def test_missing_plugin_is_reported_and_found_beside_the_config(tmp_path: Path, forget_plugins: Forget) -> None:
+    file = Path(write_plugin(tmp_path / "here" / "mine.py", "mine"))
     config = tmp_path / "config.yaml"
     config.write_text(compose(["--plugin", str(file), "--method", "moco", "--target", "mine"]).as_yaml())
     moved = file.rename(tmp_path / "there.py")
-    file.with_name("test_mine.py").touch()  # is not what was meant
+    file.with_name("test_mine.py").touch()  # is not the plug-in
     forget_plugins()
     with pytest.raises(UserError) as error:
         compose(["--config", str(config)])
-    assert str(error.value) == f"{config}: plugin {file}: no such file; looked for {file} and {tmp_path / 'mine.py'}"
+    assert str(error.value) == f"{config}: plugin {file}: no such file; searched {file} and {tmp_path / 'mine.py'}"
     moved.rename(tmp_path / "mine.py")
     assert compose(["--config", str(config)]).plugin == (str(tmp_path / "mine.py"),)
 
 
-def test_a_config_names_plugins_beside_itself(tmp_path: Path) -> None:
-    plugin(tmp_path / "mine.py", "mine")
+def test_config_names_plugins_beside_itself(tmp_path: Path) -> None:
+    write_plugin(tmp_path / "mine.py", "mine")
     config = tmp_path / "mine.yaml"
     config.write_text("plugin: mine.py\nmethod: moco\ntarget: mine")
     assert compose(["--config", str(config)]).plugin == (str(tmp_path / "mine.py"),)
@@ -166,13 +166,13 @@ def test_a_config_names_plugins_beside_itself(tmp_path: Path) -> None:
             compose(["--config", str(config)])
 
 
-def test_list_and_describe_take_several_plugins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [plugin(tmp_path / f"{name}.py", name) for name in ("one", "two")]
+def test_list_and_describe_accept_several_plugins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [write_plugin(tmp_path / f"{name}.py", name) for name in ("one", "two")]
     docs = (tmp_path / "one.py").read_text().replace("Mine.", "Weights in [/0, 1], of [positive, candidates].")
     (tmp_path / "one.py").write_text(docs)
     assert main(["list", "--plugin", files[0], "--plugin", files[1]]) == 0
     assert {"one", "two"} <= {line.split()[1] for line in capsys.readouterr().out.splitlines() if line[0] != " "}
     assert main(["describe", "one", "--plugin", *files]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "Weights in [/0, 1], of [positive, candidates]." in shown
-    assert f"definedby:{files[0]}:Mine" in shown.replace(" ", "")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Weights in [/0, 1], of [positive, candidates]." in output
+    assert f"definedby:{files[0]}:Mine" in output.replace(" ", "")

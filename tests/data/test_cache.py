@@ -1,4 +1,4 @@
-"""The decoded cache: built once, by one process, and never taken for whole when it is not."""
+"""The cache of decoded images is built once, by one process, and never used when it is incomplete."""
 
 import errno
 import os
@@ -27,17 +27,17 @@ def folders(root):
 
 
 @pytest.fixture
-def images(tmp_path, draw):
+def images(tmp_path, random_image):
     root = tmp_path / "images"
     root.mkdir()
     for number in range(150):
-        Image.fromarray(draw(4 + number % 3, 5)).save(root / f"{number:03d}.png")
+        Image.fromarray(random_image(4 + number % 3, 5)).save(root / f"{number:03d}.png")
     return root
 
 
 @pytest.fixture
 def built(monkeypatch):
-    """The splits that were decoded into the cache."""
+    """Names of the splits that were decoded into the cache."""
     names = []
     build = cache._build
     monkeypatch.setattr(cache, "_build", lambda folder, images: (names.append(images.name), build(folder, images)))
@@ -76,13 +76,13 @@ def test_subsets_keep_ids_and_labels(class_folders):
     assert len({whole.fingerprint, part.fingerprint, whole.subset(np.array([3])).fingerprint}) == 3
 
 
-def test_reused(images, built):
+def test_cache_is_reused(images, built):
     load(images)
     load(images)
     assert len(built) == 1
 
 
-def test_labels_do_not_matter_to_the_pixels(class_folders, built):
+def test_labels_do_not_change_the_cache(class_folders, built):
     load(class_folders)
     load(class_folders, unlabeled=True)
     assert len(built) == 1
@@ -101,9 +101,9 @@ def test_settings_that_change_the_pixels_change_the_fingerprint(images, settings
     assert load(images).fingerprint != load(images, **settings).fingerprint
 
 
-def test_changed_files_are_decoded_anew(images, draw):
+def test_changed_files_are_decoded_again(images, random_image):
     before = load(images)
-    changed = draw(5, 5)
+    changed = random_image(5, 5)
     Image.fromarray(changed).save(images / "001.png")
     os.utime(images / "001.png", (1, 1))
     after = load(images)
@@ -126,13 +126,13 @@ def test_incomplete_folder_is_built_again(images, built, damage):
     assert len(built) == 2
 
 
-def test_auto_keeps_what_fits_only(images):
+def test_auto_caches_only_what_fits(images):
     assert isinstance(load(images, cache_gib=1e-9), EncodedImages)
     assert isinstance(load(images, cache_gib=1e-9, cache="memory-map"), CachedImages)
-    assert isinstance(load(images, cache_gib=1e-9), CachedImages)  # it is there: use it
+    assert isinstance(load(images, cache_gib=1e-9), CachedImages)  # the folder exists
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path):
+def test_cache_root(monkeypatch, tmp_path):
     assert cache_root(DatasetConfig(cache_dir=tmp_path / "a")) == tmp_path / "a"
     monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path / "b"))
     assert cache_root(DatasetConfig()) == tmp_path / "b"
@@ -144,13 +144,13 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert cache_root(DatasetConfig()) == tmp_path / ".cache" / "sslzoo"
 
 
-def test_folder_that_cannot_be_written(images, tmp_path):
+def test_unwritable_folder_is_a_one_line_error(images, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--dataset\.cache-dir .*file/cache: Not a directory; name another"):
         load(images, cache_dir=tmp_path / "file" / "cache")
 
 
-def test_full_disk(images, tmp_path, monkeypatch):
+def test_full_disk_is_a_one_line_error(images, tmp_path, monkeypatch):
     def full(file, images):
         file.write_bytes(b"some")
         raise OSError(errno.ENOSPC, "No space left on device")

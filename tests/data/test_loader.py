@@ -1,4 +1,4 @@
-"""The order of images: complete, repeatable, shared without overlap, resumable."""
+"""The order of images is complete, repeatable, partitioned over processes, and resumable."""
 
 from itertools import chain
 
@@ -20,7 +20,7 @@ from sslzoo.runtime.errors import UserError
 
 
 class Numbers(Images):
-    """n images of one pixel, which is the image's number."""
+    """n images of one pixel, whose value is the position of the image."""
 
     decoded = True
 
@@ -52,7 +52,7 @@ epochs = st.fixed_dictionaries({"seed": st.integers(0, 5), "epoch": st.integers(
 @given(n=st.integers(1, 120), batch_size=st.integers(1, 8), world=st.integers(1, 5), where=epochs)
 def test_processes_partition_the_global_batches(n, batch_size, world, where):
     if n < batch_size * world:
-        with pytest.raises(UserError, match=f"--batch-size {batch_size}.* needs {batch_size * world} images.* {n} "):
+        with pytest.raises(UserError, match=f"--batch-size {batch_size}.* needs {batch_size * world} images.* {n};"):
             epoch_batches(Numbers(n), batch_size=batch_size, world=world, **where)
         return
     parts = [
@@ -60,15 +60,15 @@ def test_processes_partition_the_global_batches(n, batch_size, world, where):
     ]
     assert {len(part) for part in parts} == {batches_per_epoch(n, batch_size, world)}
     joined = [flat(shares) for shares in zip(*parts, strict=True)]
-    alone = ids(epoch_batches(Numbers(n), batch_size=batch_size * world, **where))
-    assert joined == alone
+    single = ids(epoch_batches(Numbers(n), batch_size=batch_size * world, **where))
+    assert joined == single
     seen = flat(joined)
     assert len(set(seen)) == len(seen) == n // (batch_size * world) * batch_size * world
     assert set(seen) <= set(range(n))
 
 
 @given(start=st.integers(0, 12), world=st.integers(1, 3), where=epochs)
-def test_start_is_the_tail_of_the_epoch(start, world, where):
+def test_start_gives_the_rest_of_the_epoch(start, world, where):
     settings = {"batch_size": 4, "rank": world - 1, "world": world, **where}
     whole = ids(epoch_batches(Numbers(50), **settings))
     assert ids(epoch_batches(Numbers(50), start=start, **settings)) == whole[start:]
@@ -93,7 +93,7 @@ def test_evaluation_sees_every_image_once_in_order(n, batch_size):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_workers_give_the_same_batches(class_folders, workers):
+def test_cached_and_decoded_batches_are_the_same(class_folders, workers):
     config = DatasetConfig(path=str(class_folders), test=None)
     kept = load_data(config).train
     fresh = load_data(config.model_copy(update={"cache": "none"})).train
@@ -106,7 +106,7 @@ def test_workers_give_the_same_batches(class_folders, workers):
             torch.testing.assert_close(part, other_part, rtol=0, atol=0)
 
 
-def test_a_worker_tells_of_a_damaged_image_in_one_line(class_folders):
+def test_worker_reports_a_damaged_image_in_one_line(class_folders):
     (class_folders / "train" / "dog" / "1.png").write_bytes(b"no image")
     train = load_data(DatasetConfig(path=str(class_folders), test=None, cache="none")).train
     with pytest.raises(UserError, match=r"row 4 \(.*1\.png\): not an image") as error:
@@ -115,24 +115,24 @@ def test_a_worker_tells_of_a_damaged_image_in_one_line(class_folders):
     assert str(error.value).startswith(str(class_folders))
 
 
-def test_threaded_map_keeps_order_looks_only_so_far_ahead_and_stops():
-    taken = []
-    results = threaded_map(lambda x: -x, (taken.append(x) or x for x in range(100)), threads=3, ahead=4)
+def test_threaded_map_is_ordered_bounded_and_stops():
+    consumed = []
+    results = threaded_map(lambda x: -x, (consumed.append(x) or x for x in range(100)), threads=3, ahead=4)
     assert [next(results) for _ in range(10)] == [-x for x in range(10)]
-    assert len(taken) <= 15
+    assert len(consumed) <= 15
     results.close()
-    assert len(taken) <= 15
+    assert len(consumed) <= 15
     with pytest.raises(ZeroDivisionError):
         list(threaded_map(lambda x: 1 // x, [1, 0, 1]))
 
 
 @pytest.fixture
-def shards(tmp_path, draw):
+def shards(tmp_path, random_image):
     """Four parquet files of 6 labeled images for train, first pixel = the row's number; 5 for test."""
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
     for split, files, rows in (("train", 4, 6), ("test", 1, 5)):
         for file in range(files):
-            images = [draw() for _ in range(rows)]
+            images = [random_image() for _ in range(rows)]
             for row, image in enumerate(images):
                 image[0, 0] = file * rows + row
             columns = {"image": images, "label": [row % 2 for row in range(rows)]}
@@ -175,13 +175,13 @@ def test_stream_repeats_resumes_and_reshuffles(shards):
     assert rows_of(again) == order[0, 1][2:]
 
 
-def test_stream_that_ends_early(shards):
+def test_stream_that_ends_early_is_an_error(shards):
     train = streamed(shards, epoch_images=30).train
-    with pytest.raises(UserError, match=r"--dataset\.epoch-images 30: .* ended after about 24; at most 20 can"):
+    with pytest.raises(UserError, match=r"--dataset\.epoch-images 30: .* ended after about 24; use at most 20"):
         list(epoch_batches(train, seed=0, epoch=0, batch_size=5))
 
 
-def test_streaming_measures_on_stored_images(shards):
+def test_streaming_evaluates_on_tables(shards):
     data = streamed(shards, test_limit=3, labeled="train", limit=7)
     assert (len(data.test), len(data.labeled), data.classes) == (3, 7, ["a", "b"])
     assert data.labeled.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
@@ -190,7 +190,7 @@ def test_streaming_measures_on_stored_images(shards):
     assert streamed(shards, test=None).labeled is None
 
 
-def test_streams_of_folders_and_missing_splits(tmp_path, draw, class_folders):
+def test_streams_of_folders_and_missing_splits(tmp_path, random_image, class_folders):
     data = streamed(class_folders, epoch_images=4, test_limit=2)
     batches = list(epoch_batches(data.train, seed=0, epoch=0, batch_size=4))
     assert (len(batches), batches[0].pixels.shape) == (1, (4, 3, 6, 8))
@@ -199,6 +199,6 @@ def test_streams_of_folders_and_missing_splits(tmp_path, draw, class_folders):
     with pytest.raises(UserError, match=r"--dataset\.train trian: no such split; .* has train, test"):
         streamed(class_folders, train="trian")
     (class_folders / "train" / "cat" / "0.png").write_bytes(b"no image")
-    Image.fromarray(draw()).save(class_folders / "train" / "cat" / "9.png")
+    Image.fromarray(random_image()).save(class_folders / "train" / "cat" / "9.png")
     with pytest.raises(UserError, match=r"a row \(.*0\.png\): not an image"):
         list(epoch_batches(streamed(class_folders, epoch_images=6).train, seed=0, epoch=0, batch_size=6))

@@ -1,4 +1,4 @@
-"""Images kept on the device give the batches and views that the loader gives."""
+"""Images on the device give the same batches and views as the loader."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ from sslzoo.data.resident import ResidentImages
 from sslzoo.experiment.compose import compose
 
 
-@pytest.mark.parametrize("drawn_at_once", [1, 100, 1 << 16])
-def test_the_batches_are_those_of_the_loader(drawn_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslzoo.data.resident.SAMPLED_AT_ONCE", drawn_at_once)
+@pytest.mark.parametrize("sampled_at_once", [1, 100, 1 << 16])
+def test_batches_equal_those_of_the_loader(sampled_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslzoo.data.resident.SAMPLED_AT_ONCE", sampled_at_once)
     experiment = compose(["--method", "ascl"])
     images = load_data(experiment.dataset).train
     stacked = images.stacked()
@@ -25,11 +25,11 @@ def test_the_batches_are_those_of_the_loader(drawn_at_once: int, monkeypatch: py
     shares = epoch_shares(len(images), **order)[4:]
     made = resident.batches(shares, lambda sizes, ids: (sample_parameters(augmentation, sizes, ids, **keys),))
     count = 0
-    for one, other in zip(made, epoch_batches(images, start=4, **order), strict=True):
+    for one, other in zip(batches, epoch_batches(images, start=4, **order), strict=True):
         for name in ("pixels", "sizes", "ids", "labels"):
             assert torch.equal(getattr(one, name), getattr(other, name))
         views = [
-            make_view(augmentation, batch, seed=3, epoch=2, view=view, mean=(0.5,), std=(0.5,))
+            create_view(augmentation, batch, seed=3, epoch=2, view=view, mean=(0.5,), std=(0.5,))
             for batch, view in ((one, 0), (other, 1))
         ]
         assert torch.equal(*views)
@@ -37,7 +37,7 @@ def test_the_batches_are_those_of_the_loader(drawn_at_once: int, monkeypatch: py
     assert count == len(shares)
 
 
-def test_a_part_of_a_split_is_stacked() -> None:
+def test_subset_of_a_split_is_stacked() -> None:
     images = load_data(compose([]).dataset).train
     whole, part = images.stacked(), images.subset(np.array([5, 2])).stacked()
     assert whole is not None

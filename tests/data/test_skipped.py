@@ -1,4 +1,4 @@
-"""Images that cannot be decoded are left out, counted and named, as many as the user allows."""
+"""Undecodable images are skipped, counted and named, up to the limit that the user sets."""
 
 import io
 
@@ -27,11 +27,11 @@ def load(path, **settings):
     return load_data(DatasetConfig(path=str(path), **settings))
 
 
-WAYS = [{"cache": "memory-map"}, {"cache": "none"}, {"cache": "none", "workers": 2}]
+CACHES = [{"cache": "memory-map"}, {"cache": "none"}, {"cache": "none", "workers": 2}]
 
 
-@pytest.mark.parametrize("settings", WAYS)
-def test_the_rest_keeps_its_ids_labels_and_pixels(damaged, settings):
+@pytest.mark.parametrize("settings", CACHES)
+def test_other_images_keep_their_ids_labels_and_pixels(damaged, settings):
     whole = [np.asarray(Image.open(damaged / "train" / name)) for name in ("cat/0.png", "cat/2.png", "dog/1.png")]
     data = load(damaged, max_skipped=2, **settings)
     train = data.train
@@ -40,71 +40,71 @@ def test_the_rest_keeps_its_ids_labels_and_pixels(damaged, settings):
     np.testing.assert_array_equal(batch.pixels.permute(0, 2, 3, 1).numpy(), np.stack(whole))
     assert (batch.ids.tolist(), batch.labels.tolist()) == ([0, 2, 4], [0, 0, 1])
     assert len(data.test) == 5
-    first, second = sorted(data.skipped.names)
+    first, second = sorted(data.skipped.messages)
     assert first.startswith(f"{damaged} (train), row 1 ({damaged}/train/cat/1.png): not an image that can be decoded: ")
     assert second.startswith(f"{damaged} (train), row 3 ({damaged}/train/dog/0.png): ")
 
 
-@pytest.mark.parametrize("settings", WAYS)
-def test_once_looked_through_it_is_known(damaged, settings, monkeypatch):
+@pytest.mark.parametrize("settings", CACHES)
+def test_skipped_images_are_found_only_once(damaged, settings, monkeypatch):
     before = load(damaged, max_skipped=2, **settings)
     monkeypatch.setattr("sslzoo.data.cache._decoded", lambda *_: pytest.fail("decoded again"))
     again = load(damaged, max_skipped=2, **settings)
-    assert sorted(again.skipped.names) == sorted(before.skipped.names)
+    assert sorted(again.skipped.messages) == sorted(before.skipped.messages)
     assert again.train.fingerprint == before.train.fingerprint
     with pytest.raises(UserError, match=r"^--dataset\.max-skipped 1: more cannot be decoded: .*row 1.*row 3"):
         load(damaged, max_skipped=1, **settings)
 
 
-@pytest.mark.parametrize("settings", WAYS)
-def test_a_data_set_none_of_which_can_be_decoded_is_refused(damaged, settings):
+@pytest.mark.parametrize("settings", CACHES)
+def test_data_set_without_decodable_images_is_an_error(damaged, settings):
     for file in (damaged / "train").rglob("*.png"):
         file.write_bytes(b"")
-    with pytest.raises(UserError, match=r"row 0 .*: cannot identify image file; nor can any other be decoded$"):
+    with pytest.raises(UserError, match=r"row 0 .*: cannot identify image file; no other image can be decoded either$"):
         load(damaged, max_skipped=9, **settings)
 
 
-def test_a_mended_image_is_there_again(damaged, draw):
+def test_repaired_images_are_used_again(damaged, random_image):
     assert len(load(damaged, max_skipped=5).train) == 3
     for name in ("cat/1.png", "dog/0.png"):
-        Image.fromarray(draw()).save(damaged / "train" / name)
+        Image.fromarray(random_image()).save(damaged / "train" / name)
     data = load(damaged, max_skipped=5)
-    assert (len(data.train), data.skipped.names) == (5, [])
+    assert (len(data.train), data.skipped.messages) == (5, [])
 
 
-def test_none_is_left_out_unless_asked(damaged):
+def test_no_image_is_skipped_by_default(damaged):
     with pytest.raises(
-        UserError, match=r"row 1 .*; mend or remove it, or have up to N .* by --dataset\.max-skipped N$"
+        UserError, match=r"row 1 .*; repair or remove it, or skip up to N .* with --dataset\.max-skipped N$"
     ):
         load(damaged)
     assert [path.name for path in cache_root(DatasetConfig()).iterdir() if path.is_dir()] == []
-    train = load(damaged, cache="none").train  # which looks when it reads
+    train = load(damaged, cache="none").train  # images are decoded when they are read
     with pytest.raises(UserError, match=r"row 1 .*--dataset\.max-skipped N$"):
         list(ordered_batches(train, 2))
 
 
-def test_too_many_end_it_before_anything_is_written(damaged):
+def test_too_many_undecodable_images_leave_no_cache(damaged):
     with pytest.raises(UserError, match=r"^--dataset\.max-skipped 1: more cannot"):
         load(damaged, max_skipped=1)
     assert [path.name for path in cache_root(DatasetConfig()).iterdir() if path.is_dir()] == []
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(damaged, tmp_path):
+def test_unwritable_cache_is_not_used(damaged, tmp_path):
     (tmp_path / "file").write_text("")
     data = load(damaged, max_skipped=2, cache="none", cache_dir=tmp_path / "file" / "cache")
-    assert (len(data.train), len(data.skipped.names)) == (3, 2)
+    assert (len(data.train), len(data.skipped.messages)) == (3, 2)
 
 
-def test_one_that_goes_bad_later_is_told(damaged):
+def test_image_damaged_after_the_check_is_an_error(damaged):
     train = load(damaged, max_skipped=9, cache="none").train
     (damaged / "train" / "cat" / "0.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"row 0 .*; it was one when the data set was looked through$"):
+    with pytest.raises(UserError, match=r"row 0 .*; it could be decoded when the data set was checked$"):
         train.gather(np.array([0]))
 
 
-def test_images_of_several_sizes(tmp_path, draw):
+def test_skipping_among_images_of_several_sizes(tmp_path, random_image):
     for number in range(6):
-        Image.fromarray(draw(4 + number, 5)).save(tmp_path / f"{number}.png")
+        Image.fromarray(random_image(4 + number, 5)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"")
     kept = load(tmp_path, test=None, max_skipped=1).train
     fresh = load(tmp_path, test=None, max_skipped=1, cache="none").train
@@ -113,7 +113,7 @@ def test_images_of_several_sizes(tmp_path, draw):
         np.testing.assert_array_equal(one, other)
 
 
-def test_of_a_stream_another_of_the_batch_takes_the_place(damaged):
+def test_stream_replaces_undecodable_images_by_others_of_the_batch(damaged):
     settings = {"streaming": True, "epoch_images": 5, "test": None}
     data = load(damaged, max_skipped=2, **settings)
     for epoch in range(2):
@@ -121,25 +121,26 @@ def test_of_a_stream_another_of_the_batch_takes_the_place(damaged):
         assert len(set(batch.ids.tolist())) == 3
         images = {tuple(image.flatten().tolist()) for image in batch.pixels}
         assert len(images) == 3
-    assert len(data.skipped.names) == 2  # however often they come
+    assert len(data.skipped.messages) == 2  # each is counted once
     with pytest.raises(UserError, match=r"^--dataset\.max-skipped 1: more cannot be decoded: "):
         list(epoch_batches(load(damaged, max_skipped=1, **settings).train, seed=0, epoch=0, batch_size=5))
 
 
-def test_a_stream_of_rows_without_files(tmp_path, draw):
+def test_stream_names_rows_without_files_by_their_digest(tmp_path, random_image):
     whole = io.BytesIO()
-    Image.fromarray(draw()).save(whole, "PNG")
+    Image.fromarray(random_image()).save(whole, "PNG")
     cells = [{"bytes": content, "path": None} for content in (whole.getvalue(), b"one", b"two", b"one")]
     features = datasets.Features(image=datasets.Image())
     datasets.Dataset.from_dict({"image": cells}, features=features).to_parquet(tmp_path / "train.parquet")
     data = load(tmp_path, streaming=True, epoch_images=4, test=None, max_skipped=2)
     list(epoch_batches(data.train, seed=0, epoch=0, batch_size=4))
-    assert len(data.skipped.names) == 2
-    assert all("a row of SHA-256 " in name for name in data.skipped.names)
+    assert len(data.skipped.messages) == 2
+    assert all("a row of SHA-256 " in message for message in data.skipped.messages)
     assert all(
-        name.endswith("not an image that can be decoded: cannot identify image file") for name in data.skipped.names
+        message.endswith("not an image that can be decoded: cannot identify image file")
+        for message in data.skipped.messages
     )
-    with pytest.raises(UserError, match=r"nor can any other of its batch$"):
+    with pytest.raises(UserError, match=r"no other image of its batch can be decoded either$"):
         list(
             epoch_batches(
                 load(tmp_path, streaming=True, epoch_images=1, test=None, max_skipped=2, train="train[1:2]").train,

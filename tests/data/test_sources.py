@@ -1,4 +1,4 @@
-"""Every form that a data set may have, and every way of naming it wrongly."""
+"""Every supported form of a data set, and every wrong way to name it."""
 
 import io
 import tarfile
@@ -39,11 +39,11 @@ def parquet(path, columns, features=None):
 
 
 @pytest.fixture
-def cifar_like(tmp_path, draw):
+def cifar_like(tmp_path, random_image):
     """A folder of parquet with two label columns; returns it and the train images."""
     names = datasets.ClassLabel(names=["cat", "dog"])
     features = datasets.Features(img=datasets.Image(), fine_label=names, coarse_label=names)
-    images = [draw() for _ in range(4)]
+    images = [random_image() for _ in range(4)]
     for split, some in (("train", images), ("test", images[:2])):
         columns = {
             "img": some,
@@ -72,8 +72,8 @@ def test_parquet_files(cifar_like):
         assert data.test is None
 
 
-def test_parquet_written_without_datasets(tmp_path, draw):
-    images = [draw() for _ in range(3)]
+def test_parquet_written_without_datasets(tmp_path, random_image):
+    images = [random_image() for _ in range(3)]
     cells = [{"bytes": png(image), "path": None} for image in images]
     pq.write_table(pa.table({"photo": cells, "class": ["owl", "ant", "owl"]}), tmp_path / "train.parquet")
     data = load_data(config(tmp_path, test=None))
@@ -89,7 +89,7 @@ def test_class_folders(class_folders):
     assert (only_classes.classes, only_classes.train.labels.tolist()) == (["cat", "dog"], [0, 0, 0, 1, 1])
 
 
-def test_class_folders_taken_as_unlabeled(class_folders):
+def test_class_folders_used_without_labels(class_folders):
     data = load_data(config(class_folders, unlabeled=True))
     assert (data.classes, data.train.labels, data.labeled) == ([], None, None)
     assert (data.train.gather(np.arange(2)).labels == -1).all()
@@ -101,19 +101,19 @@ def test_validation_folder_is_the_split_validation(class_folders):
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_folder_without_labels(tmp_path, draw, nested):
+def test_folder_without_labels(tmp_path, random_image, nested):
     for number in range(4):
         file = tmp_path / (f"day{number % 2}/deep{number}" if nested else ".") / f"{number}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw()).save(file)
+        Image.fromarray(random_image()).save(file)
     settings = read_layer(find_layer("dataset/folder"))["dataset"]
     data = load_data(DatasetConfig(**settings, path=str(tmp_path)))
     assert (len(data.train), data.train.labels, data.labeled, data.test) == (4, None, None, None)
 
 
 @pytest.mark.parametrize("one_file", [False, True])
-def test_tar_shards(tmp_path, draw, one_file):
-    images = [draw() for _ in range(4)]
+def test_tar_shards(tmp_path, random_image, one_file):
+    images = [random_image() for _ in range(4)]
     for shard in range(2):
         with tarfile.open(tmp_path / f"train-{shard}.tar", "w") as tar:
             for number in (2 * shard, 2 * shard + 1):
@@ -126,8 +126,8 @@ def test_tar_shards(tmp_path, draw, one_file):
     assert (data.train.labels[:2].tolist(), data.classes) == ([0, 1], ["0", "1"])
 
 
-def test_color_modes(tmp_path, draw):
-    rgb = draw(5, 7)
+def test_color_modes(tmp_path, random_image):
+    rgb = random_image(5, 7)
     grayscale = rgb[..., 0]
     deep = grayscale.astype(np.uint16) * 257
     Image.fromarray(grayscale).save(tmp_path / "0-grayscale.png")
@@ -149,48 +149,48 @@ def test_color_modes(tmp_path, draw):
     np.testing.assert_array_equal(pixels_of(one.train)[[0, 2, 5, 6], ..., 0], [grayscale] * 4)
 
 
-def test_exif_orientation_is_applied(tmp_path, draw):
-    pixels = draw(4, 9)
+def test_exif_orientation_is_applied(tmp_path, random_image):
+    pixels = random_image(4, 9)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned a quarter to the left: shown by turning it to the right
+    exif[0x0112] = 6  # rotated by a quarter to the left, so it is displayed rotated to the right
     Image.fromarray(pixels).save(tmp_path / "0.png", exif=exif)
     data = load_data(config(tmp_path, test=None))
     np.testing.assert_array_equal(pixels_of(data.train)[0], np.rot90(pixels, -1))
 
 
-def test_short_side_shrinks_large_images_only(tmp_path, draw):
+def test_short_side_shrinks_large_images_only(tmp_path, random_image):
     sizes = [(40, 60), (100, 30), (8, 50), (20, 20)]
     for number, size in enumerate(sizes):
-        Image.fromarray(draw(*size)).save(tmp_path / f"{number}.png")
+        Image.fromarray(random_image(*size)).save(tmp_path / f"{number}.png")
     batch = load_data(config(tmp_path, test=None, short_side=20)).train.gather(np.arange(4))
     assert batch.sizes.tolist() == [[20, 30], [67, 20], [8, 50], [20, 20]]
     assert batch.pixels.shape == (4, 3, 67, 50)
     assert batch.pixels[2, :, 8:].max() == 0
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_large_jpeg_is_not_decoded_whole(tmp_path, draw, turned):
-    photograph = Image.fromarray(draw(6, 8)).resize((1600, 1200), Image.Resampling.BICUBIC)
+@pytest.mark.parametrize("rotated", [False, True])
+def test_large_jpeg_is_decoded_at_a_lower_resolution(tmp_path, random_image, rotated):
+    photograph = Image.fromarray(random_image(6, 8)).resize((1600, 1200), Image.Resampling.BICUBIC)
     exif = Image.Exif()
-    if turned:
+    if rotated:
         exif[0x0112] = 6
     photograph.save(tmp_path / "0.jpg", quality=95, exif=exif)
     cell = {"bytes": None, "path": str(tmp_path / "0.jpg")}
     sizes = {100: (400, 300), 150: (400, 300), 151: (800, 600), 300: (800, 600)}
     for short_side, size in sizes.items():
-        assert open_scaled(cell, short_side).size == (size[::-1] if turned else size)
+        assert open_scaled(cell, short_side).size == (size[::-1] if rotated else size)
     assert open_scaled(cell, None) is None
     assert open_scaled(cell | {"path": "zip://0.jpg::https://example.org/a.zip"}, 100) is None
     whole = Image.open(tmp_path / "0.jpg").resize((133, 100), Image.Resampling.BICUBIC)
-    expected = np.asarray(whole.rotate(-90, expand=True) if turned else whole)
-    (made,) = pixels_of(load_data(config(tmp_path, test=None, short_side=100)).train)
-    assert made.shape == expected.shape
-    assert np.abs(made.astype(int) - expected).max() <= 6
-    assert np.abs(made.astype(int) - expected).mean() < 1
+    expected = np.asarray(whole.rotate(-90, expand=True) if rotated else whole)
+    (shrunk,) = pixels_of(load_data(config(tmp_path, test=None, short_side=100)).train)
+    assert shrunk.shape == expected.shape
+    assert np.abs(shrunk.astype(int) - expected).max() <= 6
+    assert np.abs(shrunk.astype(int) - expected).mean() < 1
 
 
-def test_undecodable_image_is_named(tmp_path, draw):
-    Image.fromarray(draw()).save(tmp_path / "0.png")
+def test_undecodable_image_is_named(tmp_path, random_image):
+    Image.fromarray(random_image()).save(tmp_path / "0.png")
     (tmp_path / "1.png").write_bytes(b"no image")
     for cache in ("auto", "memory-map"):
         with pytest.raises(UserError, match=r"row 1 \(.*1\.png\): not an image that can be decoded"):
@@ -200,11 +200,11 @@ def test_undecodable_image_is_named(tmp_path, draw):
         data.train.gather(np.array([0, 1]))
 
 
-def test_unlabeled_images_train_and_only_labeled_ones_measure(tmp_path, draw):
+def test_training_uses_unlabeled_images_and_evaluation_only_labeled_ones(tmp_path, random_image):
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
     splits = {"train": [0, 1, 1], "unlabeled": [-1, None, -1, -1], "test": [1]}
     for split, labels in splits.items():
-        columns = {"image": [draw() for _ in labels], "label": labels}
+        columns = {"image": [random_image() for _ in labels], "label": labels}
         parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", columns, features)
     data = load_data(config(tmp_path, train="train+unlabeled", labeled="train"))
     assert data.train.labels.tolist() == [0, 1, 1, -1, -1, -1, -1]
@@ -215,8 +215,8 @@ def test_unlabeled_images_train_and_only_labeled_ones_measure(tmp_path, draw):
 
 
 @pytest.mark.parametrize(("values", "classes"), [([3, 9, 3, -1], ["3", "9"]), (["b", "a", "b", None], ["a", "b"])])
-def test_plain_label_columns(tmp_path, draw, values, classes):
-    table = datasets.Dataset.from_dict({"photo": [draw() for _ in values], "Label": values})
+def test_plain_label_columns(tmp_path, random_image, values, classes):
+    table = datasets.Dataset.from_dict({"photo": [random_image() for _ in values], "Label": values})
     table.cast_column("photo", datasets.Image()).to_parquet(tmp_path / "train.parquet")
     data = load_data(config(tmp_path, test=None))
     assert data.classes == classes
@@ -224,9 +224,9 @@ def test_plain_label_columns(tmp_path, draw, values, classes):
     assert data.train.labels.tolist() == expected
 
 
-def test_labels_of_all_splits_are_numbered_together(tmp_path, draw):
+def test_labels_of_all_splits_are_numbered_together(tmp_path, random_image):
     for split, values in (("train", ["b", "d"]), ("test", ["a", "d"])):
-        table = datasets.Dataset.from_dict({"image": [draw(), draw()], "label": values})
+        table = datasets.Dataset.from_dict({"image": [random_image(), random_image()], "label": values})
         table.cast_column("image", datasets.Image()).to_parquet(tmp_path / f"{split}-0.parquet")
     data = load_data(config(tmp_path))
     assert (data.classes, data.train.labels.tolist(), data.test.labels.tolist()) == (
@@ -236,10 +236,10 @@ def test_labels_of_all_splits_are_numbered_together(tmp_path, draw):
     )
 
 
-def test_limit_is_balanced_repeatable_and_keeps_ids(tmp_path, draw):
+def test_limit_is_balanced_repeatable_and_keeps_ids(tmp_path, random_image):
     labels = [0] * 12 + [1] * 6 + [2] * 2
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b", "c"]))
-    images = np.stack([draw() for _ in labels])
+    images = np.stack([random_image() for _ in labels])
     for split in ("train", "test"):
         parquet(tmp_path / f"{split}-0.parquet", {"image": list(images), "label": labels}, features)
     data = load_data(config(tmp_path, limit=9))
@@ -265,11 +265,11 @@ def test_digits():
     assert set(data.test.labels) == set(range(10))
 
 
-def test_a_plugin_source_needs_load_only(draw):
+def test_plugin_source_needs_load_only(random_image):
     @DATASETS.register("two-noises")
     class TwoNoises(Source):
         def load(self, split):
-            table = datasets.Dataset.from_dict({"image": [draw(), draw()]})
+            table = datasets.Dataset.from_dict({"image": [random_image(), random_image()]})
             return table.cast_column("image", datasets.Image())
 
     data = load_data(DatasetConfig(source="two-noises", test=None))
@@ -281,7 +281,7 @@ def test_a_plugin_source_needs_load_only(draw):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"test": "tets"}, r"--dataset\.test tets: no such split; .* has train, test \(`--dataset.test None`, if"),
+        ({"test": "tets"}, r"--dataset\.test tets: no such split; .* has train, test \(`--dataset.test None` if"),
         (
             {"train": "train+unlabeled"},
             r"--dataset\.train train\+unlabeled: no such split; .* has train, test$",
@@ -297,7 +297,7 @@ def test_a_plugin_source_needs_load_only(draw):
             {"source": "hugingface"},
             r"--dataset\.source hugingface: no such source; did you mean huggingface\?",
         ),
-        ({"path": None}, r"--dataset\.path: needed"),
+        ({"path": None}, r"--dataset\.path: missing; give"),
         ({"path": "./nowhere"}, r"--dataset\.path \./nowhere: no such file or folder"),
         ({"path": "/no/such/place"}, r"--dataset\.path /no/such/place: no such file or folder"),
         ({"path": "/no/such/*.tar"}, r"--dataset\.path /no/such/\*\.tar: no such files"),
@@ -307,15 +307,15 @@ def test_a_plugin_source_needs_load_only(draw):
         ),
     ],
 )
-def test_mistakes_in_one_line(cifar_like, settings, message):
+def test_errors_are_one_line(cifar_like, settings, message):
     with pytest.raises(UserError, match=message) as error:
         load_data(DatasetConfig(**{"path": str(cifar_like[0]), **settings}))
     assert "\n" not in str(error.value)
 
 
-def test_several_or_no_image_columns(tmp_path, draw):
+def test_several_or_no_image_columns_are_errors(tmp_path, random_image):
     two = datasets.Features(left=datasets.Image(), right=datasets.Image())
-    parquet(tmp_path / "two" / "train.parquet", {"left": [draw()], "right": [draw()]}, two)
+    parquet(tmp_path / "two" / "train.parquet", {"left": [random_image()], "right": [random_image()]}, two)
     with pytest.raises(UserError, match=r"--dataset\.image: several columns of images, left, right; name one"):
         load_data(config(tmp_path / "two", test=None))
     parquet(tmp_path / "none" / "train.parquet", {"text": ["a"]})
@@ -323,12 +323,12 @@ def test_several_or_no_image_columns(tmp_path, draw):
         load_data(config(tmp_path / "none", test=None))
 
 
-def test_folders_and_files_without_images(tmp_path):
+def test_folders_and_files_without_images_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: "):
         load_data(config(tmp_path / "empty"))
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(UserError, match=r"notes\.txt: a file has to end in \.parquet"):
+    with pytest.raises(UserError, match=r"notes\.txt: a file must end in \.parquet"):
         load_data(config(tmp_path / "notes.txt"))
 
 
@@ -336,7 +336,7 @@ def test_folders_and_files_without_images(tmp_path):
     "settings",
     [{"channels": 1}, {"mean": (0.5, 0.5)}, {"std": (0.0,)}, {"streaming": True}, {"limit": 0}, {"typo": 1}],
 )
-def test_inconsistent_settings_are_refused(settings):
+def test_inconsistent_settings_are_errors(settings):
     with pytest.raises(UserError):
         DatasetConfig(**settings)
 

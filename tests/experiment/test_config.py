@@ -232,7 +232,7 @@ FILES = {
     "method: {queue_sise: 3}": "config.yaml: method.queue_sise: no such setting; did you mean queue_size?",
     "method: {name: byol, queue_size: 3}": "config.yaml: method.queue_size: no such setting",
     "epochs: many": "config.yaml: epochs = 'many': input should be a valid integer",
-    "[1, 2]": "a config is a mapping of settings, this is a list",
+    "[1, 2]": "a config must be a mapping of settings, not a list",
     "epochs: [": "not readable as YAML",
     "include: nothing": "config.yaml: include nothing: no such file, nor a config of that name",
     "include: config.yaml": "includes itself",
@@ -278,7 +278,7 @@ def test_a_resumed_run_keeps_what_auto_stood_for(tmp_path: Path) -> None:
 )
 def test_automatic_switches(words: str, value: bool | str) -> None:
     assert compose(["--compile-augmentations", *words.split(), "--seed", "3"]).compile_augmentations == value
-    with pytest.raises(UserError, match=r"--compile-augmentations: .*'on' is neither auto, true nor false"):
+    with pytest.raises(UserError, match=r"--compile-augmentations: .*'on' must be auto, true or false"):
         compose(["--compile-augmentations", "on"])
 
 

@@ -107,9 +107,9 @@ def test_a_vit_of_several_sizes_is_the_same_model() -> None:
         (
             "mixer_s32_224",
             96,
-            r"--backbone mixer_s32_224: does not take 96 x 96 images: .*doesn't match model \(224\)",
+            r"--backbone mixer_s32_224: does not accept 96 x 96 images: .*doesn't match model \(224\)",
         ),
-        ("test_vit", 40, r"--backbone test_vit: does not take 40 x 40 images: .*divisible by patch size \(16\)"),
+        ("test_vit", 40, r"--backbone test_vit: does not accept 40 x 40 images: .*divisible by patch size \(16\)"),
     ],
 )
 def test_a_size_that_a_backbone_cannot_take_is_one_line(name: str, other: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Queue, teacher, split batch norm, heads, counter_rng."""
+"""Queue, teacher, split batch norm, heads and shuffled encoding."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from sslzoo.runtime.distributed import encode_shuffled
 
 
 @given(size=st.integers(1, 20), batches=st.lists(st.integers(1, 30), max_size=8))
-def test_bank_holds_the_last_keys_whatever_the_batch_sizes(size: int, batches: list[int]) -> None:
+def test_queue_holds_the_last_keys_for_any_batch_sizes(size: int, batches: list[int]) -> None:
     queue = Queue(size, 3)
     kept = list(queue.keys)  # oldest first
     for number, n in enumerate(batches):
@@ -27,7 +27,7 @@ def test_bank_holds_the_last_keys_whatever_the_batch_sizes(size: int, batches: l
     assert torch.equal(oldest_first, torch.stack(kept))
 
 
-def test_bank_is_in_the_state_dict_and_starts_as_unit_vectors() -> None:
+def test_queue_is_in_the_state_dict_and_starts_with_unit_vectors() -> None:
     queue = Queue(8, 4)
     torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(8))
     queue.push(F.normalize(torch.randn(3, 4), dim=1))
@@ -37,14 +37,14 @@ def test_bank_is_in_the_state_dict_and_starts_as_unit_vectors() -> None:
     assert int(other.cursor) == 3
 
 
-def test_teacher_averages_parameters_and_buffers_and_takes_no_gradient() -> None:
+def test_teacher_averages_parameters_and_buffers_without_gradient() -> None:
     student = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     teacher = Teacher(student, momentum=0.9)
     before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(1)
-    student(torch.randn(8, 3, 2, 2))  # moves the running statistics
+    student(torch.randn(8, 3, 2, 2))  # updates the running statistics
     teacher.update(student, progress=0.0)
     for name, value in teacher.model.state_dict().items():
         theirs = student.state_dict()[name]
@@ -61,15 +61,15 @@ def test_teacher_momentum_follows_a_cosine() -> None:
     assert constant.momentum_at(0.7) == 0.9
 
 
-def test_split_batch_norm_normalizes_each_group_on_its_own() -> None:
+def test_split_batch_norm_normalizes_each_chunk_separately() -> None:
     torch.manual_seed(0)
     plain = nn.BatchNorm2d(5)
     nn.init.normal_(plain.weight)
     nn.init.normal_(plain.bias)
     split = SplitBatchNorm2d(plain, splits=4)
     x = torch.randn(16, 5, 3, 3) * 2 + 1
-    groups = [F.batch_norm(part, None, None, plain.weight, plain.bias, training=True) for part in x.chunk(4)]
-    torch.testing.assert_close(split(x), torch.cat(groups), atol=1e-5, rtol=1e-5)
+    chunks = [F.batch_norm(part, None, None, plain.weight, plain.bias, training=True) for part in x.chunk(4)]
+    torch.testing.assert_close(split(x), torch.cat(chunks), atol=1e-5, rtol=1e-5)
     means = torch.stack([part.mean((0, 2, 3)) for part in x.chunk(4)]).mean(0)
     torch.testing.assert_close(split.running_mean, 0.1 * means)
     variances = torch.stack([part.transpose(0, 1).flatten(1).var(1) for part in x.chunk(4)]).mean(0)
@@ -80,15 +80,15 @@ def test_split_batch_norm_normalizes_each_group_on_its_own() -> None:
     torch.testing.assert_close(split(x), plain.eval()(x))
 
 
-def test_split_batch_norm_refuses_a_batch_that_does_not_divide() -> None:
-    with pytest.raises(ValueError, match="6 images does not divide into 4 chunks"):
+def test_split_batch_norm_rejects_a_batch_that_cannot_be_divided() -> None:
+    with pytest.raises(ValueError, match="6 images cannot be divided into 4 chunks"):
         SplitBatchNorm2d(nn.BatchNorm2d(2), 4)(torch.randn(6, 2, 1, 1))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("splits", [1, 4])
 def test_split_batch_norm_compiled_equals_chunk_by_chunk(splits: int, memory_format: torch.memory_format) -> None:
-    """Output, gradients and running statistics; the memory format of the input stays."""
+    """Compare output, gradients and running statistics; the memory format of the input is kept."""
     torch.manual_seed(0)
     plain = nn.BatchNorm2d(5)
     nn.init.normal_(plain.weight)
@@ -132,12 +132,12 @@ def test_one_chunk_is_plain_batch_norm() -> None:
     assert all(torch.equal(mine, its) for mine, its in zip(one.buffers(), plain.buffers(), strict=True))
 
 
-def test_has_batch_norm() -> None:
+def test_has_batch_norm_finds_batch_norm_only() -> None:
     assert has_batch_norm(nn.Sequential(nn.BatchNorm2d(1)))
     assert not has_batch_norm(nn.Sequential(nn.LayerNorm(1)))
 
 
-def test_shuffled_encoding_is_put_back_in_order() -> None:
+def test_shuffled_encoding_restores_the_order() -> None:
     seen = []
 
     def encode(x: torch.Tensor) -> torch.Tensor:
@@ -152,14 +152,14 @@ def test_shuffled_encoding_is_put_back_in_order() -> None:
 
 
 @pytest.mark.parametrize(("layers", "norm"), [(1, "none"), (2, "none"), (3, "batch")])
-def test_head_shape(layers: int, norm: str) -> None:
+def test_head_has_the_configured_layers(layers: int, norm: str) -> None:
     head = Head(6, HeadConfig(layers=layers, hidden=10, out=4, norm=norm))
     assert head(torch.randn(5, 6)).shape == (5, 4)
     assert sum(isinstance(part, nn.Linear) for part in head) == layers
     assert sum(isinstance(part, nn.BatchNorm1d) for part in head) == (layers - 1 if norm == "batch" else 0)
 
 
-def test_norm_on_the_embedding_has_no_scale_and_no_shift() -> None:
+def test_output_norm_has_no_scale_and_no_shift() -> None:
     head = Head(6, HeadConfig(hidden=10, out=4, out_norm="batch"))
     out = head(torch.randn(50, 6) + 3)
     torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
@@ -167,7 +167,7 @@ def test_norm_on_the_embedding_has_no_scale_and_no_shift() -> None:
     assert not list(head[-1].parameters())
 
 
-def test_paper_projector() -> None:
+def test_default_head_is_the_projector_of_the_paper() -> None:
     parts = [type(part).__name__ for part in Head(512, HeadConfig())]
     assert parts == ["Linear", "ReLU", "Linear"]
     shapes = [tuple(part.weight.shape) for part in Head(512, HeadConfig()) if isinstance(part, nn.Linear)]

@@ -1,4 +1,4 @@
-"""Split batch norm by Triton kernels against float64, by Triton's interpreter; and the ReLU that it takes along."""
+"""Split batch norm and ReLU by Triton kernels, run by Triton's interpreter, against float64."""
 
 import pytest
 import timm
@@ -11,10 +11,10 @@ from sslzoo.modules.batch_norm import SplitBatchNorm2d, split_batch_norm
 kernels = pytest.importorskip("sslzoo.modules.triton_batch_norm", reason="Triton is not installed")
 
 
-def reference(
+def compute_reference(
     x: Tensor, dy: Tensor, weight: Tensor | None, bias: Tensor | None, splits: int, relu: bool
 ) -> list[Tensor]:
-    """Output, gradients of x, weight and bias, and running statistics, chunk by chunk in float64."""
+    """Compute output, gradients of x, weight and bias, and running statistics chunk by chunk in float64."""
     parameters = [None if p is None else p.double().requires_grad_() for p in (weight, bias)]
     image, outputs, means, variances = x.double().requires_grad_(), [], [], []
     for chunk in image.chunk(splits):
@@ -29,10 +29,10 @@ def reference(
     return [y.detach(), *gradients, torch.stack(means).mean(0), torch.stack(variances).mean(0)]
 
 
-def by_kernel(
+def run_kernel(
     x: Tensor, dy: Tensor, weight: Tensor | None, bias: Tensor | None, splits: int, relu: bool
 ) -> list[Tensor]:
-    """The same by the kernels."""
+    """Compute the same results with the kernels."""
     parameters = [None if p is None else p.clone().requires_grad_() for p in (weight, bias)]
     image, mean, variance = x.clone().requires_grad_(), torch.zeros(x.shape[1]), torch.ones(x.shape[1])
     y = kernels.split_batch_norm(
@@ -49,57 +49,57 @@ def by_kernel(
     ("shape", "splits"),
     [((16, 5, 6, 6), 4), ((16, 5, 6, 6), 1), ((8, 130, 9, 9), 2), ((12, 32, 8, 8), 3), ((4, 16, 1, 1), 2)],
 )
-def test_float32(shape: tuple[int, ...], splits: int, relu: bool) -> None:
+def test_float32_equals_the_reference(shape: tuple[int, ...], splits: int, relu: bool) -> None:
     torch.manual_seed(0)
     x = (2 * torch.randn(shape) + 1).to(memory_format=torch.channels_last)
     arguments = x, torch.randn(shape), torch.randn(shape[1]), torch.randn(shape[1]), splits, relu
-    for one, other in zip(by_kernel(*arguments), reference(*arguments), strict=True):
+    for one, other in zip(run_kernel(*arguments), compute_reference(*arguments), strict=True):
         torch.testing.assert_close(one.double(), other, atol=2e-5, rtol=2e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
+def test_half_precision_results_are_rounded_once(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     shape = (8, 64, 16, 16)
     x, dy = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
     arguments = x, dy, torch.randn(64), torch.randn(64), 4, True
-    ours, exact = by_kernel(*arguments), reference(*arguments)
+    ours, exact = run_kernel(*arguments), compute_reference(*arguments)
     for one, other in zip(ours[:2], exact[:2], strict=True):
         assert (one.double() - other).norm() / other.norm() < 2 * torch.finfo(dtype).eps
     for one, other in zip(ours[2:], exact[2:], strict=True):
         torch.testing.assert_close(one.double(), other, atol=1e-3, rtol=1e-4)
 
 
-def test_a_mean_far_from_zero_costs_no_digits() -> None:
+def test_mean_far_from_zero_keeps_precision() -> None:
     torch.manual_seed(0)
     x = torch.randn(16, 8, 4, 4) + 1000
     arguments = x, torch.randn_like(x), None, None, 2, False
-    y, dx, *_ = by_kernel(*arguments)
-    exact, gradient, *_ = reference(*arguments)
+    y, dx, *_ = run_kernel(*arguments)
+    exact, gradient, *_ = compute_reference(*arguments)
     torch.testing.assert_close(y.double(), exact, atol=1e-3, rtol=0)
     torch.testing.assert_close(dx.double(), gradient, atol=1e-3, rtol=0)
 
 
-def test_another_memory_format_and_the_same_bits_again() -> None:
+def test_results_are_bit_identical_for_any_memory_format() -> None:
     torch.manual_seed(0)
     x, dy = torch.randn(8, 6, 5, 5), torch.randn(8, 6, 5, 5)
     arguments = torch.ones(6), torch.zeros(6), 2, True
-    once, again = by_kernel(x, dy, *arguments), by_kernel(x.to(memory_format=torch.channels_last), dy, *arguments)
+    once, again = run_kernel(x, dy, *arguments), run_kernel(x.to(memory_format=torch.channels_last), dy, *arguments)
     assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
 
 
 @pytest.mark.parametrize("channels", [3, 64, 512])
 @pytest.mark.parametrize("rows", [1, 500, 512, 65536, 400_000])
 @pytest.mark.parametrize("splits", [1, 8])
-def test_no_program_is_without_rows(channels: int, rows: int, splits: int) -> None:
+def test_every_program_has_rows(channels: int, rows: int, splits: int) -> None:
     layout = kernels._layout(channels, rows, splits)
     per_part = layout["TILES"] * layout["ROWS"]
     assert (layout["PARTS"] - 1) * per_part < rows <= layout["PARTS"] * per_part
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_resnets_with_their_relu_in_the_norm_compute_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Output, gradients and names of weights, beside split batch norm that leaves the ReLU where it is."""
+def test_resnets_with_relu_in_the_norm_compute_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare output, gradients and weight names with split batch norm that does not include the ReLU."""
     torch.manual_seed(0)
     x, results = torch.randn(8, 3, 32, 32), []
     for followed in ({}, None):
@@ -109,10 +109,10 @@ def test_resnets_with_their_relu_in_the_norm_compute_the_same(name: str, monkeyp
             monkeypatch.undo()
         torch.manual_seed(1)
         model = split_batch_norm(timm.create_model(name, num_classes=0), 2)
-        taken = [
+        absorbed = [
             norm for norm in model.modules() if isinstance(norm, SplitBatchNorm2d) and isinstance(norm.act, nn.ReLU)
         ]
-        assert bool(taken) == (followed is None)
+        assert bool(absorbed) == (followed is None)
         out = model.train()(x)
         out.square().sum().backward()
         results.append([out, model.eval()(x), model.conv1.weight.grad, *model.state_dict().values()])

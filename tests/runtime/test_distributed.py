@@ -1,4 +1,4 @@
-"""Two gloo processes with half the batch each do what one process does with the whole batch."""
+"""Two gloo processes with half the batch each compute the same as one process with the whole batch."""
 
 from pathlib import Path
 
@@ -26,39 +26,39 @@ CASES = [f"--method {name}" for name in METHODS.names()] + [
     "--method swav --method.split-bn 4",
     "--method dino --method.projector.norm batch",
 ]
-"""Every method with its settings for the digits, and others that take another way through one."""
+"""Every method with its settings for the digits, and settings that use other code paths."""
 
 
-def process(number: int, folder: str) -> None:
-    """What each of the two processes runs; the results go to a file."""
+def run_process(number: int, folder: str) -> None:
+    """Run one of the two processes; write the results to a file."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=WORLD)
     assert dist.get_world_size() == WORLD
     mine = torch.arange(6.0).view(3, 2) + 100 * rank()
-    answers = {
+    results = {
         "gathered": gather(mine),
-        "own": local_part(gather(mine)),
+        "local": local_part(gather(mine)),
         "shuffled": gather(encode_shuffled(lambda x: 2 * x, mine, 0, 1)),
         "digests": state_digests(Tiny.of("--method", "moco").method()),
         "drifted": state_digests(nn.Linear(number + 1, 1)),
     }
-    torch.save(answers, Path(folder) / f"{number}.pt")
+    torch.save(results, Path(folder) / f"{number}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     folder = tmp_path_factory.mktemp("two")
-    torch.multiprocessing.spawn(process, (str(folder),), nprocs=WORLD)
+    torch.multiprocessing.spawn(run_process, (str(folder),), nprocs=WORLD)
     return [torch.load(folder / f"{number}.pt") for number in range(WORLD)]
 
 
-def test_gather_has_all_rows_in_rank_order(answers: list[dict[str, Tensor]]) -> None:
+def test_gather_returns_all_rows_in_rank_order(results: list[dict[str, Tensor]]) -> None:
     everything = torch.cat([torch.arange(6.0).view(3, 2) + 100 * number for number in range(WORLD)])
-    for number, answer in enumerate(answers):
-        assert torch.equal(answer["gathered"], everything)
-        assert torch.equal(answer["own"], everything[3 * number : 3 * number + 3])
-        assert torch.equal(answer["shuffled"], 2 * everything)
+    for number, result in enumerate(results):
+        assert torch.equal(result["gathered"], everything)
+        assert torch.equal(result["local"], everything[3 * number : 3 * number + 3])
+        assert torch.equal(result["shuffled"], 2 * everything)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_a_method_trains_as_in_one_process(on_two: dict[str, list[Outcome | str]
     require_alike(train(case.split()), on_two[case])
 
 
-def test_digests_tell_equal_states_from_drifted_ones(answers: list[dict[str, list[str]]]) -> None:
-    for answer in answers:
-        assert len(answer["digests"]) == len(answer["drifted"]) == WORLD
-        assert len(set(answer["digests"])) == 1
-        assert len(set(answer["drifted"])) == 2
+def test_digests_differ_only_if_states_have_drifted(results: list[dict[str, list[str]]]) -> None:
+    for result in results:
+        assert len(result["digests"]) == len(result["drifted"]) == WORLD
+        assert len(set(result["digests"])) == 1
+        assert len(set(result["drifted"])) == 2

@@ -1,4 +1,4 @@
-"""Progress of counted work and of stages, on a terminal and elsewhere."""
+"""Progress of counted work and of stages, on a terminal and in plain lines."""
 
 import io
 
@@ -9,21 +9,21 @@ from rich.progress import Progress
 from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE, Steps, show_stage
 
 
-def test_a_stage_is_named_before_it_works() -> None:
+def test_stage_is_printed_before_its_work_starts() -> None:
     out = io.StringIO()
     with show_stage(Console(file=out), "scoring trained"):
         assert "scoring trained" in out.getvalue()
 
 
-def test_a_stage_has_a_line_for_each_part() -> None:
+def test_stage_prints_a_line_for_each_part() -> None:
     out = io.StringIO()
     with show_stage(Console(file=out), "trained: scoring") as say:
         say("trained: knn")
     assert out.getvalue().splitlines() == ["trained: scoring", "trained: knn"]
 
 
-def show(*, terminal: bool) -> str:
-    """What is printed while 100 images are counted."""
+def capture_output(*, terminal: bool) -> str:
+    """Return the output while 100 images are counted."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, force_interactive=terminal, width=100)
     with Steps(console, "features of train", 100) as steps:
@@ -32,14 +32,14 @@ def show(*, terminal: bool) -> str:
     return out.getvalue()
 
 
-def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_shows_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    shown = show(terminal=True)
+    output = capture_output(terminal=True)
     for part in ("features of train", "100/100", "images/s", "loss 0.5"):
-        assert part in shown
+        assert part in output
 
 
-def test_a_line_on_the_bar_of_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_add_a_line_to_an_outer_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     console = Console(file=io.StringIO(), force_terminal=True, force_interactive=True, width=100)
     with Progress(console=console) as bar:
@@ -52,8 +52,8 @@ def test_a_line_on_the_bar_of_other_work(monkeypatch: pytest.MonkeyPatch) -> Non
         assert not bar.finished or bar.live.is_started
 
 
-def test_lines_elsewhere_come_by_time() -> None:
-    assert show(terminal=False) == ""
+def test_plain_lines_are_printed_at_fixed_intervals() -> None:
+    assert capture_output(terminal=False) == ""
     seconds = [0.0]
     out = io.StringIO()
     with Steps(Console(file=out, width=100), "features of train", 100, clock=lambda: seconds[0]) as steps:

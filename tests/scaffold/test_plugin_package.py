@@ -59,13 +59,13 @@ def test_an_installed_package_has_parts_until_it_is_uninstalled(tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "defined by: sslzoo_example.example_target:ExampleTarget (sslzoo-example 0.1)" in done.stdout
     broken = (
-        "--target example-broken: sslzoo_example.example_broken:ExampleBroken (sslzoo-example 0.1) does not import: "
+        "--target example-broken: sslzoo_example.example_broken:ExampleBroken (sslzoo-example 0.1) cannot be imported: "
         "ModuleNotFoundError: No module named 'sslzoo_example.example_broken'"
     )
     assert broken in done.stderr
     rows = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith(tuple(KINDS))}
     assert {"moco", "example-method", "example-target", "example-loss", "example-dataset"} <= set(rows)
-    assert "does not import" in rows["example-broken"]
+    assert "cannot be imported" in rows["example-broken"]
     assert (tmp_path / "run" / "summary.json").is_file()
 
     shutil.rmtree(site)

@@ -269,7 +269,7 @@ def test_images_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> 
         "{channels: [8, 8, 8, 8]}", "--threads", "1", "--run-folder", tmp_path / "run", "--dataset.max-skipped", "3",
     )  # fmt: skip
     assert "24 images to train on, no labels" in done.stdout
-    assert done.stdout.count("warning: 1 image is left out (--dataset.max-skipped 3): ") == 2
+    assert done.stdout.count("warning: 1 image is skipped (--dataset.max-skipped 3): ") == 2
     assert "(not scored: there are no labeled images to learn from (--dataset.labeled))" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["test"] == {}
@@ -307,7 +307,7 @@ MISTAKES = {
 @pytest.mark.long
 def test_a_precision_that_contradicts_the_launchers_is_refused(tmp_path: Path) -> None:
     said = run("--precision", "fp32", "--output", tmp_path, code=2, ACCELERATE_MIXED_PRECISION="bf16").stderr
-    assert "error: --precision fp32: `accelerate launch` is set to bf16; give both the same" in said
+    assert "error: --precision fp32: `accelerate launch` is set to bf16; use the same value for both" in said
     assert list(tmp_path.iterdir()) == []
 
 

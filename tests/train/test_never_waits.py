@@ -72,12 +72,12 @@ def test_views(name: str, ahead: bool) -> None:
             sample_parameters(augmentation, sizes, numbers, view=view, **keys)
             for view, augmentation in enumerate(augmentations)
         ]
-        batch = batch._replace(draws=tuple(draws))
+        batch = batch._replace(parameters=tuple(parameters))
 
     def views() -> list[Tensor]:
         mean, std = experiment.dataset.mean, experiment.dataset.std
         return [
-            make_view(augmentation, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
+            create_view(augmentation, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
             for view, augmentation in enumerate(augmentations)
         ]
 

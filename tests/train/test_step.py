@@ -17,8 +17,8 @@ def test_views_are_the_same_where_their_draws_were_made_ahead_for_a_gpu() -> Non
     stepper = Stepper(experiment, data.train, learner, accelerator, IntervalMeans())
     for batch in stepper.batches(3, skip=0):
         ahead = stepper.with_parameters(batch, epoch=3)
-        assert len(ahead.draws) == 2
-        assert not batch.draws
+        assert len(ahead.parameters) == 2
+        assert not batch.parameters
         for one, other in zip(stepper.views(batch, 3), stepper.views(ahead, 3), strict=True):
             assert torch.equal(one, other)
         other_epoch = stepper.views(stepper.with_parameters(batch, epoch=2), 3)

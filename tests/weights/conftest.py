@@ -1,4 +1,4 @@
-"""A small ResNet and a small vision transformer, whose weights the tests write as other projects do."""
+"""A small ResNet and a small vision transformer, whose weights the tests write in the layouts of other projects."""
 
 import pytest
 import timm
@@ -11,8 +11,8 @@ RESNET = {"num_classes": 0, "channels": [8, 16, 24, 32]}
 VIT = {"num_classes": 0, "img_size": 32}
 
 
-def moved(model: nn.Module, size: int = 32) -> nn.Module:
-    """The model with statistics of batch norm other than those it starts with, and no two tensors alike."""
+def randomize(model: nn.Module, size: int = 32) -> nn.Module:
+    """Randomize all parameters and update the batch norm statistics, so that no two tensors are equal."""
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.1)
     model.train()(torch.randn(8, 3, size, size))
@@ -21,14 +21,14 @@ def moved(model: nn.Module, size: int = 32) -> nn.Module:
 
 @pytest.fixture
 def resnet() -> nn.Module:
-    return moved(timm.create_model("resnet18", **RESNET))
+    return randomize(timm.create_model("resnet18", **RESNET))
 
 
 @pytest.fixture
 def small_resnet() -> nn.Module:
-    return moved(timm.create_model("resnet18_cifar", **RESNET))
+    return randomize(timm.create_model("resnet18_cifar", **RESNET))
 
 
 @pytest.fixture
 def vit() -> nn.Module:
-    return moved(timm.create_model("test_vit", **VIT))
+    return randomize(timm.create_model("test_vit", **VIT))

@@ -1,4 +1,4 @@
-"""Weights out to timm, and in again."""
+"""Export weights to timm, and load them again."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_timm_loads_what_is_exported(name: str, tmp_path: Path) -> None:
+def test_timm_loads_an_exported_backbone(name: str, tmp_path: Path) -> None:
     arguments, size = MODELS[name]
     model = timm.create_model(name, **arguments)
     x = torch.randn(4, arguments["in_chans"], size, size)
-    model.train()(x)  # moves the statistics of batch norm
+    model.train()(x)  # updates the batch norm statistics
     path = tmp_path / "backbone.safetensors"
     export_backbone(model, path, name=name, arguments=arguments)
     loaded = timm.create_model(name, checkpoint_path=path, **arguments)
@@ -32,7 +32,7 @@ def test_timm_loads_what_is_exported(name: str, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["backbone.safetensors"]
 
 
-def test_a_backbone_starts_from_what_is_exported(tmp_path: Path) -> None:
+def test_backbone_starts_from_an_exported_file(tmp_path: Path) -> None:
     config = BackboneConfig(name="resnet18", kwargs={"channels": [8, 8, 8, 8]})
     model = create_backbone(config, in_chans=3, img_size=32)
     path = tmp_path / "backbone.safetensors"
@@ -41,4 +41,4 @@ def test_a_backbone_starts_from_what_is_exported(tmp_path: Path) -> None:
     again = create_backbone(config.model_copy(update={"checkpoint": path}), in_chans=3, img_size=32, report=told.append)
     total = len(model.state_dict())
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
-    assert told == [f"backbone.safetensors: {total} of {total} tensors loaded"]
+    assert lines == [f"backbone.safetensors: {total} of {total} tensors loaded"]

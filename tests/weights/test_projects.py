@@ -1,4 +1,4 @@
-"""Checkpoints as other projects write them give the encoder's own features."""
+"""Checkpoints in the layouts of other projects give the same features as the original encoder."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def under(prefix: str, state: State) -> dict[str, Tensor]:
 
 
 def noise(state: State) -> dict[str, Tensor]:
-    """Another encoder: the same names and shapes, other values."""
+    """Another encoder: the same names and shapes, random values."""
     return {name: torch.rand(value.shape).to(value.dtype) for name, value in state.items()}
 
 
@@ -41,7 +41,7 @@ def linear(prefix: str) -> dict[str, Tensor]:
 
 
 def children(state: State, numbers: tuple[int, ...]) -> dict[str, Tensor]:
-    """A ResNet's state under the numbers that its parts have in an nn.Sequential."""
+    """A ResNet's state with the numbers of its modules in an nn.Sequential."""
     order = dict(zip(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"), numbers, strict=True))
     parts = [(name.split(".", 1), value) for name, value in state.items()]
     return {f"{order[first]}.{rest}": value for (first, rest), value in parts}
@@ -122,7 +122,7 @@ def barlow_twins(state: State) -> Any:
 
 
 def dino(state: State) -> Any:
-    """DINO, whose teacher is evaluated; the settings stand in an argparse.Namespace."""
+    """DINO, whose teacher is evaluated; the settings are an argparse.Namespace."""
     head = {**linear("head.mlp.0"), "head.last_layer.weight_g": torch.rand(4, 1)}
     return {
         "student": under("module", under("backbone", noise(state)) | head),
@@ -157,7 +157,7 @@ def byol_pytorch(state: State) -> Any:
 
 
 def supcon(state: State) -> Any:
-    """SupContrast, whose ResNet says `shortcut`."""
+    """SupContrast, whose ResNet uses the name `shortcut`."""
     renamed = {name.replace("downsample", "shortcut"): value for name, value in state.items()}
     return {"opt": argparse.Namespace(temp=0.1), "model": under("module.encoder", renamed) | linear("module.head.0")}
 
@@ -179,7 +179,7 @@ def torchvision(state: State) -> Any:
 
 
 def kuangliu(state: State) -> Any:
-    """A script that saves its accuracy beside the net, which was compiled."""
+    """A script that saves a compiled network with its accuracy."""
     return {"net": under("_orig_mod", state), "acc": torch.tensor(93.0)}
 
 
@@ -190,18 +190,22 @@ WRITERS: list[Callable[[State], Any]] = [
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
-def test_features_of_a_resnet(write: Callable[[State], Any], resnet: nn.Module, tmp_path: Path) -> None:
+def test_resnet_has_the_features_of_the_project(
+    write: Callable[[State], Any], resnet: nn.Module, tmp_path: Path
+) -> None:
     torch.save(write(resnet.state_dict()), tmp_path / "file.pth")
     config = BackboneConfig(name="resnet18", stem="standard", checkpoint=tmp_path / "file.pth", kwargs=RESNET)
     loaded = (
         create_backbone(config, in_chans=3, img_size=32).eval().to(memory_format=torch.contiguous_format)
-    )  # as the other adds up
+    )  # the same summation order
     x = torch.randn(4, 3, 32, 32)
     assert torch.equal(loaded(x), resnet(x))
 
 
 @pytest.mark.parametrize("write", [moco_v3, solo_learn, dino, mae, lightly_vit], ids=lambda write: write.__name__)
-def test_features_of_a_vision_transformer(write: Callable[[State], Any], vit: nn.Module, tmp_path: Path) -> None:
+def test_vision_transformer_has_the_features_of_the_project(
+    write: Callable[[State], Any], vit: nn.Module, tmp_path: Path
+) -> None:
     torch.save(write(vit.state_dict()), tmp_path / "file.pth")
     config = BackboneConfig(name="test_vit", checkpoint=tmp_path / "file.pth")
     loaded = create_backbone(config, in_chans=3, img_size=32).eval()
@@ -227,26 +231,26 @@ REPORTS = {
 
 
 @pytest.mark.parametrize("write", REPORTS, ids=lambda write: write.__name__)
-def test_the_report(write: Callable[[State], Any], resnet: nn.Module, tmp_path: Path) -> None:
+def test_report_of_loaded_tensors(write: Callable[[State], Any], resnet: nn.Module, tmp_path: Path) -> None:
     torch.save(write(resnet.state_dict()), tmp_path / "file.pth")
-    told: list[str] = []
+    lines: list[str] = []
     config = BackboneConfig(name="resnet18", stem="standard", checkpoint=tmp_path / "file.pth", kwargs=RESNET)
     create_backbone(config, in_chans=3, img_size=32, report=told.append)
     n = len(resnet.state_dict())
-    assert told == [REPORTS[write].format(n=n, n2=n + 2, n3=n + 3, n4=n + 4)]
+    assert lines == [REPORTS[write].format(n=n, n2=n + 2, n3=n + 3, n4=n + 4)]
 
 
-@pytest.mark.parametrize("asked", ["module.encoder_k", "encoder_k"])
-def test_another_encoder_is_taken_where_it_is_asked_for(asked: str, resnet: nn.Module, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoder", ["module.encoder_k", "encoder_k"])
+def test_encoder_setting_selects_another_encoder(encoder: str, resnet: nn.Module, tmp_path: Path) -> None:
     content = moco(resnet.state_dict())
     torch.save(content, tmp_path / "file.pth")
-    report = load_checkpoint(resnet, tmp_path / "file.pth", asked)
+    report = load_checkpoint(resnet, tmp_path / "file.pth", encoder)
     assert torch.equal(resnet.conv1.weight, content["state_dict"]["module.encoder_k.conv1.weight"])
     assert str(report).startswith("file.pth: MoCo (module.encoder_k): ")
     assert "not of this encoder: module.encoder_q (" in str(report)
 
 
-def test_our_own_training_checkpoint(resnet: nn.Module, tmp_path: Path) -> None:
+def test_training_checkpoint_of_sslzoo(resnet: nn.Module, tmp_path: Path) -> None:
     method = nn.Module()
     method.student = Encoder(resnet, nn.Linear(32, 4))
     method.teacher = Teacher(method.student, 0.9)
@@ -259,7 +263,7 @@ def test_our_own_training_checkpoint(resnet: nn.Module, tmp_path: Path) -> None:
     assert report.others == {"student.projector": 2, "teacher": len(method.teacher.state_dict())}
 
 
-def test_an_unknown_project_with_one_encoder(resnet: nn.Module, tmp_path: Path) -> None:
+def test_unknown_project_with_one_encoder(resnet: nn.Module, tmp_path: Path) -> None:
     torch.save({"weights": under("net.trunk", resnet.state_dict()) | linear("net.top")}, tmp_path / "file.pth")
     other = timm.create_model("resnet18", num_classes=0, **RESNET)
     report = load_checkpoint(other, tmp_path / "file.pth")
@@ -268,7 +272,7 @@ def test_an_unknown_project_with_one_encoder(resnet: nn.Module, tmp_path: Path) 
     assert "(weights.net.trunk)" in str(report)
 
 
-def test_half_precision_becomes_float32(resnet: nn.Module, tmp_path: Path) -> None:
+def test_half_precision_is_converted_to_float32(resnet: nn.Module, tmp_path: Path) -> None:
     halved = {name: value.half() if value.is_floating_point() else value for name, value in resnet.state_dict().items()}
     torch.save(moco(halved), tmp_path / "file.pth")
     other = timm.create_model("resnet18", num_classes=0, **RESNET)
@@ -278,7 +282,7 @@ def test_half_precision_becomes_float32(resnet: nn.Module, tmp_path: Path) -> No
     assert str(report).endswith("; stored as float16")
 
 
-def test_counters_that_old_files_lack_are_said(resnet: nn.Module, tmp_path: Path) -> None:
+def test_report_names_counters_missing_in_old_files(resnet: nn.Module, tmp_path: Path) -> None:
     state = {name: value for name, value in resnet.state_dict().items() if "num_batches_tracked" not in name}
     torch.save(moco(state), tmp_path / "file.pth")
     other = timm.create_model("resnet18", num_classes=0, **RESNET).eval()
@@ -288,7 +292,7 @@ def test_counters_that_old_files_lack_are_said(resnet: nn.Module, tmp_path: Path
     assert str(report).endswith("; no num_batches_tracked in the file (21 in the model)")
 
 
-def test_what_tensors_do_not_tell_is_said(small_resnet: nn.Module, tmp_path: Path) -> None:
+def test_report_names_differences_that_tensors_do_not_show(small_resnet: nn.Module, tmp_path: Path) -> None:
     torch.save(solo_learn(small_resnet.state_dict()), tmp_path / "solo.ckpt")
     assert "solo-learn pads this 3x3 stem by 2" in str(load_checkpoint(small_resnet, tmp_path / "solo.ckpt"))
     state = {name.replace("downsample", "shortcut"): value for name, value in small_resnet.state_dict().items()}
@@ -297,12 +301,12 @@ def test_what_tensors_do_not_tell_is_said(small_resnet: nn.Module, tmp_path: Pat
     assert "has no ReLU after bn1" in str(load_checkpoint(small_resnet, tmp_path / "lightly.ckpt"))
 
 
-def test_a_run_tells_where_it_starts(small_resnet: nn.Module, tmp_path: Path) -> None:
+def test_run_prints_one_line_about_loaded_weights(small_resnet: nn.Module, tmp_path: Path) -> None:
     torch.save(moco(small_resnet.state_dict()), tmp_path / "moco.pth")
     words = ["--method", "moco", "--backbone", "resnet18", "--backbone.kwargs", "{channels: [8, 16, 24, 32]}"]
     words += ["--dataset.channels", "3", "--backbone.checkpoint", str(tmp_path / "moco.pth")]
     told = StringIO()
     method = create_method(compose(words), report=partial(print_field, Console(file=told, width=40), "weights"))
     assert torch.equal(method.student.backbone.conv1.weight, small_resnet.conv1.weight)
-    assert told.getvalue().startswith("  weights  moco.pth: MoCo (module.encoder_q): 126 of 130 tensors loaded; ")
-    assert told.getvalue().count("\n") == 1
+    assert output.getvalue().startswith("  weights  moco.pth: MoCo (module.encoder_q): 126 of 130 tensors loaded; ")
+    assert output.getvalue().count("\n") == 1

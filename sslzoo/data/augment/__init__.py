@@ -1,4 +1,4 @@
-"""Batched augmentation: settings, sampling of parameters, torch operations and compiled kernels."""
+"""Batched augmentation: settings, parameter sampling, torch operations and compiled kernels."""
 
 from sslzoo.data.augment.config import Augmentation
 

@@ -1,4 +1,4 @@
-"""Boxes of random crops."""
+"""Boxes of random and center crops."""
 
 import math
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 
-def random_box(
-    sizes: Tensor, tries: Tensor, place: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
+def sample_boxes(
+    sizes: Tensor, tries: Tensor, position: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
-    """Boxes (B, 4) of torchvision's RandomResizedCrop: the first of several tries that fits into the image.
+    """Sample boxes (B, 4) as torchvision's RandomResizedCrop does: the first try that fits into the image.
 
-    Area is uniform, the logarithm of the ratio is uniform, and so is the place. Where no try fits, the box is
-    the largest in the middle of the image whose ratio is allowed.
+    Area, logarithm of the ratio, and position are uniform. If no try fits, the box is the largest centered one with
+    an allowed ratio.
 
     Args:
         sizes: (B, 2) int64, height and width of each image.
         tries: (B, T, 2) uniform in [0, 1): area and ratio of each try.
-        place: (B, 2) uniform in [0, 1): top and left.
-        scale: smallest and largest area, as shares of the image's.
+        position: (B, 2) uniform in [0, 1): top and left.
+        scale: smallest and largest area, as fractions of the image's.
         ratio: smallest and largest ratio of width to height.
 
     Returns:
@@ -30,13 +30,13 @@ def random_box(
     fits = ((sides > 0) & (sides <= sizes[:, None])).all(dim=2)
     first = fits.to(torch.uint8).argmax(dim=1)
     side = sides[torch.arange(len(sides), device=sides.device), first]
-    corner = (place * (sizes - side + 1)).floor()
+    corner = (position * (sizes - side + 1)).floor()
     box = torch.cat([corner, side], dim=1).long()
-    return torch.where(fits.any(dim=1, keepdim=True), box, middle_box(sizes, ratio))
+    return torch.where(fits.any(dim=1, keepdim=True), box, center_boxes(sizes, ratio))
 
 
-def middle_box(sizes: Tensor, ratio: tuple[float, float]) -> Tensor:
-    """The largest boxes (B, 4) in the middle of images whose ratio of width to height lies in `ratio`."""
+def center_boxes(sizes: Tensor, ratio: tuple[float, float]) -> Tensor:
+    """Compute the largest centered boxes (B, 4) whose ratio of width to height lies in `ratio`."""
     height, width = sizes.unbind(1)
     narrow, wide = ratio
     box_height = torch.minimum(height, (width / narrow).round().clamp(min=1))

@@ -9,25 +9,25 @@ from sslzoo.config.schema import Config
 
 
 class Augmentation(Config):
-    """One view of an image: crop, flip, rotation, color jitter, grayscale, blur, solarization, in this order."""
+    """How a view is created: crop, flip, rotation, color jitter, grayscale, blur and solarization, in this order."""
 
     size: PositiveInt | None = None
     """Side of the view in pixels; None is the experiment's `img_size`."""
     crop: Literal["random", "center", "squash"] = "center"
-    """`random`: a box of random area and shape, resized; `center`: the middle of the resized image; `squash`: the
-    whole image, its sides resized each on its own."""
+    """`random`: a box of random area and ratio, resized; `center`: the center of the resized image; `squash`: the
+    whole image, resized without keeping its ratio."""
     crop_scale: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest area of a random crop, as shares of the image's."""
+    """Smallest and largest area of a random crop, as fractions of the image's."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Smallest and largest ratio of width to height of a random crop."""
     crop_pct: float = Field(1.0, gt=0, le=1)
-    """Center crop: share of the resized image's shorter side that is kept; 0.875 is resize 256, crop 224."""
+    """Center crop: fraction of the resized image's shorter side that is kept; 0.875 is resize 256, crop 224."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How images are resized, with antialiasing."""
     flip: float = Field(0.0, ge=0, le=1)
     """Probability of a horizontal flip."""
     rotate: float = Field(0.0, ge=0, le=180)
-    """Largest rotation to either side, in degrees; what comes in at the corners is black."""
+    """Largest rotation to either side, in degrees; the empty corners are black."""
     jitter: float = Field(0.0, ge=0, le=1)
     """Probability of color jitter: brightness, contrast, saturation and hue, in random order."""
     brightness: float = Field(0.0, ge=0)
@@ -37,19 +37,19 @@ class Augmentation(Config):
     saturation: float = Field(0.0, ge=0)
     """Saturation, likewise."""
     hue: float = Field(0.0, ge=0, le=0.5)
-    """Hue is turned by -hue to hue, as shares of the color circle."""
+    """Hue is shifted by -hue to hue, as fractions of the color circle."""
     grayscale: float = Field(0.0, ge=0, le=1)
-    """Probability of losing all color."""
+    """Probability of conversion to grayscale."""
     blur: float = Field(0.0, ge=0, le=1)
     """Probability of Gaussian blur."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Smallest and largest standard deviation of the blur, in pixels of the view."""
     blur_kernel: PositiveInt | None = None
-    """Taps of the blur, odd; None takes three standard deviations to either side. A small view takes fewer."""
+    """Odd number of taps of the blur; None covers three standard deviations to either side, fewer in a small view."""
     solarize: float = Field(0.0, ge=0, le=1)
     """Probability of inverting the bright pixels."""
     solarize_threshold: float = Field(128.0, ge=0, le=255)
-    """Values from here on, of 255, are inverted."""
+    """Values from this one on, of 255, are inverted."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -59,15 +59,15 @@ class Augmentation(Config):
             ("blur_sigma", *self.blur_sigma),
         ):
             if not 0 < low <= high:
-                raise ValueError(f"{name} = ({low:g}, {high:g}): takes two positive numbers, the smaller one first")
+                raise ValueError(f"{name} = ({low:g}, {high:g}): must be two positive numbers, the smaller one first")
         if self.crop_scale[1] > 1:
-            raise ValueError(f"crop_scale = {self.crop_scale}: a crop is at most the whole image, 1.0")
+            raise ValueError(f"crop_scale = {self.crop_scale}: must be at most 1.0, the whole image")
         if self.blur_kernel is not None and self.blur_kernel % 2 == 0:
-            raise ValueError(f"blur_kernel = {self.blur_kernel}: takes an odd number of taps")
+            raise ValueError(f"blur_kernel = {self.blur_kernel}: must be an odd number of taps")
         return self
 
     @property
     def taps(self) -> int:
-        """Number of taps of the blur, as many as reflection at the border allows at most."""
-        wanted = self.blur_kernel or 2 * math.ceil(3 * self.blur_sigma[1]) + 1
-        return wanted if self.size is None else min(wanted, 2 * self.size - 1)
+        """Number of taps of the blur, limited by reflection at the border."""
+        taps = self.blur_kernel or 2 * math.ceil(3 * self.blur_sigma[1]) + 1
+        return taps if self.size is None else min(taps, 2 * self.size - 1)

@@ -1,4 +1,4 @@
-"""What keeps the host from waiting for a GPU while views are made."""
+"""Operations that keep the host from waiting for a GPU while views are created."""
 
 from collections.abc import Callable
 from functools import cache
@@ -16,14 +16,14 @@ def device_constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], d
 def apply_where(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> Tensor:
     """`operation(images, *numbers)` in the place of the chosen images, the others as they are.
 
-    On a CPU only the chosen ones are computed. A GPU computes all, as the host would have to wait for their count.
+    A CPU computes the chosen images only. A GPU computes all, because the host would have to wait for their count.
 
     Args:
         images: (B, C, H, W), overwritten on a CPU.
         chosen: (B,) bool.
-        numbers: (B, ...) that belong to the images.
+        values: (B, ...) further arguments of `operation`, one row per image.
     """
     if images.device.type != "cpu":
-        return torch.where(chosen.view(-1, 1, 1, 1), operation(images, *numbers), images)
-    these = chosen.nonzero()[:, 0]
-    return images.index_copy_(0, these, operation(images[these], *(number[these] for number in numbers)))
+        return torch.where(chosen.view(-1, 1, 1, 1), operation(images, *values), images)
+    rows = chosen.nonzero()[:, 0]
+    return images.index_copy_(0, rows, operation(images[rows], *(value[rows] for value in values)))

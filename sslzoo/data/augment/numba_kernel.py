@@ -1,11 +1,11 @@
-"""The views of `sslzoo.data.augment.view`, one image after the other in the processor's cache, compiled by Numba.
+"""Augmentation on a CPU, compiled by Numba: one image after the other, in the processor's cache.
 
-The same operations with the same parameters as `views.apply` and `views.normalize`, which are the reference; results
-differ by the rounding of float32. Rotation is left to the reference.
+The operations and parameters are those of the reference, `apply_augmentation` and `normalize` in
+`sslzoo.data.augment.view`. Results differ by float32 rounding. Rotation is not implemented here.
 
-Arithmetic is strict IEEE float32. With `fastmath` a process that compiles and one that loads the cache would get
-different views: the first calls each function as compiled on its own, the second the copy within `make_each`, and the
-compiler orders the sums of the two differently.
+Arithmetic is strict IEEE float32. With `fastmath`, a process that compiles and a process that loads the cache would
+create different views: the first calls each function as compiled separately, the second calls the copy inlined in
+`augment_each`, and the compiler orders their sums differently.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslzoo.data.augment.config import Augmentation
-from sslzoo.data.augment.resample import geometry
+from sslzoo.data.augment.resample import crop_geometry
 from sslzoo.data.batch import AugmentationParameters
 
 Floats = NDArray[np.float32]
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
-def make(
+def create_views(
     augmentation: Augmentation,
     parameters: AugmentationParameters,
     pixels: Tensor,
@@ -34,7 +34,7 @@ def make(
     std: tuple[float, ...],
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Normalized views of a batch on the CPU, shared among as many threads as torch has.
+    """Create the normalized views of a batch on the CPU, on as many threads as torch uses.
 
     Args:
         pixels: (B, C, H, W) uint8, padded as in `Batch`.
@@ -46,11 +46,11 @@ def make(
     assert augmentation.size is not None
     n, channels = pixels.shape[:2]
     views = torch.empty(n, channels, augmentation.size, augmentation.size)
-    start, length, scale, offset = geometry(
+    start, length, scale, offset = crop_geometry(
         augmentation.crop, augmentation.size, augmentation.crop_pct, parameters.box, sizes
     )
     arrays = [
-        tensor.contiguous().numpy()  # of one layout, so that one kernel is compiled
+        tensor.contiguous().numpy()  # with one memory layout, so that only one kernel is compiled
         for tensor in (
             pixels, start, length, scale, offset, parameters.flip, parameters.jitter, parameters.order,
             parameters.factors, parameters.grayscale, parameters.blur, parameters.sigma, parameters.solarize, views,
@@ -65,20 +65,20 @@ def make(
     )
     threads = min(torch.get_num_threads(), n)
     if threads == 1:
-        make_each(*arrays, *settings)
+        augment_each(*arrays, *settings)
         return views.contiguous(memory_format=memory_format)
     parts = [np.array_split(array, threads) for array in arrays]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda part: make_each(*part, *settings), zip(*parts, strict=True)))
+        list(pool.map(lambda part: augment_each(*part, *settings), zip(*parts, strict=True)))
     return views.contiguous(memory_format=memory_format)
 
 
 @compiled
-def make_each(
+def augment_each(
     pixels, start, length, scale, offset, flip, jitter, order, factors, grayscale, blur, sigma, solarize, views,
     cubic, taps, threshold, mean, std,
 ):  # fmt: skip
-    """All views; arrays are as in `make`."""
+    """Create all views; the arrays are those of `create_views`."""
     n, channels, size, _ = views.shape
     side = max(size, pixels.shape[2], pixels.shape[3])
     wide = channels * side
@@ -91,17 +91,17 @@ def make_each(
             for operation in order[i]:
                 factor = factors[i, operation]
                 if operation == 0:
-                    brighten(view, factor)
+                    adjust_brightness(view, factor)
                 elif operation == 1:
-                    contrast(view, factor)
+                    adjust_contrast(view, factor)
                 elif channels == 3 and operation == 2:
-                    saturate(view, factor)
+                    adjust_saturation(view, factor)
                 elif channels == 3:
-                    turn_hue(view, factor)
+                    shift_hue(view, factor)
         if grayscale[i] and channels == 3:
-            saturate(view, np.float32(0))
+            adjust_saturation(view, np.float32(0))
         if blur[i]:
-            smooth(view, sigma[i], kernel, one, other)
+            gaussian_blur(view, sigma[i], kernel, one, other)
         for c in range(channels):
             low, factor = mean[c], np.float32(1) / std[c]
             plane = view[c]
@@ -116,8 +116,8 @@ def make_each(
 
 
 @compiled
-def weights(size, length, scale, offset, cubic, first, count, table):
-    """Antialiased interpolation along one axis: output i is made of `count[i]` pixels from `first[i]` on."""
+def compute_weights(size, length, scale, offset, cubic, first, count, table):
+    """Compute antialiased interpolation along one axis: output i is a sum over `count[i]` pixels from `first[i]`."""
     width = max(scale, np.float32(1))
     reach = (np.float32(2) if cubic else np.float32(1)) * width
     for i in range(size):
@@ -143,7 +143,7 @@ def weights(size, length, scale, offset, cubic, first, count, table):
 
 @compiled
 def combine(lines, first, count, weight, out, n):
-    """The weighted sum of some lines, of which n numbers are wanted."""
+    """Compute the first n values of a weighted sum of `count` lines."""
     source, w = lines[first], weight[0]
     for x in range(n):
         out[x] = w * source[x]
@@ -155,27 +155,27 @@ def combine(lines, first, count, weight, out, n):
 
 @compiled
 def resize(image, start, length, scale, offset, flip, cubic, one, other, view):
-    """Cut out and resize, in [0, 1]: lines are combined, and are columns first and then rows."""
+    """Crop and resize to values in [0, 1]; lines, first columns and then rows, are combined."""
     channels, size, _ = view.shape
     height, width = length
     longest = max(height, width)
     first, count = np.empty((2, size), np.int64), np.empty((2, size), np.int64)
     table = np.empty((2, size, longest), np.float32)
     for axis in range(2):
-        weights(size, length[axis], scale[axis], offset[axis], cubic, first[axis], count[axis], table[axis])
+        compute_weights(size, length[axis], scale[axis], offset[axis], cubic, first[axis], count[axis], table[axis])
     for c in range(channels):
         for y in range(height):
-            source, place = image[c, start[0] + y], c * height + y
+            source, line = image[c, start[0] + y], c * height + y
             for x in range(width):
-                one[x, place] = source[start[1] + x] * np.float32(1 / 255)
+                one[x, line] = source[start[1] + x] * np.float32(1 / 255)
     for x in range(size):
         line = other[size - 1 - x if flip else x]
         combine(one, first[1, x], count[1, x], table[1, x], line, channels * height)
     for c in range(channels):
         for y in range(height):
-            line, place = one[y], c * height + y
+            line, column = one[y], c * height + y
             for x in range(size):
-                line[c * size + x] = other[x, place]
+                line[c * size + x] = other[x, column]
     for y in range(size):
         line = other[0]
         combine(one, first[0, y], count[0, y], table[0, y], line, channels * size)
@@ -187,7 +187,7 @@ def resize(image, start, length, scale, offset, flip, cubic, one, other, view):
 
 
 @compiled
-def brighten(view, factor):
+def adjust_brightness(view, factor):
     """Blend with black."""
     flat = view.reshape(-1)
     for p in range(flat.size):
@@ -195,7 +195,7 @@ def brighten(view, factor):
 
 
 @compiled
-def contrast(view, factor):
+def adjust_contrast(view, factor):
     """Blend with the mean luma."""
     flat = view.reshape(len(view), -1)
     total = np.float32(0)
@@ -212,7 +212,7 @@ def contrast(view, factor):
 
 
 @compiled
-def saturate(view, factor):
+def adjust_saturation(view, factor):
     """Blend with the luma of each pixel."""
     red, green, blue = view[0].reshape(-1), view[1].reshape(-1), view[2].reshape(-1)
     rest = np.float32(1) - factor
@@ -224,8 +224,8 @@ def saturate(view, factor):
 
 
 @compiled
-def turn_hue(view, turn):
-    """Turn the hue in HSV space by a share of the color circle."""
+def shift_hue(view, shift):
+    """Shift the hue in HSV space by a fraction of the color circle."""
     red, green, blue = view[0].reshape(-1), view[1].reshape(-1), view[2].reshape(-1)
     for p in range(red.size):
         r, g, b = red[p], green[p], blue[p]
@@ -236,7 +236,7 @@ def turn_hue(view, turn):
         by_green = (b - r) * inverse + np.float32(2)
         by_blue = (r - g) * inverse + np.float32(4)
         sixths = by_red if value == r else (by_green if value == g else by_blue)
-        h = sixths + np.float32(6) * turn
+        h = sixths + np.float32(6) * shift
         h -= np.float32(6) * np.floor(h * np.float32(1 / 6))
         red[p] = value - chroma * (1 - min(max(abs(h - np.float32(3)) - 1, np.float32(0)), np.float32(1)))
         green[p] = value - chroma * (1 - min(max(2 - abs(h - np.float32(2)), np.float32(0)), np.float32(1)))
@@ -244,8 +244,8 @@ def turn_hue(view, turn):
 
 
 @compiled
-def smooth(view, sigma, kernel, one, other):
-    """Gaussian blur with reflection at the borders, of columns and then of rows."""
+def gaussian_blur(view, sigma, kernel, one, other):
+    """Apply a Gaussian blur with reflection at the borders, to columns and then to rows."""
     channels, size, _ = view.shape
     taps = len(kernel)
     half = taps // 2
@@ -260,10 +260,10 @@ def smooth(view, sigma, kernel, one, other):
     blurred = other.reshape(-1)[: size * size].reshape(size, size)
     for c in range(channels):
         for y in range(size + taps - 1):
-            padded[y] = view[c, reflected(y - half, size)]
+            padded[y] = view[c, reflect(y - half, size)]
         convolve(padded.reshape(-1), kernel, blurred.reshape(-1), size)
         for y in range(size + taps - 1):
-            x = reflected(y - half, size)
+            x = reflect(y - half, size)
             for p in range(size):
                 padded[y, p] = blurred[p, x]
         convolve(padded.reshape(-1), kernel, blurred.reshape(-1), size)
@@ -274,7 +274,7 @@ def smooth(view, sigma, kernel, one, other):
 
 @compiled
 def convolve(padded, kernel, out, step):
-    """Sums of numbers that are `step` apart."""
+    """Convolve along values that are `step` apart."""
     for p in range(out.size):
         out[p] = kernel[0] * padded[p]
     for k in range(1, len(kernel)):
@@ -284,7 +284,7 @@ def convolve(padded, kernel, out, step):
 
 
 @compiled
-def reflected(place, size):
-    """A place beyond a border, mirrored at the outermost pixel; at most once at each end."""
-    place = abs(place)
-    return size - 1 - abs(size - 1 - place)
+def reflect(position, size):
+    """Reflect a position outside of the image at the outermost pixel; at most once at each end."""
+    position = abs(position)
+    return size - 1 - abs(size - 1 - position)

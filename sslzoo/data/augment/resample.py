@@ -1,4 +1,4 @@
-"""Crop and resize of batches whose images have boxes and sizes of their own, as two matrix products an image."""
+"""Crop and resize a batch with a separate box and size for each image, as two matrix products per image."""
 
 import math
 
@@ -7,27 +7,27 @@ from torch import Tensor
 
 
 def resized_crop(pixels: Tensor, box: Tensor, flip: Tensor, size: int, interpolation: str) -> Tensor:
-    """Cut out the boxes and resize them to size x size; what is outside of a box has no influence.
+    """Crop the boxes and resize them to size x size; pixels outside of a box have no influence.
 
     Equals torchvision's `resized_crop` with antialiasing.
 
     Args:
         pixels: (B, C, H, W) uint8.
         box: (B, 4) int64: top, left, height, width.
-        flip: (B,) bool, mirror the result.
+        flip: (B,) bool, whether to flip the result horizontally.
 
     Returns:
         (B, C, size, size) float32 in [0, 1].
     """
     top, left, height, width = box.float().unbind(1)
     row, column = _outputs(size, flip)
-    rows = weights(top, height, height / size, row, pixels.shape[2], interpolation)
-    columns = weights(left, width, width / size, column, pixels.shape[3], interpolation)
+    rows = interpolation_weights(top, height, height / size, row, pixels.shape[2], interpolation)
+    columns = interpolation_weights(left, width, width / size, column, pixels.shape[3], interpolation)
     return _resample(pixels, rows, columns)
 
 
 def center_crop(pixels: Tensor, sizes: Tensor, flip: Tensor, size: int, interpolation: str, crop_pct: float) -> Tensor:
-    """Resize so that the shorter side is size / crop_pct, rounded down as timm does, and cut size x size out of it.
+    """Resize the shorter side to size / crop_pct, rounded down as in timm, and crop the central size x size pixels.
 
     Equals torchvision's `resize` and `center_crop` with antialiasing.
 
@@ -43,24 +43,24 @@ def center_crop(pixels: Tensor, sizes: Tensor, flip: Tensor, size: int, interpol
     row = row + ((new_height - size) / 2).round()[:, None]
     column = column + ((new_width - size) / 2).round()[:, None]
     start = torch.zeros_like(height)
-    rows = weights(start, height, height / new_height, row, pixels.shape[2], interpolation)
-    columns = weights(start, width, width / new_width, column, pixels.shape[3], interpolation)
+    rows = interpolation_weights(start, height, height / new_height, row, pixels.shape[2], interpolation)
+    columns = interpolation_weights(start, width, width / new_width, column, pixels.shape[3], interpolation)
     return _resample(pixels, rows, columns)
 
 
-def geometry(
+def crop_geometry(
     crop: str, size: int, crop_pct: float, box: Tensor, sizes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the compiled kernels cut out and how they resize it, each (B, 2) for rows and columns.
+    """Compute the boxes that the compiled kernels crop and how they resize them, each (B, 2) for rows and columns.
 
     Args:
-        crop: `random` cuts out `box`, `squash` the whole image, `center` the middle of the resized image.
+        crop: `random` crops `box`, `squash` the whole image, `center` the center of the resized image.
         box: (B, 4) int64: top, left, height, width.
         sizes: (B, 2) int64: height and width.
 
     Returns:
-        start and length of the box, in pixels, int64; pixels of the box for each of the resized box, float32; and the
-        first pixel of the resized box that is wanted, float32.
+        start and length of the box in pixels, int64; pixels of the box per pixel of the resized box, float32; and the
+        first pixel of the resized box that belongs to the view, float32.
     """
     whole = torch.zeros_like(sizes)
     if crop == "center":
@@ -70,16 +70,18 @@ def geometry(
     return start, length, length.float() / size, whole.float()
 
 
-def weights(start: Tensor, length: Tensor, scale: Tensor, outputs: Tensor, extent: int, interpolation: str) -> Tensor:
-    """Antialiased interpolation along one axis, as matrices (B, size, extent) whose rows sum to 1.
+def interpolation_weights(
+    start: Tensor, length: Tensor, scale: Tensor, outputs: Tensor, extent: int, interpolation: str
+) -> Tensor:
+    """Compute matrices (B, size, extent) of antialiased interpolation along one axis; their rows sum to 1.
 
     Output i of an image lies at (outputs[i] + 0.5) * scale, counted from the start of its box. The filter, a
-    triangle or Keys' cubic with a = -0.5, is widened by the scale where images shrink, as PIL and torch do.
+    triangle or Keys' cubic with a = -0.5, is widened by the scale if images are downsampled, as in PIL and torch.
 
     Args:
         start: (B,) first pixel of the image's box, `length` (B,) the number of its pixels.
-        scale: (B,) pixels of the box for each pixel of the resized box.
-        outputs: (B, size) or (size,) which pixels of the resized box are wanted.
+        scale: (B,) pixels of the box per pixel of the resized box.
+        outputs: (B, size) or (size,) the pixels of the resized box that belong to the view.
         extent: number of pixels of the padded image.
     """
     pixels = torch.arange(extent, device=start.device) - start[:, None]
@@ -92,13 +94,13 @@ def weights(start: Tensor, length: Tensor, scale: Tensor, outputs: Tensor, exten
     return kernel.div_(kernel.sum(dim=2, keepdim=True))
 
 
-def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """A linear map along the rows of each image and another one along its columns, all channels alike.
+def apply_separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Apply one linear map along the rows and another along the columns of each image, equally to all channels.
 
     Args:
         images: (B, C, H, W).
-        rows: (B, I, H), how each row of the result is made of the image's rows.
-        columns: (B, J, W), likewise.
+        rows: (B, I, H), weights of the image's rows in each row of the result.
+        columns: (B, J, W), weights of the image's columns in each column of the result.
 
     Returns:
         (B, C, I, J).
@@ -117,10 +119,10 @@ def _cubic(x: Tensor) -> Tensor:
 
 
 def _outputs(size: int, flip: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (size,) and columns (B, size) of a view in the order in which they are wanted."""
+    """Return the indices of a view's rows (size,) and columns (B, size); flipped images have reversed columns."""
     row = torch.arange(size, device=flip.device)
     return row, torch.where(flip[:, None], row.flip(0), row)
 
 
 def _resample(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return separable(pixels.float(), rows, columns).div_(255).clamp_(0, 1)  # a cubic overshoots
+    return apply_separable(pixels.float(), rows, columns).div_(255).clamp_(0, 1)  # the cubic filter overshoots

@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def rotate(images: Tensor, angle: Tensor) -> Tensor:
-    """Rotate square images about their middle; equals torchvision's bilinear `rotate`, what comes in is black.
+    """Rotate square images about their center; equals torchvision's bilinear `rotate` with black corners.
 
     Args:
         images: (B, C, S, S).
         angle: (B,) degrees, counter-clockwise.
     """
     cosine, sine = torch.cos(angle.deg2rad()), torch.sin(angle.deg2rad())
-    nothing = torch.zeros_like(angle)
-    rows = [torch.stack([cosine, -sine, nothing], dim=1), torch.stack([sine, cosine, nothing], dim=1)]
+    zero = torch.zeros_like(angle)
+    rows = [torch.stack([cosine, -sine, zero], dim=1), torch.stack([sine, cosine, zero], dim=1)]
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

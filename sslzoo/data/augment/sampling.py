@@ -1,32 +1,32 @@
-"""Random parameters of augmentations."""
+"""Sampling of augmentation parameters."""
 
 import torch
 from torch import Tensor
 
-from sslzoo.data.augment.boxes import random_box
+from sslzoo.data.augment.boxes import sample_boxes
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.device import device_constant
 from sslzoo.data.batch import AugmentationParameters
 from sslzoo.runtime.counter_rng import uniform
 
 TRIES = 10
-"""Boxes that a random crop tries before it takes the middle of the image, as torchvision does."""
+"""Boxes that a random crop tries before it falls back to a center crop, as in torchvision."""
 
 
 def sample_parameters(
     augmentation: Augmentation, sizes: Tensor, ids: Tensor, *, seed: int, epoch: int, view: int
 ) -> AugmentationParameters:
-    """Random parameters for the views of B images, distributed as torchvision's transforms draw them.
+    """Sample the parameters of one view of B images, with the distributions of torchvision's transforms.
 
-    An image's parameters depend on (seed, epoch, id, view) alone, not on the batch that it is in.
+    An image's parameters depend on (seed, epoch, id, view) alone, not on the rest of the batch.
 
     Args:
         sizes: (B, 2) int64, height and width of each image.
-        ids: (B,) int64, numbers of the images in their data set.
-        view: which of a method's views it is.
+        ids: (B,) int64, indices of the images in their data set.
+        view: index of the view among those of the method.
     """
     u = uniform(seed, epoch, ids[:, None], view, torch.arange(17 + 2 * TRIES, device=ids.device))
-    chances, factors, order, sigma, angle, place, tries = torch.split(u, [5, 4, 4, 1, 1, 2, 2 * TRIES], dim=1)
+    chances, factors, order, sigma, angle, position, tries = torch.split(u, [5, 4, 4, 1, 1, 2, 2 * TRIES], dim=1)
     probabilities = (
         augmentation.flip,
         augmentation.jitter,
@@ -40,14 +40,16 @@ def sample_parameters(
     ]
     low, high = device_constant((*ranges, (-augmentation.hue, augmentation.hue)), u.device).unbind(1)
     return AugmentationParameters(
-        box=random_box(sizes, tries.reshape(-1, TRIES, 2), place, augmentation.crop_scale, augmentation.crop_ratio),
-        flip=happens[0],
-        jitter=happens[1],
+        box=sample_boxes(
+            sizes, tries.reshape(-1, TRIES, 2), position, augmentation.crop_scale, augmentation.crop_ratio
+        ),
+        flip=applied[0],
+        jitter=applied[1],
         order=order.argsort(dim=1),
         factors=low + factors * (high - low),
-        grayscale=happens[2],
-        blur=happens[3],
+        grayscale=applied[2],
+        blur=applied[3],
         sigma=augmentation.blur_sigma[0] + sigma[:, 0] * (augmentation.blur_sigma[1] - augmentation.blur_sigma[0]),
-        solarize=happens[4],
+        solarize=applied[4],
         angle=augmentation.rotate * (2 * angle[:, 0] - 1),
     )

@@ -1,8 +1,8 @@
-"""The views of `sslzoo.data.augment.view` as one Triton kernel: each program makes the view of one image.
+"""Augmentation on a GPU as one Triton kernel; each program creates the view of one image.
 
-The operations and parameters are those of `views.apply` and `views.normalize`, which are the reference; results differ
-by the rounding of float32. Rotation is left to the reference. Reductions have a fixed order, so that the same input
-gives the same bits.
+The operations and parameters are those of the reference, `apply_augmentation` and `normalize` in
+`sslzoo.data.augment.view`. Results differ by float32 rounding. Rotation is not implemented here. Reductions have a
+fixed order, so results are bit-identical for the same input.
 """
 
 from typing import Any
@@ -18,12 +18,12 @@ from sslzoo.data.augment.resample import geometry
 from sslzoo.data.batch import AugmentationParameters
 
 PIXELS = 1024
-"""Pixels of a view that a program works on at once."""
+"""Pixels of a view that a program processes at once."""
 WARPS = 8
-"""Warps of a program: half of them would need twice the registers, which is all that there are."""
+"""Warps per program; with half as many, a program would need all available registers."""
 
 
-def make(
+def create_views(
     augmentation: Augmentation,
     parameters: AugmentationParameters,
     pixels: Tensor,
@@ -32,19 +32,19 @@ def make(
     std: tuple[float, ...],
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Normalized views of a batch on a GPU.
+    """Create the normalized views of a batch on a GPU.
 
     Args:
         pixels: (B, C, H, W) uint8, padded as in `Batch`.
         sizes: (B, 2) int64.
-        memory_format: of the views.
+        memory_format: memory format of the views.
 
     Returns:
         (B, C, size, size) float32.
     """
     assert augmentation.size is not None
     count, channels, height, width = pixels.shape
-    start, length, scale, offset = geometry(
+    start, length, scale, offset = crop_geometry(
         augmentation.crop, augmentation.size, augmentation.crop_pct, parameters.box, sizes
     )
     views = torch.empty(
@@ -85,20 +85,20 @@ def make(
         "TAPS": augmentation.taps,
         "PIXELS": PIXELS,
     }
-    make_view[(count,)](**arguments, **constants, num_warps=WARPS)
+    augment_image[(count,)](**arguments, **constants, num_warps=WARPS)
     return views
 
 
 @triton.jit
-def make_view(
+def augment_image(
     pixels, start, length, scale, offset, flip, jitter, order, factors, gray, blur, sigma, solarize, mean, std,
     scratch, views, height, width, channel_stride, pixel_stride,
     SIZE: tl.constexpr, CHANNELS: tl.constexpr, CUBIC: tl.constexpr, JITTER: tl.constexpr, GRAY: tl.constexpr,
     BLUR: tl.constexpr, SOLARIZE: tl.constexpr, THRESHOLD: tl.constexpr, TAPS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
-    """The view of image `program_id(0)`; arguments are as `make` has them.
+    """Create the view of image `program_id(0)`; the arguments are those of `create_views`.
 
-    Crop, resize and the color operations before contrast go first, as contrast needs the mean luma of the whole view.
+    Crop, resize and the color operations before contrast come first, because contrast needs the mean luma of the view.
     """
     i = tl.program_id(0).to(tl.int64)
     area: tl.constexpr = SIZE * SIZE
@@ -152,11 +152,13 @@ def make_view(
 
     if BLUR:
         if blurred:
-            width_of_blur = tl.load(sigma + i)
-            smooth(plane, view, width_of_blur, SIZE, CHANNELS, TAPS, PIXELS, area, 1, channel_stride, pixel_stride, 1)
+            deviation = tl.load(sigma + i)
+            gaussian_blur(
+                plane, view, deviation, SIZE, CHANNELS, TAPS, PIXELS, area, 1, channel_stride, pixel_stride, 1
+            )
             tl.debug_barrier()
-            smooth(
-                view, plane, width_of_blur, SIZE, CHANNELS, TAPS, PIXELS, channel_stride, pixel_stride, area, 1, SIZE
+            gaussian_blur(
+                view, plane, deviation, SIZE, CHANNELS, TAPS, PIXELS, channel_stride, pixel_stride, area, 1, SIZE
             )
             tl.debug_barrier()
 
@@ -177,7 +179,7 @@ def resample(
     image, start, length, scale, offset, flipped, p, inside, height, width,
     SIZE: tl.constexpr, CHANNELS: tl.constexpr, CUBIC: tl.constexpr,
 ):  # fmt: skip
-    """Pixels p of the antialiased, resized box, in [0, 1]; the arguments point at rows and columns of one image."""
+    """Compute pixels p of the resized box, antialiased, in [0, 1]; the arguments point at the values of one image."""
     y, x = p // SIZE, p % SIZE
     x = tl.where(flipped, SIZE - 1 - x, x)
     top, left = tl.load(start), tl.load(start + 1)
@@ -207,7 +209,7 @@ def resample(
 
 @triton.jit
 def reach(outputs, length, scale, offset, CUBIC: tl.constexpr):
-    """First and last pixel of the box that each output is made of, its center, and the most pixels of any."""
+    """Return the first and last source pixel of each output, its center, the filter width, and the largest count."""
     step = tl.load(scale)
     center = (outputs + tl.load(offset) + 0.5) * step
     width = tl.maximum(step, 1.0)
@@ -219,7 +221,7 @@ def reach(outputs, length, scale, offset, CUBIC: tl.constexpr):
 
 @triton.jit
 def weigh(pixel, center, width, CUBIC: tl.constexpr):
-    """A triangle, or Keys' cubic with a = -0.5, widened where images shrink."""
+    """Evaluate the triangle filter, or Keys' cubic with a = -0.5, widened if images are downsampled."""
     x = tl.abs(pixel + 0.5 - center) / width
     if CUBIC:
         near = (1.5 * x - 2.5) * x * x + 1
@@ -232,7 +234,7 @@ def weigh(pixel, center, width, CUBIC: tl.constexpr):
 
 @triton.jit
 def adjust(red, green, blue, order, factors, k, CHANNELS: tl.constexpr):
-    """Operation number k of an image's jitter, which is not contrast."""
+    """Apply operation k of an image's jitter, unless it is contrast."""
     operation = tl.load(order + k)
     factor = tl.load(factors + operation)
     if operation == 0:
@@ -242,20 +244,20 @@ def adjust(red, green, blue, order, factors, k, CHANNELS: tl.constexpr):
             level = luma(red, green, blue, CHANNELS)
             red, green, blue = blend(red, level, factor), blend(green, level, factor), blend(blue, level, factor)
         if operation == 3:
-            red, green, blue = turn_hue(red, green, blue, factor)
+            red, green, blue = shift_hue(red, green, blue, factor)
     return red, green, blue
 
 
 @triton.jit
-def turn_hue(red, green, blue, turn):
-    """Turn the hue in HSV space by a share of the color circle."""
+def shift_hue(red, green, blue, shift):
+    """Shift the hue in HSV space by a fraction of the color circle."""
     value = tl.maximum(red, tl.maximum(green, blue))
     chroma = value - tl.minimum(red, tl.minimum(green, blue))
     inverse = 1 / tl.maximum(chroma, 1e-12)
     by_blue = (red - green) * inverse + 4
     by_green = (blue - red) * inverse + 2
     by_red = (green - blue) * inverse
-    hue = tl.where(value == red, by_red, tl.where(value == green, by_green, by_blue)) + 6 * turn
+    hue = tl.where(value == red, by_red, tl.where(value == green, by_green, by_blue)) + 6 * shift
     hue -= 6 * tl.floor(hue / 6)
     return (
         value - chroma * (1 - clip(tl.abs(hue - 3) - 1)),
@@ -265,11 +267,11 @@ def turn_hue(red, green, blue, turn):
 
 
 @triton.jit
-def smooth(
+def gaussian_blur(
     source, target, sigma, SIZE: tl.constexpr, CHANNELS: tl.constexpr, TAPS: tl.constexpr, PIXELS: tl.constexpr,
     source_channel, source_pixel, target_channel, target_pixel, AXIS: tl.constexpr,
 ):  # fmt: skip
-    """Gaussian blur along rows (AXIS 1) or columns (AXIS SIZE), with reflection at the borders."""
+    """Apply a Gaussian blur along rows (AXIS 1) or columns (AXIS SIZE), with reflection at the borders."""
     total = 0.0
     for tap in range(TAPS):
         distance = (tap - TAPS // 2) / sigma
@@ -277,14 +279,14 @@ def smooth(
     for first in range(0, SIZE * SIZE, PIXELS):
         p = first + tl.arange(0, PIXELS)
         inside = p < SIZE * SIZE
-        place = p % SIZE if AXIS == 1 else p // SIZE
+        position = p % SIZE if AXIS == 1 else p // SIZE
         for c in tl.static_range(CHANNELS):
             blurred = tl.zeros((PIXELS,), tl.float32)
             for tap in range(TAPS):
-                reflected = tl.abs(place + tap - TAPS // 2)
+                reflected = tl.abs(position + tap - TAPS // 2)
                 reflected = SIZE - 1 - tl.abs(SIZE - 1 - reflected)
                 distance = (tap - TAPS // 2) / sigma
-                q = p + (reflected - place) * AXIS
+                q = p + (reflected - position) * AXIS
                 value = tl.load(source + c * source_channel + q * source_pixel, mask=inside, other=0.0)
                 blurred += tl.exp(-0.5 * distance * distance) / total * value
             tl.store(target + c * target_channel + p * target_pixel, blurred, mask=inside)
@@ -292,7 +294,7 @@ def smooth(
 
 @triton.jit
 def luma(red, green, blue, CHANNELS: tl.constexpr):
-    """Weighted mean of the channels, with the weights of ITU-R BT.601."""
+    """Compute the weighted mean of the channels, with the weights of ITU-R BT.601."""
     if CHANNELS == 3:
         level = 0.2989 * red + 0.587 * green + 0.114 * blue
     else:
@@ -302,19 +304,19 @@ def luma(red, green, blue, CHANNELS: tl.constexpr):
 
 @triton.jit
 def blend(value, base, factor):
-    """Between a base (factor 0) and a value (factor 1), and beyond."""
+    """Interpolate between a base (factor 0) and a value (factor 1), or extrapolate."""
     return clip(value * factor + base * (1 - factor))
 
 
 @triton.jit
 def clip(value):
-    """To [0, 1]."""
+    """Clip to [0, 1]."""
     return tl.minimum(tl.maximum(value, 0.0), 1.0)
 
 
 @triton.jit
 def load(plane, p, inside, area, CHANNELS: tl.constexpr):
-    """Pixels p of one or three planes."""
+    """Load pixels p of one or three planes."""
     red = tl.load(plane + p, mask=inside, other=0.0)
     green, blue = red, red
     if CHANNELS == 3:
@@ -325,7 +327,7 @@ def load(plane, p, inside, area, CHANNELS: tl.constexpr):
 
 @triton.jit
 def store(plane, p, inside, red, green, blue, channel_stride, pixel_stride, CHANNELS: tl.constexpr):
-    """Pixels p of one or three planes."""
+    """Store pixels p of one or three planes."""
     tl.store(plane + p * pixel_stride, red, mask=inside)
     if CHANNELS == 3:
         tl.store(plane + channel_stride + p * pixel_stride, green, mask=inside)

@@ -1,4 +1,4 @@
-"""Prints a hash of the compiled views for each of some augmentations, which have all operations, and sizes."""
+"""Print a hash of the compiled views for several augmentations and sizes; each augmentation has all operations."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The compiled views against those of torch, which are held against torchvision elsewhere."""
+"""Views compiled by Numba against those of torch, which test_views.py compares with torchvision."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_views import EVERYTHING, images
+from test_views import EVERYTHING, random_images
 
 from sslzoo.data.augment import numba_kernel
 from sslzoo.data.augment.config import Augmentation
@@ -21,7 +21,7 @@ from sslzoo.runtime.errors import UserError
 from sslzoo.train.setup import resolve_auto, start_accelerator
 
 ATOL = 1e-5
-"""As far as the views of torch may be from torchvision's; levels in [0, 1]."""
+"""Tolerance, the same as between torch and torchvision; pixels are in [0, 1]."""
 DIGEST = Path(__file__).with_name("digest_compiled_views.py")
 
 
@@ -30,7 +30,7 @@ def both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torc
     pixels, sizes = images(channels=channels)
     parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
     mean, std = (0.0,) * channels, (1.0,) * channels
-    return apply(augmentation, parameters, pixels, sizes), numba_kernel.make(
+    return apply_augmentation(augmentation, parameters, pixels, sizes), numba_kernel.create_views(
         augmentation, parameters, pixels, sizes, mean, std
     )
 
@@ -38,10 +38,10 @@ def both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torc
 @pytest.mark.parametrize("crop", ["random", "center", "squash"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("channels", "size"), [(3, 24), (1, 24), (3, 5), (3, 64)])
-def test_crops_and_colors(crop: str, interpolation: str, channels: int, size: int) -> None:
+def test_compiled_views_equal_torch(crop: str, interpolation: str, channels: int, size: int) -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
     augmentation = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
-    plain, compiled = both(augmentation, channels)
+    plain, compiled = create_both(augmentation, channels)
     torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
 
 
@@ -53,33 +53,33 @@ def test_crops_and_colors(crop: str, interpolation: str, channels: int, size: in
     sigma=st.tuples(st.floats(0.1, 1), st.floats(1, 3)),
     channels=st.sampled_from([1, 3]),
 )
-def test_any_augmentation(
+def test_compiled_views_equal_torch_with_any_settings(
     seed: int, size: int, hue: float, strength: float, sigma: tuple[float, float], channels: int
 ) -> None:
     augmentation = Augmentation(
         size=size, crop="random", flip=0.5, jitter=0.9, brightness=strength, contrast=strength, saturation=strength,
         hue=hue, grayscale=0.3, blur=0.7, blur_sigma=sigma, blur_kernel=min(2 * (size // 2) + 1, 2 * size - 1),
     )  # fmt: skip
-    plain, compiled = both(augmentation, channels, seed)
+    plain, compiled = create_both(augmentation, channels, seed)
     torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
 
 
-def test_solarising_agrees_wherever_a_pixel_is_not_at_the_threshold() -> None:
+def test_solarize_equals_torch_except_at_the_threshold() -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
-    before, _ = both(Augmentation(size=24, crop="random", **settings), 3)
-    plain, compiled = both(Augmentation(size=24, crop="random", **{**settings, "solarize": 1.0}), 3)
+    before, _ = create_both(Augmentation(size=24, crop="random", **settings), 3)
+    plain, compiled = create_both(Augmentation(size=24, crop="random", **{**settings, "solarize": 1.0}), 3)
     clear = (before - 128 / 255).abs() > ATOL
     assert clear.float().mean() > 0.99
     torch.testing.assert_close(compiled[clear], plain[clear], atol=ATOL, rtol=0)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 100])
-def test_threads_share_the_batch(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_threads_does_not_change_the_views(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     augmentation = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0})
-    _, alone = both(augmentation, 3)
+    _, alone = create_both(augmentation, 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(both(augmentation, 3)[1], alone)
-    assert len(numba_kernel.make_each.signatures) == 1
+    assert torch.equal(create_both(augmentation, 3)[1], alone)
+    assert len(numba_kernel.augment_each.signatures) == 1
 
 
 @pytest.mark.long
@@ -100,13 +100,13 @@ def test_views_are_bit_identical_whether_a_process_compiles_or_loads_from_the_ca
     assert compiled_again == compiled
 
 
-def test_normalized_by_channel_and_rotation_left_to_torch() -> None:
-    pixels, sizes = images()
+def test_views_are_normalized_by_channel_and_rotation_runs_in_torch() -> None:
+    pixels, sizes = random_images()
     batch = Batch(pixels, sizes, torch.arange(len(pixels)), torch.zeros(len(pixels)))
     keys = {"seed": 1, "epoch": 2, "view": 0, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 1.0)}
     for rotate in (0.0, 20.0):
         augmentation = Augmentation(size=24, crop="random", flip=0.5, rotate=rotate)
-        plain, compiled = (make_view(augmentation, batch, compiled=compiled, **keys) for compiled in (False, True))
+        plain, compiled = (create_view(augmentation, batch, compiled=compiled, **keys) for compiled in (False, True))
         torch.testing.assert_close(compiled, plain, atol=4 * ATOL, rtol=0)
         assert torch.equal(compiled, plain) == bool(rotate)
     parameters = sample_parameters(augmentation, sizes, batch.ids, seed=1, epoch=2, view=0)
@@ -122,14 +122,14 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_numba")
-def test_without_numba_auto_takes_torch_and_a_flag_is_refused() -> None:
+def test_without_numba_auto_uses_torch_and_the_flag_is_an_error() -> None:
     with pytest.raises(UserError, match=r"^--compile-augmentations: needs Numba; `pip install numba`$"):
         start_accelerator(compose(["--compile-augmentations"]))
-    asked = compose([])
-    assert asked.compile_augmentations == "auto"
-    assert resolve_auto(asked, start_accelerator(asked)).compile_augmentations is False
+    experiment = compose([])
+    assert experiment.compile_augmentations == "auto"
+    assert resolve_auto(experiment, start_accelerator(experiment)).compile_augmentations is False
 
 
-def test_with_numba_auto_is_true() -> None:
-    asked = compose([])
-    assert resolve_auto(asked, start_accelerator(asked)).compile_augmentations is True
+def test_auto_resolves_to_true_with_numba() -> None:
+    experiment = compose([])
+    assert resolve_auto(experiment, start_accelerator(experiment)).compile_augmentations is True
