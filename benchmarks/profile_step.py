@@ -33,7 +33,7 @@ KINDS = {
     "matrix product": ("mm", "bmm", "addmm", "matmul", "einsum"),
     "copy": ("copy_", "_to_copy", "cat", "gather", "index", "repeat", "contiguous", "clone"),
 }
-"""Parts of the names of operations, by kind; the rest is element by element, or too small to tell."""
+"""Parts of the names of operations, by kind; the rest is element-wise, or too small to measure."""
 
 
 class Profile(NamedTuple):
@@ -101,9 +101,11 @@ def show(console: Console, profiles: list[Profile]) -> None:
         console.print(f"largest part: {largest}; {each.milliseconds:,.0f} ms and {calls}\n", highlight=False)
     if len(profiles) == 2:
         before, after = profiles
-        told = [f"{each.milliseconds:,.0f} ms and {each.calls:,.0f} operations a step" for each in profiles]
+        lines = [f"{each.milliseconds:,.0f} ms and {each.calls:,.0f} operations a step" for each in profiles]
         times = before.milliseconds / after.milliseconds
-        console.print(f"before {told[0]}, after {told[1]}: {times:.2f} times as fast", highlight=False, soft_wrap=True)
+        console.print(
+            f"before {lines[0]}, after {lines[1]}: {times:.2f} times as fast", highlight=False, soft_wrap=True
+        )
     console.print(f"torch {torch.__version__}, {device_name()}, {torch.get_num_threads()} threads, {STEPS} steps each")
 
 

@@ -19,7 +19,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def arguments(description: str | None, **defaults: int | tuple[int, ...]) -> argparse.Namespace:
-    """Arguments that are a whole number or several, and `threads`, which torch is told."""
+    """Arguments that are one or several integers, and `threads`, which is set in torch."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in {**defaults, "threads": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=default, nargs="+" if isinstance(default, tuple) else None)

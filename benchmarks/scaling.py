@@ -1,4 +1,4 @@
-"""Throughput on one process and on several of this machine, and the bytes that they tell each other.
+"""Throughput on one process and on several of this machine, and the bytes that they exchange.
 
     python benchmarks/scaling.py --method ascl --dataset cifar10 --dataset.path data/cifar10 --batch-size 128
     python benchmarks/scaling.py --method simclr --processes 1 2 4
@@ -31,7 +31,7 @@ SECONDS = 20
 LINKS = {"NVLink, 8 GPUs of a machine": (8, 300e9), "InfiniBand of 400 Gbit/s for each GPU, 64 GPUs": (64, 40e9)}
 """GPUs, and bytes a second that a GPU receives at about nine tenths of what its maker states."""
 OVERLAPPED = "gradients"
-"""What torch sends while the backward pass goes on."""
+"""Bytes that torch sends during the backward pass."""
 
 
 def work(flags: list[str], result: Path) -> None:
@@ -49,7 +49,7 @@ def launch(processes: int, flags: list[str]) -> Measured:
     """Measure on so many processes.
 
     Raises:
-        UserError: they did not end well; what they said stands above.
+        UserError: they failed; their output is above.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "measured.json"
@@ -97,10 +97,10 @@ def estimate(console: Console, measured: Measured, processes: int, seconds: floa
         }
         times = {name: count / speed for name, count in received.items()}
         exposed = sum(time for name, time in times.items() if name != OVERLAPPED)
-        told = ", ".join(f"{name} {received[name] / 2**20:,.1f} MiB {1e3 * times[name]:,.3f} ms" for name in received)
+        shares = ", ".join(f"{name} {received[name] / 2**20:,.1f} MiB {1e3 * times[name]:,.3f} ms" for name in received)
         share = exposed / (exposed + seconds)
         console.print(
-            f"{link}, {speed / 1e9:,.0f} GB/s: {told}. Not hidden behind the backward pass: {1e3 * exposed:,.3f} ms. "
+            f"{link}, {speed / 1e9:,.0f} GB/s: {shares}. Not hidden behind the backward pass: {1e3 * exposed:,.3f} ms. "
             f"With {1e3 * seconds:,.0f} ms of arithmetic: {100 * (1 - share):.1f} % of ideal, latencies not counted",
             highlight=False,
             soft_wrap=True,

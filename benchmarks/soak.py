@@ -127,7 +127,7 @@ def main(words: list[str]) -> int:
     ):
         samples = list(watch(process, run))
     if process.returncode or not samples:
-        print(f"error: the run ended with {process.returncode}; {folder}/output.txt tells why", file=sys.stderr)
+        print(f"error: the run ended with {process.returncode}; see {folder}/output.txt", file=sys.stderr)
         return 2
     with (folder / "soak.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([Sample._fields, *samples])

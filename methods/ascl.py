@@ -14,4 +14,4 @@ class ASCL(MoCo):
 
     class Config(MoCo.Config):
         views: tuple[str, str] = ("strong", "weak")
-        """View recipes of query and key."""
+        """Augmentations of query and key."""

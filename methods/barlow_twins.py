@@ -15,7 +15,7 @@ class BarlowTwins(RedundancyMethod):
 
     class Config(RedundancyMethod.Config):
         views: tuple[str, str] = ("blurred", "solarized")
-        """View recipes of the twins."""
+        """Augmentations of the twins."""
         off_diagonal: NonNegativeFloat = 0.0051
         """lambda, weight of the correlations between different dimensions."""
         scale: PositiveFloat = 1.0

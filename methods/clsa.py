@@ -13,11 +13,11 @@ from .moco import MoCo
 
 @METHODS.register("clsa")
 class CLSA(MoCo):
-    """MoCo with a third, stronger view, which should stand to the key and the older keys as the query does.
+    """MoCo with a third, stronger view, which should match the query's similarities to the key and the older keys.
 
     loss - beta sum_j p_j log p'_j, where p and p' are the softmax of the query's and of the stronger view's
     similarities over [key, queue]; p carries no gradient. The paper draws the stronger view by RandAugment, several of
-    14 operations at random strength; the recipe `stronger` is made of the operations that view recipes have (crop,
+    14 operations at random strength; the augmentation `stronger` consists of the operations that `Augmentation` has (crop,
     rotation, colors, blur, solarization), all of them at once, so it differs from the paper's.
     """
 
@@ -25,7 +25,7 @@ class CLSA(MoCo):
 
     class Config(MoCo.Config):
         views: tuple[str, str, str] = ("strong", "strong", "stronger")  # type: ignore[assignment]  # one more than MoCo
-        """View recipes of query, key and stronger view."""
+        """Augmentations of query, key and stronger view."""
         divergence: NonNegativeFloat = 1.0
         """beta, the weight of the term of the stronger view; 0 is MoCo."""
         divergence_temperature: PositiveFloat = 0.2

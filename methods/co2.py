@@ -11,7 +11,7 @@ from .moco import MoCo
 
 @METHODS.register("co2")
 class CO2(MoCo):
-    """MoCo whose query and key should also stand alike among the negatives.
+    """MoCo whose query and key should also have similar distributions over the negatives.
 
     loss + alpha / 2 (KL(p || q) + KL(q || p)), where p and q are the softmax of the query's and of the key's
     similarities over the queue alone; the key carries no gradient.

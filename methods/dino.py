@@ -23,7 +23,7 @@ class DINO(PrototypeMethod):
 
     class Config(MomentumConfig, PrototypeMethod.Config):
         views: tuple[str, ...] = ("blurred", "solarized")
-        """View recipes: two global ones of one size, then any number of local ones."""
+        """Augmentations: two global ones of one size, then any number of local ones."""
         momentum: float = Field(0.996, ge=0, le=1)
         """m of the teacher."""
         momentum_end: float | None = Field(1.0, ge=0, le=1)

@@ -15,4 +15,4 @@ class FastSiam(SimSiam):
 
     class Config(SimSiam.Config):
         views: tuple[str, ...] = Field(("strong",) * 4, min_length=2)  # type: ignore[assignment]  # more than a pair
-        """View recipes, as many as there are views."""
+        """Augmentations, as many as there are views."""

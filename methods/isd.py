@@ -21,7 +21,7 @@ class ISD(MoCo):
 
     class Config(PredictorConfig, MoCo.Config):
         views: tuple[str, str] = ("strong", "weak")
-        """View recipes of query and key."""
+        """Augmentations of query and key."""
 
     config: Config
 

@@ -26,7 +26,7 @@ class MSF(BYOL):
 
     class Config(BYOL.Config):
         views: tuple[str, str] = ("strong", "weak")
-        """View recipes of query and key."""
+        """Augmentations of query and key."""
         symmetric: bool = False
         """Predict each view from the other; otherwise view 1 from view 0 alone."""
         momentum_end: float | None = Field(None, ge=0, le=1)

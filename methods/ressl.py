@@ -7,7 +7,7 @@ from .moco import MoCo
 
 @METHODS.register("ressl")
 class ReSSL(MoCo):
-    """MoCo whose strong query stands among the older keys as the weak view's key does; nothing is a positive."""
+    """MoCo whose strong query matches the weak view's similarities to the older keys; there is no positive."""
 
     paper = "Zheng et al., NeurIPS 2021 (arXiv 2107.09282), algorithm 1"
     default_target = "relational"
@@ -15,4 +15,4 @@ class ReSSL(MoCo):
 
     class Config(MoCo.Config):
         views: tuple[str, str] = ("strong", "weak")
-        """View recipes of query and key."""
+        """Augmentations of query and key."""

@@ -14,4 +14,4 @@ class SCE(MoCo):
 
     class Config(MoCo.Config):
         views: tuple[str, str] = ("strong", "weak")
-        """View recipes of query and key."""
+        """Augmentations of query and key."""

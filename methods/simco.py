@@ -12,7 +12,7 @@ class SimCo(InBatchMethod):
     """Each view finds the other one of its image among the same views of the global batch's other images.
 
     Gradient goes through anchors and candidates, as in the authors' code. Unlike SimCLR, an anchor does not meet the
-    views of its own kind.
+    its own views.
     """
 
     paper = "Zhang et al., CVPR 2022 (arXiv 2203.17248), section 5"

@@ -27,7 +27,7 @@ class SNCLR(MSF):
 
     class Config(MSF.Config):
         views: tuple[str, str] = ("strong", "strong")
-        """View recipes of query and key."""
+        """Augmentations of query and key."""
         symmetric: bool = True
         """Predict each view from the other; otherwise view 1 from view 0 alone."""
         momentum_end: float | None = Field(1.0, ge=0, le=1)

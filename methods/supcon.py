@@ -14,7 +14,7 @@ from .simclr import SimCLR
 class SupCon(SimCLR):
     """SimCLR that knows labels: all views of the anchor's class are positives, with equal weights.
 
-    Cross-entropy is the paper's L_out. An image without label is a class of its own.
+    Cross-entropy is the paper's L_out. An image without a label forms its own class.
     """
 
     paper = "Khosla et al., NeurIPS 2020 (arXiv 2004.11362), equation 2"

@@ -20,7 +20,7 @@ class TiCo(RedundancyMethod):
 
     class Config(MomentumConfig, RedundancyMethod.Config):
         views: tuple[str, str] = ("blurred", "solarized")
-        """View recipes of the student and of the momentum encoder."""
+        """Augmentations of the student and of the momentum encoder."""
         momentum_end: float | None = Field(1.0, ge=0, le=1)
         """m at the end of training, reached along a cosine; None keeps it constant."""
         beta: float = Field(0.9, ge=0, lt=1)

@@ -17,7 +17,7 @@ class VICReg(RedundancyMethod):
 
     class Config(RedundancyMethod.Config):
         views: tuple[str, str] = ("blurred", "solarized")
-        """View recipes of both branches."""
+        """Augmentations of both branches."""
         invariance: NonNegativeFloat = 25.0
         """lambda, weight of the squared distance between views, a mean over images and dimensions."""
         variance: NonNegativeFloat = 25.0

@@ -23,7 +23,7 @@ class WMSE(RedundancyMethod):
 
     class Config(RedundancyMethod.Config):
         views: tuple[str, ...] = ("strong", "strong")
-        """View recipes of the positives, two or more; all pairs of them are to agree."""
+        """Augmentations of the positives, two or more; all pairs of them are to agree."""
         sub_batch: PositiveInt = 128
         """Images that are whitened together; the batch of all processes is divided into such groups at random."""
         divisions: PositiveInt = 1

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             raise UserError(f"{command}: no such command{near_misses(command, COMMANDS)}")
         return COMMANDS[command](words)
-    except BrokenPipeError:  # the reader of our output has gone, as in `run.py list | head`
+    except BrokenPipeError:  # the reader of the output was closed, as in `run.py list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -84,7 +84,7 @@ def evaluate(words: list[str]) -> int:
     try:
         run(jobs)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the features and trainings that it has kept", file=sys.stderr)
+        print("interrupted; the same command resumes from the saved features and trainings", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
 

@@ -21,18 +21,18 @@ class Finding(NamedTuple):
     """What went wrong; None where nothing did."""
 
 
-def find(check: str, look: Callable[[], None]) -> Finding:
+def run_check(check: str, look: Callable[[], None]) -> Finding:
     """Run a check; whatever it raises is its fault."""
     try:
         look()
     except Fault as fault:
         return Finding(check, str(fault))
     except Exception as error:  # anyone's part may fail in any way
-        return Finding(check, told(error))
+        return Finding(check, summarize_error(error))
     return Finding(check, None)
 
 
-def told(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """What was raised, in a line, and where."""
     reason = str(error).partition("\n")[0]
     if isinstance(error, UserError):
@@ -41,9 +41,9 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}: {reason} ({where.filename}:{where.lineno})"
 
 
-def findings(checks: dict[str, Callable[[Subject], None]], subject: Subject) -> list[Finding]:
+def run_checks(checks: dict[str, Callable[[Subject], None]], subject: Subject) -> list[Finding]:
     """The outcomes of checks of one subject."""
-    return [find(name, lambda look=look: look(subject)) for name, look in checks.items()]  # type: ignore[misc]
+    return [run_check(name, lambda look=look: look(subject)) for name, look in checks.items()]  # type: ignore[misc]
 
 
 def require(condition: object, fault: str) -> None:

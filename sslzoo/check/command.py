@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sslzoo.check import losses, methods, targets
-from sslzoo.check.battery import Finding, find, findings, told
+from sslzoo.check.battery import Finding, run_check, run_checks, summarize_error
 from sslzoo.check.processes import Outcome, require_alike, train, train_on_two
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import does_not_collapse
@@ -78,7 +78,7 @@ def examine(
             flags[part] = [*plugins, *trial(part)]
             Tiny.of(*flags[part]).method()
         except Exception as error:  # anyone's part may fail in any way
-            broken[part] = [Finding("can be made", told(error))]
+            broken[part] = [Finding("can be made", summarize_error(error))]
     sound = [part for part in parts if part not in broken]
     with show_stage(console, "two processes"):
         on_two = dict(zip(sound, train_on_two([flags[part] for part in sound]), strict=True))
@@ -92,10 +92,10 @@ def examine(
 
 def _in_training(flags: Sequence[str], on_two: Sequence[Outcome | str], steps: int) -> list[Finding]:
     """Checks of the method that these flags make."""
-    found = findings(methods.CHECKS, Tiny.of(*flags))
-    found.append(find("one and two processes", lambda: require_alike(train(flags), on_two)))
+    found = run_checks(methods.CHECKS, Tiny.of(*flags))
+    found.append(run_check("one and two processes", lambda: require_alike(train(flags), on_two)))
     if steps:
-        found.append(find("no collapse", lambda: does_not_collapse(flags, steps)))
+        found.append(run_check("no collapse", lambda: does_not_collapse(flags, steps)))
     return found
 
 
@@ -139,7 +139,7 @@ def _alone(part: Part) -> list[Finding]:
         return []
     cls = REGISTRIES[part.kind].get(part.name)
     made = cls(cls.Config(name=part.name))
-    return findings(targets.CHECKS, made) if part.kind == "target" else findings(losses.CHECKS, made)
+    return run_checks(targets.CHECKS, made) if part.kind == "target" else run_checks(losses.CHECKS, made)
 
 
 def _all_parts() -> list[Part]:

@@ -35,7 +35,7 @@ def losses_in_form(loss: Loss) -> None:
     """(B,) finite losses with a gradient that is not zero."""
     losses, slope = gradient(loss, *case(loss))
     require(losses.shape == (ANCHORS,), f"losses have shape {tuple(losses.shape)}, not (B,)")
-    require(losses.isfinite().all() and slope.isfinite().all(), "a loss or a gradient is not finite")
+    require(losses.isfinite().all() and slope.isfinite().all(), "a loss or a gradient is NaN or Inf")
     require(slope.abs().sum() > 0, "the gradient is zero")
     if not loss.positive:
         require((slope[:, 0] == 0).all(), "positive is False, and the positive's similarity gets a gradient")
@@ -70,8 +70,8 @@ def finite_at_extremes(loss: Loss) -> None:
     }
     for name, student in cases.items():
         losses, slope = gradient(loss, student.requires_grad_(), weights)
-        require(losses.isfinite().all(), f"a loss is not finite with {name}")
-        require(slope.isfinite().all(), f"a gradient is not finite with {name}")
+        require(losses.isfinite().all(), f"a loss is NaN or Inf with {name}")
+        require(slope.isfinite().all(), f"a gradient is NaN or Inf with {name}")
 
 
 def in_half_precision(loss: Loss) -> None:
@@ -81,7 +81,7 @@ def in_half_precision(loss: Loss) -> None:
         with torch.autocast("cpu", dtype=dtype):
             losses, slope = gradient(loss, student, weights)
         require(losses.dtype == torch.float32, f"losses are {losses.dtype} under {dtype} autocast")
-        require(losses.isfinite().all() and slope.isfinite().all(), f"a loss or gradient is not finite under {dtype}")
+        require(losses.isfinite().all() and slope.isfinite().all(), f"a loss or gradient is NaN or Inf under {dtype}")
 
 
 def order_of_candidates(loss: Loss) -> None:

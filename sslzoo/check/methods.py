@@ -75,7 +75,7 @@ def order_changes_nothing(tiny: Tiny) -> None:
 
 
 def state_goes_round(tiny: Tiny) -> None:
-    """After some steps, another copy with this `state_dict` goes on alike; no tensor is in it twice."""
+    """After some steps, a copy loaded from the `state_dict` continues equally; no tensor is in it twice."""
     method = started(tiny)
     for step in range(2):
         output = run(method, tiny.sample(seed=step))
@@ -124,7 +124,7 @@ def require_finite_step(method: Method, output: MethodOutput, where: str) -> Non
     torch.autograd.backward(output.loss)
     gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
     for name, gradient in gradients.items():
-        require(_is_finite(gradient), f"the gradient of {name} is not finite {where}")
+        require(_is_finite(gradient), f"the gradient of {name} has NaN or Inf {where}")
 
 
 def require_finite(output: MethodOutput, where: str) -> None:

@@ -70,7 +70,9 @@ def _process(rank: int, folder: str, cases: Sequence[Sequence[str]]) -> None:
     for flags in cases:
         try:
             outcomes.append(train(flags))
-        except Exception as error:  # anyone's part may fail in any way; where all do alike, the next case can go on
+        except (
+            Exception
+        ) as error:  # a plug-in may fail in any way; where all processes fail alike, the next case can start
             outcomes.append(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
     torch.save(outcomes, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()

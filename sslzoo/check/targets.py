@@ -88,7 +88,7 @@ def require_sums(weights: Tensor, where: str) -> None:
     Raises:
         Fault: they are not.
     """
-    require(weights.isfinite().all(), f"weights are not finite{where}")
+    require(weights.isfinite().all(), f"weights are NaN or Inf{where}")
     sums = weights.double().sum(dim=1)
     worst = sums[(sums - 1).abs().argmax()].item()
     require(abs(worst - 1) < 1e-4, f"a row sums to {worst:.6g}{where}")

@@ -1,1 +1,1 @@
-"""Methods, or any setting, side by side: the runs that it takes, and the page that tells what came out."""
+"""Comparison of methods or settings: the runs, and the page of results."""

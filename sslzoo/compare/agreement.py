@@ -20,7 +20,7 @@ COMPARED = ("method", "target", "loss")
 """Parts that rows of a table may differ in."""
 
 UNNAMED = ("folder", "custom")
-"""Names of data sets that do not tell which images they are: there the path does."""
+"""Names of data sets that do not identify the images; there the path does."""
 
 
 def settings_of(experiment: Experiment) -> Settings:
@@ -40,7 +40,7 @@ def mismatches(configs: Sequence[Settings], axes: Iterable[str] = ()) -> list[st
     """Differing settings that the rows of a table must have in common; of augmentations, those that all rows use.
 
     Args:
-        axes: settings that rows are meant to differ in, or parts, as `optimizer`.
+        axes: settings in which rows may differ, or parts such as `optimizer`.
     """
     free = [*COMPARED, *(axis.replace("-", "_") for axis in axes)]
     names = [name for name in differing(configs) if not any(belongs(name, part) for part in free)]
@@ -66,12 +66,12 @@ def check_agreement(configs: Mapping[str, Settings], axes: Iterable[str] = ()) -
             name = faults[0]
             more = f" (and {len(faults) - 1} more settings)" if len(faults) > 1 else ""
             raise UserError(
-                f"{label}: {name} is {shown(config.get(name))}, and {shown(reference.get(name))} in {first}{more}; "
+                f"{label}: {name} is {format_setting(config.get(name))}, and {format_setting(reference.get(name))} in {first}{more}; "
                 f"rows of one table have it in common, unless --vary names it or --mixed is given"
             )
 
 
-def shown(value: object) -> str:
+def format_setting(value: object) -> str:
     """A setting's value, `—` where there is no such setting."""
     if value is None:
         return "—"

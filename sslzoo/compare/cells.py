@@ -88,7 +88,7 @@ def flag_groups(flags: Sequence[str]) -> list[list[str]]:
         elif groups:
             groups[-1].append(word)
         else:
-            raise UserError(f"compare {word}: stands behind no flag; --methods takes names with commas between them")
+            raise UserError(f"compare {word}: follows no flag; --methods takes names separated by commas")
     return groups
 
 

@@ -1,4 +1,4 @@
-"""Figures of a comparison, written as PNG and SVG: one color a row, told apart by the color-blind."""
+"""Figures of a comparison as PNG and SVG, one color per row, in colors that color-blind readers can distinguish."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -25,7 +25,7 @@ def compare(words: list[str]) -> int:
         The exit status: 0; 1 when a run failed; 128 + n when signal n stopped it.
 
     Raises:
-        UserError: the request, or a run that is there, is not right; nothing was started then.
+        UserError: the request or an existing run is invalid; nothing was started.
     """
     request, console = parse_request(words), Console()
     if request.runs:
@@ -68,7 +68,7 @@ def plan(request: Request) -> tuple[list[Cell], str]:
 
 
 def _of_finished(request: Request) -> tuple[Comparison, ComparisonFolder]:
-    """The comparison of runs that are there."""
+    """Comparison of existing runs."""
     rows = rows_of([read_run(path) for path in request.runs])
     axes = tuple(axis.setting for axis in request.axes)
     if not request.mixed:

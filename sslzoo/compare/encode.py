@@ -51,7 +51,7 @@ def encode_test(run: Path) -> Encoded:
 
 
 def show_images(experiment: Experiment, images: Images, places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The test views at these places (n,) as images to look at, (n, H, W, C) in [0, 1]."""
+    """The test views at these indices (n,) as displayable images, (n, H, W, C) in [0, 1]."""
     batch = images.gather(places)
     views = create_view(experiment.augmentation("test"), batch, seed=0, epoch=0, view=0, mean=(0.0,), std=(1.0,))
     shown: NDArray[np.float32] = views.clamp(0, 1).permute(0, 2, 3, 1).numpy()

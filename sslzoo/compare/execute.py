@@ -1,4 +1,4 @@
-"""Runs one after another, each a process of its own, so that its memory and its crashes are its own."""
+"""Execute runs one after another, each in a separate process, which isolates its memory and crashes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import sslzoo
-from sslzoo.compare.agreement import differing, settings_of, shown
+from sslzoo.compare.agreement import differing, format_setting, settings_of
 from sslzoo.compare.cells import Cell
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.experiment.compose import compose
@@ -35,7 +35,7 @@ def state_of(cell: Cell, path: Path) -> State:
     """How far a cell's run in that folder is.
 
     Raises:
-        UserError: a run with other settings is there.
+        UserError: the folder holds a run with other settings.
     """
     folder = RunFolder(path)
     if not folder.config.is_file():
@@ -46,7 +46,7 @@ def state_of(cell: Cell, path: Path) -> State:
         asked = settings_of(cell.experiment.resolve_auto(run.precision, run.compile_augmentations))
         for name in differing([there, asked]):
             raise UserError(
-                f"{path}: holds a run with {name} = {shown(there.get(name))}, asked is {shown(asked.get(name))}; "
+                f"{path}: holds a run with {name} = {format_setting(there.get(name))}, asked is {format_setting(asked.get(name))}; "
                 "--folder takes another folder for another comparison"
             )
     return "finished" if folder.summary.is_file() else "begun"
@@ -59,7 +59,7 @@ def run_cells(
 
     Args:
         launch: words before `-m sslzoo ...`; none starts this Python.
-        again: the command that goes on after an interruption.
+        again: command that resumes after an interruption.
 
     Returns:
         Runs that failed, in words, with their log.
@@ -87,7 +87,7 @@ def run_cells(
             code = _run(words, log, title, console, received)
             if received:
                 raise Interrupted(
-                    f"stopped while {cell.label}, seed {cell.seed} ran; to go on: {again}", 128 + received[0]
+                    f"stopped while {cell.label}, seed {cell.seed} ran; to resume: {again}", 128 + received[0]
                 )
             if code == MISTAKE and not launch:
                 raise UserError(f"{cell.label}, seed {cell.seed}: {last_line(log).removeprefix('error: ')} ({log})")
@@ -100,7 +100,7 @@ def run_cells(
 
 
 def _arguments(cell: Cell, folder: ComparisonFolder, state: State) -> list[str]:
-    """What a run is told: to begin from its config, which is written here, or to go on."""
+    """Arguments of a run: start from its config, which is written here, or resume."""
     if state == "begun":
         return ["--resume", str(folder.run(cell))]
     config = folder.config(cell)
@@ -110,7 +110,7 @@ def _arguments(cell: Cell, folder: ComparisonFolder, state: State) -> list[str]:
 
 
 def _run(words: list[str], log: Path, title: str, console: Console, received: list[int]) -> int:
-    """The exit status of a process; signals that come meanwhile are handed on to it and all that it started.
+    """The exit status of a process; signals received meanwhile are forwarded to it and its children.
 
     Raises:
         UserError: it cannot be started.

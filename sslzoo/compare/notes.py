@@ -13,7 +13,7 @@ def result_notes(comparison: Comparison) -> list[str]:
         "Accuracy on the test split: mean over seeds ± half-width of its 95 % confidence interval (Student's t). "
         f"Difference: to {comparison.baseline.label}, seed by seed, with its interval and the p of the paired t-test; "
         "bold where p < 0.05.",
-        "The intervals are over seeds alone: they do not tell how results would vary with other images to test on.",
+        "The intervals cover seeds only: they do not show how results would vary with other test images.",
     ]
     if few < 2:
         notes.append("With one seed there is no interval and no test: whether a difference is chance stays open.")
@@ -32,7 +32,7 @@ def result_notes(comparison: Comparison) -> list[str]:
         notes.append(f"Each seed's result is itself the mean of {max(draws)} draws of a few labels.")
     if mismatches([row.settings for row in comparison.rows], comparison.axes):
         notes.append(
-            "MIXED: the rows differ in more than the method, as the column `not alike` tells, so a difference between "
+            "MIXED: the rows differ in more than the method, as the column `not alike` shows, so a difference between "
             "them is not the method's alone."
         )
     return notes

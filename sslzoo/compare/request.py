@@ -17,7 +17,7 @@ Train methods on the same backbone, data, budget and seeds, one run after anothe
   run.py compare --methods ascl --vary target.neighbors=1,5,10 --vary target.temperature=0.05,0.1
   run.py compare --runs runs/moco-0 runs/moco-1 runs/ascl-0 runs/ascl-1 --baseline moco
 
-The same command again goes on where it stopped, and rewrites the page when nothing is left to do.
+The same command resumes where it stopped, and rewrites the page when all runs are finished.
 """
 
 EPILOG = """\
@@ -27,11 +27,11 @@ loss's own settings holds for the methods that have it.
 
 INSTEAD = {
     "--method": "--methods takes the names, as in --methods moco,ascl",
-    "--target": "the target stands behind its method, as in --methods moco:hard",
+    "--target": "give the target after its method, as in --methods moco:hard",
     "--seed": "--seeds takes the seeds, as in --seeds 0,1,2",
     "--run-folder": "--folder is the folder of all runs",
     "--output": "--folder is the folder of all runs",
-    "--resume": "the same command again goes on where it stopped",
+    "--resume": "the same command resumes where it stopped",
     "--print-config": "the configs are written below --folder",
 }
 """Flags of one run, and what a comparison has instead."""
@@ -133,7 +133,11 @@ def _parser() -> ArgumentParser:
     add("--baseline", metavar="LABEL", help="the row that the others are compared with (default: the first)")
     add("--folder", type=Path, help="where runs and page go (default: one below comparisons/)")
     add("--launch", metavar="WORDS", help='what starts a run, as in "accelerate launch --multi_gpu --num_processes 8"')
-    add("--mixed", action="store_true", help="allow rows with another data set, budget, backbone, ...; the table tells")
+    add(
+        "--mixed",
+        action="store_true",
+        help="allow rows with another data set, budget, backbone, ...; the table lists them",
+    )
     return parser
 
 

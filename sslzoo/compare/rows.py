@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sslzoo.compare.agreement import Settings, check_agreement, differing, settings_of, shown
+from sslzoo.compare.agreement import Settings, check_agreement, differing, format_setting, settings_of
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import METHODS
@@ -75,12 +75,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the page tells."""
+    """Content of the page."""
 
     rows: tuple[Row, ...]
     baseline: Row
     axes: tuple[str, ...]
-    """Settings that rows are meant to differ in, besides method, target and loss."""
+    """Settings in which rows may differ, besides method, target and loss."""
     command: str
     """What repeats it."""
     missing: tuple[str, ...] = ()
@@ -99,12 +99,12 @@ def read_run(path: Path, experiment: Experiment | None = None) -> Run:
         experiment: its config, where that is known.
 
     Raises:
-        UserError: none is there, or its files are damaged.
+        UserError: it is not a finished run, or its files are damaged.
     """
     folder = RunFolder(path)
     for file in (folder.config, folder.summary):
         if not file.is_file():
-            raise UserError(f"{path}: no finished run is there (it has no {file.name})")
+            raise UserError(f"{path}: not a finished run (it has no {file.name})")
     environment = _read_json(folder.environment) if folder.environment.is_file() else {}
     experiment = experiment or compose(["--config", str(folder.config)])
     return Run(path, experiment, _read_json(folder.summary), environment, tuple(folder.records()))
@@ -121,7 +121,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
-    """Runs that differ in their seed alone as one row, labeled by method, target, and what else tells rows apart.
+    """Runs that differ in their seed alone as one row, labeled by method, target, and the settings that distinguish rows.
 
     Raises:
         UserError: two runs of a row have the same seed.
@@ -144,7 +144,7 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
         label = name
         if len(namesakes) > 1:
             alike = [known for other, (known, _) in zip(names, groups, strict=True) if other == name]
-            label = " ".join([name, *(f"{key}={shown(settings.get(key))}" for key in differing(alike))])
+            label = " ".join([name, *(f"{key}={format_setting(settings.get(key))}" for key in differing(alike))])
         rows.append(Row(label, tuple(sorted(members, key=lambda run: run.seed))))
     return rows
 

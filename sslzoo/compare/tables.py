@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import NamedTuple
 
-from sslzoo.compare.agreement import Settings, belongs, differing, mismatches, settings_of, shown
+from sslzoo.compare.agreement import Settings, belongs, differing, format_setting, mismatches, settings_of
 from sslzoo.compare.charts import CLASSIFIERS
 from sslzoo.compare.rows import Classifier, Comparison, Encoder, Row, Run
 from sslzoo.compare.statistics import Difference, estimate, paired
@@ -26,7 +26,7 @@ class Cell(NamedTuple):
 
 @dataclass
 class Table:
-    """Columns, cells, and what stands below them."""
+    """Columns, cells and notes."""
 
     columns: list[str]
     rows: list[list[Cell]]
@@ -46,7 +46,7 @@ def results_table(comparison: Comparison) -> Table:
     table = Table(columns, [], words)
     for row in comparison.rows:
         known = row.settings
-        alike = [Cell(", ".join(f"{name} {shown(known.get(name))}" for name in unequal))] if unequal else []
+        alike = [Cell(", ".join(f"{name} {format_setting(known.get(name))}" for name in unequal))] if unequal else []
         directions = row.runs[0].summary.get("directions", NOTHING)
         cells = [Cell(row.label), *alike, Cell(str(directions)), Cell(str(len(row.runs)))]
         for classifier in CLASSIFIERS:
@@ -183,7 +183,7 @@ def settings_table(comparison: Comparison) -> Table:
     configs = [row.settings for row in comparison.rows]
     table = Table(["setting", *(row.label for row in comparison.rows)], [], words=1 + len(configs))
     for name in differing(configs):
-        table.rows.append([Cell(name), *(Cell(shown(config.get(name))) for config in configs)])
+        table.rows.append([Cell(name), *(Cell(format_setting(config.get(name))) for config in configs)])
     return table
 
 
@@ -200,11 +200,13 @@ def setting_lines(comparison: Comparison) -> dict[str, str]:
     settings = [settings_of(run.experiment) for run in runs]
 
     def common(name: str) -> str:
-        return _all(shown(config.get(name)) for config in settings)
+        return _all(format_setting(config.get(name)) for config in settings)
 
     def together(*names: str) -> str:
         named = [(name, name.rpartition(".")[2].removeprefix("name") + " ") for name in names]
-        return _all(", ".join(f"{short}{shown(c.get(name))}".strip() for name, short in named) for c in settings)
+        return _all(
+            ", ".join(f"{short}{format_setting(c.get(name))}".strip() for name, short in named) for c in settings
+        )
 
     limits = [name for name in ("dataset.limit", "dataset.test_limit") if common(name) != "None"]
     lines = {

@@ -13,7 +13,7 @@ Layer = dict[str, Any]
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Loader of plain YAML types that rejects duplicate keys."""
+    """YAML's plain types; a duplicate key is refused, where YAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

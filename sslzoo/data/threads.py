@@ -1,4 +1,4 @@
-"""An ordered map in background threads."""
+"""Ordered map over background threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

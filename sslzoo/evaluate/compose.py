@@ -74,7 +74,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
     """Encoder, images and protocol of a run; for another data set its own, seen as the encoder was trained to see."""
     config = run / "config.yaml"
     if not config.is_file():
-        raise UserError(f"evaluate {run}: no run is there (it has no config.yaml)")
+        raise UserError(f"evaluate {run}: not a run folder (it has no config.yaml)")
     from sslzoo.modules.backbones import resolve_name
 
     experiment = compose(["--config", str(config)])

@@ -22,7 +22,7 @@ from sslzoo.runtime.distributed import average_norm_statistics, gather_rows
 from sslzoo.runtime.errors import UserError
 
 LOOK_EVERY = 10
-"""Steps after which the loss is looked at, which waits for the device."""
+"""Steps between two checks of the loss, each of which waits for the device."""
 
 
 class FineTuning(Classifier):

@@ -42,7 +42,7 @@ class Job(Config):
     """After the protocols, measure the representation itself: rank, spectrum, alignment, uniformity, neighborhoods;
     the protocol `representation` asks for it."""
     quality_images: PositiveInt = 1000
-    """Test images whose strong views the measures between views look at."""
+    """Test images whose strong views the measures between views use."""
     quality_views: PositiveInt = Field(10, ge=2)
     """Strong views of each of them."""
     seed: NonNegativeInt = 0

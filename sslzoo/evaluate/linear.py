@@ -52,7 +52,7 @@ class LinearHeads:
         self._velocity = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
 
     def state(self) -> list[Tensor]:
-        """All that training goes on from."""
+        """State from which training resumes."""
         return [self.weight, self.bias, *self._velocity]
 
     def load(self, state: list[Tensor]) -> None:

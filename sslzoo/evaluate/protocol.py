@@ -31,7 +31,7 @@ def score_classifiers(
     Args:
         train_labels: (M,) int64, `test_labels` (N,) likewise.
         classes: number of classes.
-        say: told what is about to be done.
+        say: called with a description of each part of the work.
 
     Raises:
         UserError: the labels do not allow the protocol.

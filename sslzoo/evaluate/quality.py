@@ -1,4 +1,4 @@
-"""All that features tell of their quality without training anything on them."""
+"""Measures of the quality of features that need no training."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -76,7 +76,7 @@ def measure(
         seed: of the draw.
 
     Raises:
-        ValueError: shapes do not fit, there are too few images or views, or a feature is not finite.
+        ValueError: shapes do not fit, there are too few images or views, or a feature is NaN or Inf.
     """
     _check(features, labels, views)
     chosen = _draw(len(features), most, seed, features.device)
@@ -147,7 +147,7 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
             QualityRow(
                 "LiDAR",
                 f"{q.lidar:.1f} of {q.width} ({q.view_images} images, {q.views} views)",
-                "directions that tell images apart whatever the view; compare at equal views and width",
+                "directions that separate images independent of the view; compare at equal views and width",
                 "Thilak et al., ICLR 2024, section 3",
             )
         )
@@ -190,4 +190,4 @@ def _check(features: Tensor, labels: Tensor | None, views: Tensor | None) -> Non
         raise ValueError(f"views (n, q, D) of two images, two of each, at least, not {tuple(views.shape)}")
     for name, given in (("features", features), ("views", views)):
         if given is not None and not bool(given.isfinite().all()):
-            raise ValueError(f"{name} have {int((~given.isfinite()).sum())} values that are not finite")
+            raise ValueError(f"{name} have {int((~given.isfinite()).sum())} NaN or Inf values")

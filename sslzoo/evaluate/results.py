@@ -103,7 +103,7 @@ def facts(job: Job, train: Images, test: Images, weights: str, transform: Transf
     }
 
 
-def in_words(job: Job, scores: Scores, test_images: int) -> str:
+def describe_protocol(job: Job, scores: Scores, test_images: int) -> str:
     """How the numbers of a protocol came about."""
     config = job.evaluation
     if config.labels_per_class is not None:

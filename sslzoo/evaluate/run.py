@@ -18,23 +18,28 @@ from sslzoo.evaluate.job import Job
 from sslzoo.evaluate.labels import check_labels
 from sslzoo.evaluate.protocol import feature_classifiers, score_classifiers
 from sslzoo.evaluate.quality import Quality, measure
-from sslzoo.evaluate.results import ResultFolder, facts, in_words, quality_table, results_table
+from sslzoo.evaluate.results import ResultFolder, describe_protocol, facts, quality_table, results_table
 from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.store import FeatureStore
 from sslzoo.evaluate.subject import Subject
 from sslzoo.evaluate.transform import Transform, transform_of_weights
 from sslzoo.evaluate.unfinished import Unfinished
 from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
-from sslzoo.runtime import launch
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import accelerator_precision, claim_cores, create_accelerator, run_on_main_process
+from sslzoo.runtime.launch import (
+    accelerator_precision,
+    claim_cores,
+    create_accelerator,
+    describe_device,
+    run_on_main_process,
+)
 from sslzoo.runtime.progress import Steps, print_field, print_warning
 
 
 def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     """Score one encoder by several protocols in order, then measure its representation if one of them asks for it.
 
-    The result of each is written as soon as it is there.
+    Each result is written as soon as it is known.
 
     Args:
         jobs: names of protocols, with settings that differ in nothing but `evaluation` and `quality`.
@@ -65,16 +70,19 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     encoder.to(accelerator.device)
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = facts(job, train, test, weights, transform, accelerator.num_processes)
-    result["skipped"] = data.skipped.messages
-    introduce(console, result, launch.describe_device(accelerator, setting), folder)
-    if data.skipped.messages:
+    result["skipped"] = data.skipped.names
+    print_header(console, result, describe_device(accelerator, setting), folder)
+    if data.skipped.names:
         print_warning(console, data.skipped.describe())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
     results: dict[str, Scores] = {}
     for name, each in with_labels:
         scores = score(subject, each)
         results[name] = scores
-        result.setdefault("protocols", {})[name] = {"how": in_words(each, scores, len(test)), **scores.as_dict()}
+        result.setdefault("protocols", {})[name] = {
+            "how": describe_protocol(each, scores, len(test)),
+            **scores.as_dict(),
+        }
         if accelerator.is_main_process:
             folder.write_protocol(name, each, scores, subject)
             folder.write(result)
@@ -140,14 +148,14 @@ def transform_of(job: Job) -> Transform:
     """What is done to images, as `transform` and `img_size` ask.
 
     Raises:
-        UserError: timm's weights want what views cannot do, or other channels.
+        UserError: timm's weights need a transform that `Augmentation` does not have, or other channels.
     """
     if job.transform == "weights" or (job.transform == "auto" and job.backbone.pretrained):
         return transform_of_weights(job.backbone, job.dataset.channels, job.img_size)
     augmentation = job.augmentation("test")
     size = job.img_size or augmentation.size
     if size is None:
-        raise UserError(f"--img-size: {job.dataset.name} has no size of its own; give the side in pixels")
+        raise UserError(f"--img-size: {job.dataset.name} has no default size; give the side in pixels")
     origin = "of the run" if job.run is not None else "of the data set's config"
     return Transform(augmentation.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
 
@@ -175,7 +183,7 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     return encoder, f"timm's {tag}{license}"
 
 
-def introduce(console: Console, result: dict[str, Any], device: str, folder: ResultFolder) -> None:
+def print_header(console: Console, result: dict[str, Any], device: str, folder: ResultFolder) -> None:
     """Say what is about to be done."""
     lines = {
         "encoder": result["backbone"],

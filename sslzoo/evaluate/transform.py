@@ -16,7 +16,7 @@ from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError
 
 CROPS = ("center", "squash")
-"""Crops that timm and augmentations both have, under one name."""
+"""timm's crop modes and their names in `Augmentation`."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | No
         size: side of the images, where it is not to be the weights' own.
 
     Raises:
-        UserError: no such model, or it wants what views cannot do.
+        UserError: no such model, or it needs a transform that `Augmentation` does not have.
     """
     name = resolve_name(backbone, size or 224)
     try:
@@ -69,12 +69,12 @@ def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | No
     wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
     if wanted["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(
-            f"--backbone {name}: wants {wanted['interpolation']} interpolation, views have bilinear and bicubic; "
+            f"--backbone {name}: needs {wanted['interpolation']} interpolation, supported are bilinear and bicubic; "
             "--transform dataset takes the data set's view instead"
         )
     if wanted["crop_mode"] not in CROPS:
         raise UserError(
-            f"--backbone {name}: wants the crop {wanted['crop_mode']!r}, views have {' and '.join(CROPS)}; "
+            f"--backbone {name}: needs the crop {wanted['crop_mode']!r}, supported are {' and '.join(CROPS)}; "
             "--transform dataset takes the data set's view instead"
         )
     if wanted["input_size"][0] != channels:

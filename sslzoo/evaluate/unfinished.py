@@ -1,4 +1,4 @@
-"""Trainings that an evaluation was stopped in: the same command goes on from where they were."""
+"""Interrupted trainings of an evaluation, which the same command resumes."""
 
 import logging
 import pickle
@@ -21,12 +21,12 @@ SECONDS = 30
 class Unfinished:
     """Where the states of trainings are kept, by all that they depend on.
 
-    The order of images and their views are functions of seed and step, so that a training that goes on is the one
+    The order of images and their views are functions of seed and step, so that a resumed training is the one
     that was never stopped.
 
     Args:
         folder: of the states.
-        key: stands for encoder, images and transform.
+        key: digest of encoder, images and transform.
     """
 
     def __init__(self, folder: Path, key: str, accelerator: Accelerator) -> None:
@@ -37,7 +37,7 @@ class Unfinished:
         """One training.
 
         Args:
-            what: all that tells it from other trainings of this encoder on these images.
+            what: settings that distinguish it from other trainings of this encoder on these images.
         """
         file = self.folder / f"{digest(self.key, str(self.accelerator.num_processes), *what)}.pt"
         self._used.add(file)

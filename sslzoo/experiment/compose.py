@@ -64,19 +64,19 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
 def _require_same_optimizer(before: OptimizerConfig, name: str) -> None:
     if name != before.name:
         raise UserError(
-            f"--optimizer {name}: takes --optimizer.lr as well, as {before.lr:g} is meant for {before.name}"
+            f"--optimizer {name}: needs --optimizer.lr as well, as {before.lr:g} is the learning rate of {before.name}"
         )
 
 
 def compose_resumed(run: Path, arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
-    """The config of an earlier run, to go on with.
+    """Config of an earlier run, to be resumed.
 
     Raises:
         UserError: there is no run, or the arguments ask for other settings than it had.
     """
     config = run / "config.yaml"
     if not config.is_file():
-        raise UserError(f"--resume {run}: no run is there (it has no config.yaml)")
+        raise UserError(f"--resume {run}: not a run folder (it has no config.yaml)")
     require_resumable(config)
     now = compose(["--config", str(config), *arguments], prog=prog)
     before = compose(["--config", str(config)], prog=prog)
@@ -213,7 +213,7 @@ def shipped_layers(name: str) -> list[tuple[str, Layer]]:
 
 
 def dataset_layers(name: str) -> list[tuple[str, Layer]]:
-    """The layers that stand behind `--dataset NAME`: a shipped file, or a source that a plug-in registered.
+    """Layers that `--dataset NAME` selects: a shipped file, or a source that a plug-in registered.
 
     Raises:
         UserError: there is neither.

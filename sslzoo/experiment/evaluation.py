@@ -47,7 +47,7 @@ class LogisticGrid(Config):
     """Settings that logistic regression is tried with."""
 
     c: tuple[PositiveFloat, ...] = Field((1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), min_length=1)
-    """Inverse strengths of the L2 penalty, meant as scikit-learn's `C`."""
+    """Inverse strengths of the L2 penalty, as scikit-learn's `C`."""
     standardize: bool = True
     """Bring features to zero mean and unit variance first."""
     max_iterations: PositiveInt = 1000
@@ -64,7 +64,7 @@ class FineTuneConfig(Config):
     batch_size: PositiveInt = 128
     """Images of one step, over all processes."""
     learning_rates: tuple[PositiveFloat, ...] = Field((3e-4, 1e-3), min_length=1)
-    """Learning rates to choose from; each is a training of its own. They stand for `optimizer.lr`."""
+    """Learning rates to choose from, each by a separate training; they replace `optimizer.lr`."""
     layer_decay: float | None = Field(0.75, gt=0, le=1)
     """Factor of the learning rate from a layer to the one below it (Clark et al., ICLR 2020, ELECTRA; BEiT, MAE);
     None for one rate."""

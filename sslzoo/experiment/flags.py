@@ -1,4 +1,4 @@
-"""Flags: their help, the values they take, and the one line that a mistake in them ends in."""
+"""Flags: their help, the values they accept, and their errors in one line."""
 
 import contextlib
 import difflib
@@ -80,7 +80,7 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
 
 
 def _one_line(box: str, default: Config) -> str:
-    """What tyro says in a box, as one line: the fault, and the flags it may have been meant for."""
+    """tyro's boxed error as one line: the fault, and near misses among the flags."""
     rows = [re.sub(r"^[│╭╰─╮╯|+\s]+|[│╭╰─╮╯|+\s]+$", "", row) for row in box.splitlines()]
     rows = ["" if set(row) == {"-"} else row for row in rows]  # a line across an ASCII box
     text = "\n".join(rows[1:])  # the first row is the box's title

@@ -64,7 +64,7 @@ class Experiment(Config):
     knn_at_start: bool = False
     """Score kNN before the first step as well."""
     knn_images: PositiveInt = 50_000
-    """Labeled images, at most, that these kNN scores look at."""
+    """Maximum number of labeled images for these kNN scores."""
     save_minutes: NonNegativeFloat = 10
     """Minutes between two checkpoints; there is always one at the end."""
     save_every: NonNegativeInt = 0

@@ -13,22 +13,22 @@ from sslzoo.modules.heads import Encoder
 
 
 class MethodOutput(NamedTuple):
-    """What a forward pass hands to the training loop."""
+    """Result of a forward pass, for the training loop."""
 
     loss: Tensor
     """() float32, the mean over this process's anchors."""
     logs: dict[str, Tensor]
     """Scalars without gradient."""
     embeddings: Tensor
-    """(B, D) of the student, without gradient: what the collapse monitor looks at."""
+    """(B, D) of the student, without gradient; the collapse monitor reads them."""
     keys: Tensor | None = None
-    """What `after_batch` needs, without gradient."""
+    """Tensors that `after_batch` needs, without gradient."""
     sample_ids: Tensor | None = None
     """(B,) of the batch, where `after_batch` needs them."""
 
     @classmethod
     def mean(cls, outputs: Sequence["MethodOutput"]) -> Self:
-        """The mean of the losses and logs of several directions, their embeddings and keys one after the other."""
+        """Mean of the losses and logs of several directions; embeddings and keys are concatenated."""
         keys = [output.keys for output in outputs if output.keys is not None]
         return cls(
             loss=torch.stack([output.loss for output in outputs]).mean(),
@@ -61,7 +61,7 @@ class Method(nn.Module):
         views: tuple[str, ...] = ("strong", "strong")
         """The augmentation of each input, in the order that the method takes them."""
         split_bn: PositiveInt = 1
-        """Groups that the backbone's batch norm sees a batch in, over all processes; 1 is the whole batch."""
+        """Number of groups that batch norm in the backbone splits a batch of all processes into; 1 is the whole batch."""
 
         @property
         def directions(self) -> str:
@@ -69,13 +69,13 @@ class Method(nn.Module):
             return "symmetric" if len(self.views) == 2 else f"symmetric, {len(self.views)}-view"
 
         def check_batch(self, images: int) -> None:
-            """Whether the method can work with batches of this size.
+            """Check that the method supports batches of this size.
 
             Args:
                 images: of one forward pass, over all processes.
 
             Raises:
-                ValueError: it cannot.
+                ValueError: it does not.
             """
             splits = self.split_bn
             if images % splits:
@@ -84,8 +84,8 @@ class Method(nn.Module):
                 )
             if images // splits < 2:
                 raise ValueError(
-                    f"method.split_bn = {splits}: leaves {images // splits} image to each group of batch norm, "
-                    "2 are needed"
+                    f"method.split_bn = {splits}: leaves {images // splits} image in each group of batch norm, "
+                    "at least 2 are needed"
                 )
 
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
@@ -94,18 +94,18 @@ class Method(nn.Module):
         self.seed = seed
 
     def begin(self, id_bound: int | None, epochs: int) -> None:
-        """Called once before training, and before a checkpoint is read where a run goes on.
+        """Called once before training; in a resumed run, before the checkpoint is loaded.
 
         Args:
-            id_bound: all sample ids are below it; None where images are streamed and ids tell nothing.
+            id_bound: all sample ids are below it; None where images are streamed and ids carry no meaning.
             epochs: passes over the training images, the length of `progress`.
 
         Raises:
-            UserError: the method needs ids that tell images apart, and has none.
+            UserError: the method needs ids of images, and a stream has none.
         """
 
     def before_epoch(self, epoch: int) -> None:
-        """Called before the first step of each epoch, not where a run goes on within one."""
+        """Called before the first step of each epoch, but not when a run resumes within one."""
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Loss of one batch; the only call that is wrapped for several processes.
@@ -120,10 +120,10 @@ class Method(nn.Module):
         """Called after each backward pass."""
 
     def before_step(self, progress: float) -> None:
-        """Called before each optimizer step, at a share of training in [0, 1]: the place to withhold a gradient."""
+        """Called before each optimizer step, with the progress of training in [0, 1]; may drop gradients."""
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimizer step, at a share of training in [0, 1]."""
+        """Called after each optimizer step, with the progress of training in [0, 1]."""
 
 
 def disable_autocast(device: torch.device) -> torch.autocast:

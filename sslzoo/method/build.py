@@ -17,7 +17,7 @@ def build_method(
     *,
     seed: int = 0,
 ) -> Method:
-    """The method on a backbone, with its target and loss, its batch norm as `split_bn` and the processes want it.
+    """Build the method on a backbone, with its target and loss; batch norm is split by `split_bn` and synchronized.
 
     Args:
         target: with its name; None for a method without pairs.

@@ -7,7 +7,7 @@ from sslzoo.targets import Target
 
 
 def explain_mismatch(method: type[Method], target: type[Target], loss: type[Loss]) -> str | None:
-    """Why a method, a target and a loss make no sense together; None where they do."""
+    """Explain why a method, a target and a loss are incompatible; None where they are compatible."""
     if not issubclass(method, PairMethod):
         return f"{method.name} has no pairs to match, so it takes no target and no loss"
     if method.supervised and not target.supervised:
@@ -26,7 +26,7 @@ def explain_mismatch(method: type[Method], target: type[Target], loss: type[Loss
 
 
 def choose_loss(method: type[PairMethod], target: type[Target]) -> type[Loss]:
-    """The method's own loss; where that does not go with the target, the one that the target needs, or softmax."""
+    """Choose the method's own loss; where it is incompatible with the target, the target's, or softmax cross-entropy."""
     names = (method.default_loss, target.default_loss, PairMethod.default_loss)
     losses = [LOSSES.get(name) for name in names if name is not None]
     return next((loss for loss in losses if explain_mismatch(method, target, loss) is None), losses[0])

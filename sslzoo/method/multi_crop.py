@@ -59,8 +59,8 @@ class MultiCrop(Method):
 def encode(encoder: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> Tensor:
     """Encode views of equal size in one pass, so that batch norm sees them together.
 
-    The views of an image stand side by side: groups of batch norm hold whole images, and two processes
-    form those that one would.
+    The views of an image are adjacent, so that groups of batch norm hold whole images, and two processes form the
+    same groups as one.
 
     Args:
         views: (B, C, H, W) each, sizes differ.

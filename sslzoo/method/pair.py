@@ -22,13 +22,13 @@ class PairMethod(Method):
     default_loss: ClassVar[str] = "cross-entropy"
     """Name of the loss that the method comes with."""
     predicts: ClassVar[bool] = False
-    """Whether a predictor keeps the embeddings apart, so that a loss that only attracts makes sense."""
+    """Whether a predictor prevents collapse, so that a loss without repulsion is allowed."""
 
     class Config(Method.Config):
         views: tuple[str, str] = ("strong", "strong")
         """Augmentations of query and key."""
         symmetric: bool = False
-        """Let each view be query and key in turn, and average both losses."""
+        """Use each view as query and as key, and average both losses."""
         projector: HeadConfig = HeadConfig()
         """Head on the backbone."""
 

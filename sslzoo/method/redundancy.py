@@ -1,4 +1,4 @@
-"""What methods have in common that look at the dimensions of a batch of embeddings, and at no pairs of images."""
+"""Base of methods whose loss depends on the dimensions of a batch of embeddings, not on pairs of images."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""What would make a run faster: tried where it can be, and told where it can not."""
+"""Ways to make a run faster: measured where possible, suggested otherwise."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ LONG = 600
 GROUPS = (DATA, AUGMENT, "compute", COMMUNICATION)
 
 
-class Try(NamedTuple):
+class Suggestion(NamedTuple):
     """A change that may help."""
 
     flags: str
@@ -42,7 +42,9 @@ def groups(measured: Measured) -> dict[str, float]:
     return shares
 
 
-def tries(experiment: Experiment, device: torch.device, shares: dict[str, float], training: float) -> Iterator[Try]:
+def suggestions(
+    experiment: Experiment, device: torch.device, shares: dict[str, float], training: float
+) -> Iterator[Suggestion]:
     """Changes that are worth measuring on this machine.
 
     Args:
@@ -50,11 +52,11 @@ def tries(experiment: Experiment, device: torch.device, shares: dict[str, float]
     """
     on_cpu = device.type == "cpu"
     if experiment.precision == "fp32":
-        yield Try("--precision bf16", {"precision": "bf16"}, "encoders calculate with 8 bits of mantissa")
+        yield Suggestion("--precision bf16", {"precision": "bf16"}, "encoders calculate with 8 bits of mantissa")
     if on_cpu and not experiment.compile_augmentations and shares[AUGMENT] > WORTH_IT and find_spec("numba"):
-        yield Try("--compile-augmentations true", {"compile_augmentations": True}, "views equal to rounding")
+        yield Suggestion("--compile-augmentations true", {"compile_augmentations": True}, "views equal to rounding")
     if not experiment.compile and training > LONG and (not on_cpu or which("g++") or which("clang")):
-        yield Try("--compile", {"compile": True}, "equal to rounding")
+        yield Suggestion("--compile", {"compile": True}, "equal to rounding")
 
 
 def hints(experiment: Experiment, data: Data, device: torch.device, shares: dict[str, float]) -> Iterator[str]:

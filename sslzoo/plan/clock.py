@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def wait(device: torch.device) -> None:
-    """Until a GPU has done what it was told to."""
+    """Wait until the GPU has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

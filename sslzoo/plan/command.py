@@ -10,7 +10,7 @@ from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import Data, load_data
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
-from sslzoo.plan.advice import groups, hints, tries
+from sslzoo.plan.advice import groups, hints, suggestions
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured, measure
 from sslzoo.runtime.errors import UserError
@@ -58,7 +58,7 @@ def plan(words: list[str]) -> int:
     measured = take(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)
     shares, training = groups(measured), estimate(experiment, data, measured).training
-    wanted = run_on_main_process(accelerator, lambda: [*tries(experiment, accelerator.device, shares, training)])
+    wanted = run_on_main_process(accelerator, lambda: [*suggestions(experiment, accelerator.device, shares, training)])
     for change in [] if asked.no_tries else wanted:
         changed = experiment.model_copy(update=change.changes)
         other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
@@ -72,7 +72,7 @@ def plan(words: list[str]) -> int:
 
 
 def take(console: Console, what: str, experiment: Experiment, data: Data, seconds: float) -> Measured:
-    """Measure, and say so meanwhile.
+    """Measure, and show progress.
 
     Raises:
         UserError: a setting is not right, or numbers are no longer finite.

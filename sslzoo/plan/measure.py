@@ -36,7 +36,7 @@ LEAST, MOST = 3, 200
 PARTED = 10
 """Steps that are timed part by part, at most."""
 COLLECTIVES = ("all_gather", "all_reduce")
-"""Functions of torch.distributed that sslzoo's processes tell each other things by."""
+"""Functions of torch.distributed by which the processes of sslzoo communicate."""
 
 DATA, AUGMENT, FORWARD, KEYS, LOSS = "data", "augment", "forward", "key forward", "loss"
 BACKWARD, CHECK, QUEUE, OPTIMIZER, TEACHER = "backward", "check of numbers", "queue", "optimizer", "teacher"

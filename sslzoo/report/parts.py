@@ -24,7 +24,7 @@ REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "l
 
 
 def parts_table() -> Table:
-    """A line for each part, data set and protocol; one that does not import says so and does not hide the others."""
+    """One line for each part, data set and protocol; one that fails to import is shown with its error."""
     table = Table("kind", "name", "what it is", "source", box=None, pad_edge=False)
     for kind, registry in REGISTRIES.items():
         for name in registry.names():

@@ -1,4 +1,4 @@
-"""Images of a run, good enough for a paper: vector and bitmap, colors that the color-blind can tell apart."""
+"""Plots of a run, as PNG and SVG, in colors that color-blind readers can distinguish."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -70,7 +70,7 @@ def new(words: Sequence[str]) -> int:
         The exit status, 0.
 
     Raises:
-        UserError: kind or name cannot be, or a file is there already or cannot be written; nothing was written then.
+        UserError: kind or name is invalid, or a file exists already or cannot be written; nothing was written.
         SystemExit: after `--help`.
     """
     kind, names, folder = _parse(words)
@@ -116,7 +116,7 @@ def write(contents: Mapping[Path, str]) -> None:
     """Write new files, all or none.
 
     Raises:
-        UserError: one is there already, or cannot be written.
+        UserError: one exists already, or cannot be written.
     """
     written: list[Path] = []
     try:
@@ -177,7 +177,7 @@ def _check_free(kind: str, names: Names, contents: Mapping[Path, str]) -> None:
     asked = f"new {kind} {names.module}"
     for path in contents:
         if os.path.lexists(path):
-            raise UserError(f"{asked}: {path} is there already; nothing is overwritten")
+            raise UserError(f"{asked}: {path} exists already; nothing is overwritten")
     owner = KINDS[kind].owner(names.part)
     if kind == "dataset" and f"dataset/{names.part}" in config_names("dataset"):
         owner = f"the config dataset/{names.part} that ships"

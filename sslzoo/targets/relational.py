@@ -1,4 +1,4 @@
-"""The target of relational methods: where the key stands among the candidates, the positive left out."""
+"""The target of relational methods: the key's similarities to the candidates, without the positive."""
 
 import torch
 from pydantic import PositiveFloat

@@ -1,1 +1,1 @@
-"""Training: the loop, and what stands around it."""
+"""Training: the loop, checkpoints, monitoring and the console."""

@@ -71,8 +71,8 @@ class Checkpoints:
             try:
                 work()
             except UNWRITABLE as error:
-                told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                reason = " ".join(told.split())
+                message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                reason = " ".join(message.split())
         return next((reason for reason in gather_object([reason]) if reason is not None), None)
 
     def _write(self, aside: Path) -> None:
@@ -88,16 +88,16 @@ class Checkpoints:
         """The step of the newest one, 0 where there is none."""
         return max((step for step, _ in _named(self.folder)), default=0)
 
-    def load_newest(self, tell: Callable[[str], None]) -> int:
+    def load_newest(self, report: Callable[[str], None]) -> int:
         """Load the newest whole checkpoint into what the accelerator prepared; its step, 0 where there is none.
 
         Args:
-            tell: is given a line for each damaged one that was passed over.
+            report: called with a line for each damaged checkpoint that is skipped.
 
         Raises:
             UserError: all are damaged, or a whole one is not of this method and backbone.
         """
-        step = run_on_main_process(self.accelerator, lambda: self._newest_whole(tell))
+        step = run_on_main_process(self.accelerator, lambda: self._newest_whole(report))
         if step:
             path = self.folder / f"step-{step:08d}"
             try:
@@ -112,7 +112,7 @@ class Checkpoints:
                 raise UserError(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from error
         return step
 
-    def _newest_whole(self, tell: Callable[[str], None]) -> int:
+    def _newest_whole(self, report: Callable[[str], None]) -> int:
         for aside in self.folder.glob("writing-*"):
             shutil.rmtree(aside, ignore_errors=True)
         named = _named(self.folder)
@@ -125,7 +125,7 @@ class Checkpoints:
             )
         for step, path in named:
             if step > whole[-1]:
-                tell(f"{path.name}: {damages[path]}; going on from step {whole[-1]}")
+                report(f"{path.name}: {damages[path]}; going on from step {whole[-1]}")
                 path.rename(path.with_name(f"damaged-{path.name}"))
         return whole[-1] if whole else 0
 

@@ -59,7 +59,7 @@ class TrainingDisplay:
         return Steps(self.console, what, total, bar=self._bar)
 
     def knn(self, epoch: int, accuracy: float) -> None:
-        """A kNN score has come in; it gets a line of its own and stays below the bar."""
+        """Print a kNN score on its own line, and keep it below the bar."""
         self._knn = f"  kNN {100 * accuracy:.1f} % (epoch {epoch})"
         self.console.print(f"epoch {epoch}/{self.epochs}  kNN {100 * accuracy:.1f} %", highlight=False)
 
@@ -103,7 +103,7 @@ _SHOWN = ("loss", "lr", "images_per_second", "seconds", "step", "epoch")
 
 
 class _Bar(Progress):
-    """A bar with lines below it, gone when training is over."""
+    """A bar with lines below it, removed when training ends."""
 
     def __init__(self, console: Console) -> None:
         self.below: list[RenderableType] = []

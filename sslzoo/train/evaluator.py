@@ -1,4 +1,4 @@
-"""How good the backbone of a run is: kNN while it trains, the full protocol at the end."""
+"""Scores of a run's backbone: kNN during training, the full protocol at the end."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -27,7 +27,7 @@ Features = tuple[Tensor, Tensor]
 """(N, D) float32 and labels (N,) int64, on the CPU."""
 
 
-class Answer(NamedTuple):
+class EncoderScores(NamedTuple):
     """Scores of an encoder; both None on another than the main process."""
 
     scores: Scores | None
@@ -64,11 +64,11 @@ class Evaluator:
         fit, choice = split_holdout(labels, self.experiment.evaluation.holdout, self.experiment.evaluation.seed)
         return watch_knn(features[fit], labels[fit], features[choice], labels[choice], len(self.data.classes))
 
-    def scores(self, encoder: nn.Module, name: str, *, size: int | None = None) -> Answer:
+    def scores(self, encoder: nn.Module, name: str, *, size: int | None = None) -> EncoderScores:
         """Scores on the test split and its features, on the main process; called by all processes if `can_score`.
 
         Args:
-            name: of the encoder, for the lines that tell the progress.
+            name: of the encoder, for the progress lines.
             size: side of the images, where it is not that of the test augmentation.
         """
         labeled, test = self.data.labeled, self.data.test
@@ -79,14 +79,14 @@ class Evaluator:
             for split, images in (("train", labeled), ("test", test))
         )
         if not self.accelerator.is_main_process:
-            return Answer(None, None)
+            return EncoderScores(None, None)
         device, config = self.accelerator.device, self.experiment.evaluation
         train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in (*train_features, *test_features))
         with show_stage(self.console, f"{name}: scoring") as say:
             scores = score(
                 train_x, train_y, test_x, test_y, len(self.data.classes), config, lambda what: say(f"{name}: {what}")
             )
-        return Answer(scores, test_features)
+        return EncoderScores(scores, test_features)
 
     def neighbors(self, method: Method) -> NeighborMass | None:
         """Where the target puts the weight beside the positive's, for the labeled train images in the test view.

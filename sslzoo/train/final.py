@@ -12,7 +12,7 @@ from sslzoo.evaluate.summary import summary_table
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.progress import print_warning, show_stage
-from sslzoo.train.evaluator import Answer, Evaluator
+from sslzoo.train.evaluator import EncoderScores, Evaluator
 from sslzoo.train.folder import RunFolder
 from sslzoo.weights.export import export_backbone
 
@@ -20,7 +20,7 @@ RAW_PIXELS = 32
 """Largest side at which raw pixels are scored."""
 
 
-def finish(
+def finalize_run(
     experiment: Experiment,
     data: Data,
     judge: Evaluator,
@@ -36,7 +36,7 @@ def finish(
 
     Args:
         untrained: the same backbone before training.
-        facts: what else the summary tells.
+        facts: further entries of the summary.
 
     Returns:
         The summary.
@@ -49,7 +49,7 @@ def finish(
         (start, untrained, None),
         (f"raw pixels ({pixels} px)", nn.Flatten(), pixels),
     )
-    scored: dict[str, Answer] = {}
+    scored: dict[str, EncoderScores] = {}
     for name, encoder, size in encoders if judge.can_score else ():
         scored[name] = judge.scores(encoder, name, size=size)
     test_features = scored["trained"].test if scored else None
@@ -80,8 +80,8 @@ def finish(
         console.print(summary_table(results, "Test accuracy"))
     console.print(f"({summary['protocol']})", highlight=False, markup=False, soft_wrap=True)
     if "neighbors" in facts:
-        console.print(neighbors_in_words(facts["neighbors"]), highlight=False, markup=False, soft_wrap=True)
-    if data.skipped.messages:
+        console.print(describe_neighbors(facts["neighbors"]), highlight=False, markup=False, soft_wrap=True)
+    if data.skipped.names:
         print_warning(console, data.skipped.describe())
     console.print(f"summary and images: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     return summary
@@ -120,7 +120,7 @@ def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
     )
 
 
-def neighbors_in_words(mass: dict[str, float]) -> str:
+def describe_neighbors(mass: dict[str, float]) -> str:
     """Where the target put its weight, in a sentence."""
     beside = "" if mass["extra_mass"] is None else f"{mass['extra_mass']:.2f} times the positive's, "
     return (

@@ -50,9 +50,7 @@ class RunFolder:
             else:
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
-                    raise UserError(
-                        f"--run-folder {path}: is not empty; --resume {path} goes on with a run that is there"
-                    )
+                    raise UserError(f"--run-folder {path}: is not empty; --resume {path} resumes a run in it")
             folder = cls(path)
             folder.config.write_text(experiment.as_yaml(), encoding="utf-8")
             write_json(folder.environment, environment())
@@ -69,7 +67,7 @@ class RunFolder:
         """
         folder = cls(path)
         if not folder.config.is_file():
-            raise UserError(f"--resume {path}: no run is there (it has no config.yaml)")
+            raise UserError(f"--resume {path}: not a run folder (it has no config.yaml)")
         return folder
 
     def lock(self) -> None:

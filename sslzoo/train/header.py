@@ -14,7 +14,7 @@ from sslzoo.runtime.progress import print_field, print_warning
 from sslzoo.train.folder import RunFolder
 
 
-def introduce(
+def print_header(
     console: Console,
     experiment: Experiment,
     data: Data,
@@ -52,7 +52,7 @@ def introduce(
     }
     for label, text in lines.items():
         print_field(console, label, text)
-    if data.skipped.messages:
+    if data.skipped.names:
         print_warning(console, data.skipped.describe())
     queue = getattr(experiment.method, "queue_size", 0)
     if queue > len(data.train):

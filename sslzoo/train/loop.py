@@ -20,7 +20,7 @@ RETRY_SECONDS = 60
 """Time after which a checkpoint that could not be written is tried again."""
 
 YOUNG = 50
-"""Steps before which no warning of collapse is given: the first embeddings, and a queue of random keys, say nothing."""
+"""Steps before which no collapse warning is given: early embeddings, and a queue of random keys, are not informative."""
 
 
 @dataclass(kw_only=True)
@@ -117,40 +117,40 @@ class Training(Stepper):
         self.accelerator.log(values, step=self.step)
 
     def advice(self) -> str:
-        """What to do about numbers that are not finite."""
+        """Advice for a run that stopped on NaN or Inf."""
         other = ", or bf16 or fp32 for precision" if self.experiment.precision == "fp16" else ""
         lr = self.experiment.optimizer.lr
         return f"a new run needs a lower optimizer.lr than {lr:g}{other}; {self.last_checkpoint()}"
 
     def last_checkpoint(self) -> str:
-        """Where the run could go on."""
+        """Which checkpoint the run can be resumed from."""
         newest = self.checkpoints.newest()
         which = f"the last good checkpoint is of step {newest}, in" if newest else "no checkpoint is yet in"
         return f"{which} {self.folder.path}"
 
     def save(self) -> None:
-        """A checkpoint of this step; that it cannot be written is told, and does not end the run."""
+        """Save a checkpoint of this step; a failure to write is reported and does not end the run."""
         self.finite.raise_pending()
         require_finite_state(self.method, self.step)
         with self.display.remaining.pause():
             before, self.unsaved = self.unsaved, self.checkpoints.save(self.step, best=self.folder.best_step())
         if before is None and self.unsaved is not None:
-            self.warn(f"no checkpoint can be written ({self.unsaved}); training goes on, and tries again")
+            self.warn(f"cannot write a checkpoint ({self.unsaved}); training continues and will retry")
         if before is not None and self.unsaved is None:
-            self.warn("a checkpoint is written again")
+            self.warn("checkpoints can be written again")
 
     def save_last(self, stop: StopRequest) -> None:
-        """The checkpoint of a training that is done; where it cannot be written, the run waits until it can be."""
+        """Save the last checkpoint; where it cannot be written, wait until it can be."""
         self.save()
         if self.unsaved is not None:
-            self.warn("training is done, and waits until it can be saved; Ctrl-C gives it up")
+            self.warn("training is finished and waits until it can be saved; Ctrl-C aborts")
         while self.unsaved is not None:
             with stop.at_once(self.stopped()):
                 time.sleep(RETRY_SECONDS)
             self.save()
 
     def save_or_stop(self, stop: StopRequest) -> None:
-        """Save when it is time to; leave when a signal asked for it."""
+        """Save when a checkpoint is due; stop when a signal asked for it."""
         due, signal = stop.ask(self.step)
         every = self.experiment.save_every
         if due or (every and self.step % every == 0):
@@ -161,12 +161,12 @@ class Training(Stepper):
             raise Interrupted(self.stopped(), code=128 + signal)
 
     def stopped(self) -> str:
-        """What to say of a run that stops after a checkpoint, or after having tried to write one."""
+        """Message of a run that stops after it saved a checkpoint, or failed to."""
         where = f"stopped at step {self.step} of {self.total}"
         if self.unsaved is not None:
             return f"{where}, NOT saved ({self.unsaved}); {self.last_checkpoint()}"
-        return f"{where}, saved; --resume {self.folder.path} goes on"
+        return f"{where}, saved; --resume {self.folder.path} continues it"
 
     def warn(self, text: str) -> None:
-        """A line about the step that was done."""
+        """Print a warning about the last step."""
         print_warning(self.display.console, f"step {self.step}: {text}")

@@ -32,7 +32,7 @@ class IntervalMeans:
         self._seconds += time.monotonic() - self._since
 
     def resume_clock(self) -> None:
-        """Training goes on."""
+        """Resume the clock."""
         self._since = time.monotonic()
 
     def add(self, output: MethodOutput, images: int) -> None:
@@ -50,7 +50,7 @@ class IntervalMeans:
         return dict(zip(self._sums, accelerator.reduce(means, reduction="mean").tolist(), strict=True))
 
     def own(self) -> dict[str, float]:
-        """The means of this process's steps, and images a second; counting goes on. No other process takes part."""
+        """Means of this process's steps, and images/s, without a reset and without communication."""
         self.pause_clock()
         self.resume_clock()
         means = {name: float(value) / self._batches for name, value in self._sums.items()}

@@ -1,4 +1,4 @@
-"""Numbers that are not finite end a run before its optimizer, queue and teacher take them."""
+"""Training stops on the first NaN or Inf, before it reaches the optimizer, queue or teacher."""
 
 import math
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class _Flags(NamedTuple):
 class FiniteCheck:
     """Looks at each forward and backward pass of a model.
 
-    On a CPU it does so before anything that lasts takes the result. A GPU is not waited for: the answer is looked at
+    On a CPU it raises before any state is updated. A GPU is not waited for: the answer is read
     one pass later, so nothing may be saved before `raise_pending`.
     """
 
@@ -69,10 +69,10 @@ class FiniteCheck:
             self.raise_pending()
 
     def raise_pending(self) -> None:
-        """Wait for the last pass that was looked at.
+        """Wait for the answer of the last checked pass.
 
         Raises:
-            NonFiniteError: it has a number that is not finite.
+            NonFiniteError: it has NaN or Inf.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -86,13 +86,12 @@ class FiniteCheck:
             return
         what = self.NAMES[finite.index(False)]
         if what == "the gradient":
-            gradients = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
-            what = f"the gradient of {join_names(_not_finite(gradients))}"
-        raise NonFiniteError(f"step {flags.step}: {what} is not finite")
+            what = f"the gradient of {join_names(_not_finite((name, p.grad) for name, p in self.model.named_parameters()))}"
+        raise NonFiniteError(f"step {flags.step}: {what} is NaN or Inf")
 
 
 def require_finite_state(model: nn.Module, step: int) -> None:
-    """Look at all weights, and all that teacher and queue hold.
+    """Check all weights, and the state of teacher and queue.
 
     Raises:
         NonFiniteError: a number is not.
@@ -100,7 +99,7 @@ def require_finite_state(model: nn.Module, step: int) -> None:
     state = model.state_dict()
     norm = get_total_norm([value for value in state.values() if value.is_floating_point()])
     if not math.isfinite(norm) and (names := _not_finite(state.items())):
-        raise NonFiniteError(f"step {step}: {join_names(names)} is not finite")
+        raise NonFiniteError(f"step {step}: {join_names(names)} has NaN or Inf")
 
 
 def require_scale(scaler: torch.amp.GradScaler, step: int) -> None:

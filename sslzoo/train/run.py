@@ -24,9 +24,9 @@ from sslzoo.runtime.progress import print_field, print_warning
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.evaluator import Evaluator
-from sslzoo.train.final import finish
+from sslzoo.train.final import finalize_run
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.header import introduce
+from sslzoo.train.header import print_header
 from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.setup import create_learner, create_seeded_backbone, resolve_auto, start_accelerator, start_trackers
@@ -38,7 +38,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     """Train and score as the experiment says, in a new run folder or in the one to resume.
 
     Args:
-        resume: the folder of a run to go on with; `auto` looks for one that was begun with these settings.
+        resume: folder of the run to resume; `auto` searches for an unfinished run with these settings.
 
     Returns:
         The summary, on the main process.
@@ -57,16 +57,16 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     setting, experiment = experiment.precision, resolve_auto(experiment, accelerator)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
-    learner = create_learner(experiment, data, accelerator, tell=partial(print_field, console, "weights"))
+    learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
     method: Method = accelerator.unwrap_model(learner.model)
     judge = Evaluator(experiment, data, accelerator, console)
     folder = open_folder(experiment, begun, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
-    step = checkpoints.load_newest(tell=partial(print_warning, console))
+    step = checkpoints.load_newest(report=partial(print_warning, console))
     if accelerator.is_main_process:
         folder.forget_after(step)
     start_trackers(experiment, accelerator, folder)
-    introduce(console, experiment, data, method, accelerator, folder, step, setting)
+    print_header(console, experiment, data, method, accelerator, folder, step, setting)
 
     training = Training(
         experiment,
@@ -107,7 +107,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
                 facts["neighbors"] = asdict(neighbors)
             backbone, untrained = method.student.backbone, create_seeded_backbone(experiment).to(accelerator.device)
             try:
-                summary = finish(experiment, data, judge, backbone, untrained, folder, console, facts)
+                summary = finalize_run(experiment, data, judge, backbone, untrained, folder, console, facts)
             except (OSError, SafetensorError) as error:
                 raise UserError(f"{folder.path}: {error}; --resume {folder.path} scores again") from error
     accelerator.end_training()
@@ -151,12 +151,12 @@ def equal_digests(method: Method) -> list[str]:
     """
     digests = state_digests(method)
     if len(set(digests)) > 1:
-        raise RuntimeError(f"the processes no longer have the same weights and queue: {', '.join(digests)}")
+        raise RuntimeError(f"the processes no longer have equal weights and queues: {', '.join(digests)}")
     return digests
 
 
 def open_folder(experiment: Experiment, begun: Path | None, accelerator: Accelerator) -> RunFolder:
-    """The run's folder: made or opened by the main process, which keeps other runs out, and told to the others."""
+    """Create or open the run's folder on the main process, which locks it, and send its path to the others."""
 
     def choose() -> Path:
         return (RunFolder.create(experiment) if begun is None else RunFolder.open(begun)).path

@@ -58,7 +58,7 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
 
 
 def resolve_auto(experiment: Experiment, accelerator: Accelerator) -> Experiment:
-    """The settings with what `auto` stands for on this machine."""
+    """The settings with `auto` resolved for this machine."""
     return experiment.resolve_auto(
         accelerator_precision(accelerator), explain_missing_kernel(accelerator.device.type) is None
     )
@@ -79,7 +79,7 @@ def count_steps(experiment: Experiment, data: Data, world: int) -> int:
     return steps
 
 
-def create_seeded_backbone(experiment: Experiment, tell: Callable[[str], None] | None = None) -> nn.Module:
+def create_seeded_backbone(experiment: Experiment, report: Callable[[str], None] | None = None) -> nn.Module:
     """The backbone as it is before training, the same whenever it is asked for."""
     set_seed(experiment.seed)
     return create_backbone(
@@ -87,17 +87,17 @@ def create_seeded_backbone(experiment: Experiment, tell: Callable[[str], None] |
         in_chans=experiment.dataset.channels,
         img_size=experiment.img_size,
         view_sizes=experiment.view_sizes,
-        report=tell,
+        report=report,
     )
 
 
-def create_method(experiment: Experiment, tell: Callable[[str], None] | None = None) -> Method:
+def create_method(experiment: Experiment, report: Callable[[str], None] | None = None) -> Method:
     """The method with its backbone, target and loss.
 
     Args:
-        tell: is given what became of the tensors of the backbone's checkpoint, as one line.
+        report: called with one line about the loaded and skipped tensors of the backbone's checkpoint.
     """
-    backbone = create_seeded_backbone(experiment, tell)
+    backbone = create_seeded_backbone(experiment, report)
     return build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
 
 
@@ -113,19 +113,19 @@ class Learner(NamedTuple):
 
 
 def create_learner(
-    experiment: Experiment, data: Data, accelerator: Accelerator, tell: Callable[[str], None] | None = None
+    experiment: Experiment, data: Data, accelerator: Accelerator, report: Callable[[str], None] | None = None
 ) -> Learner:
     """A method that is about to be trained on these images.
 
     Args:
-        tell: see `create_method`.
+        report: see `create_method`.
 
     Raises:
         UserError: the data set is smaller than a batch, or has no labels for a method that learns from them, or weights
             are not right.
     """
     steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
-    method = create_method(experiment, tell)
+    method = create_method(experiment, report)
     if method.supervised and not data.train.has_labels:
         raise UserError(f"--method {method.name}: learns from labels, and {experiment.dataset.name} (train) has none")
     method.begin(data.train.id_bound, experiment.epochs)
@@ -152,11 +152,11 @@ def can_fuse_optimizer(accelerator: Accelerator) -> bool:
 
 
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
-    """Trackers beside metrics.jsonl, told the whole config, and writing below the run folder where they write files."""
+    """Start the trackers with the whole config; those that write files write below the run folder."""
     if experiment.tracker:
         accelerator.project_configuration.logging_dir = str(folder.path)
-        told = {"run": folder.path.name} | dict(flat(experiment.settings()))
-        accelerator.init_trackers("sslzoo", config=told)
+        config = {"run": folder.path.name} | dict(flat(experiment.settings()))
+        accelerator.init_trackers("sslzoo", config=config)
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float]]:

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import create_view
+from sslzoo.data.augment.view import make_view
 from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.data.images import Images
 from sslzoo.data.loader import epoch_batches, epoch_shares
@@ -149,7 +149,7 @@ class Stepper:
     def forward_and_backward(self, inputs: Inputs) -> Result:
         """The method's output without its graph, and whether all that the step would take is finite.
 
-        A scaler (fp16) looks at gradients itself.
+        A gradient scaler (fp16) checks the gradients itself.
         """
         labels = {"labels": inputs.labels} if self.method.supervised else {}
         output: MethodOutput = self.learner.model(inputs.views, inputs.ids, **labels)

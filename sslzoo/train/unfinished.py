@@ -1,4 +1,4 @@
-"""Runs that were begun with the settings that are asked for."""
+"""Unfinished runs with the requested settings."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sslzoo.train.folder import RunFolder
 
 
 def find_unfinished_run(experiment: Experiment) -> Path | None:
-    """The run to go on with: that in `run_folder`, else the newest below `output` that is not finished; None for none.
+    """The run to resume: that in `run_folder`, else the newest unfinished one below `output`; None where there is none.
 
     Raises:
         UserError: the run in `run_folder` has other settings, or an older version wrote it.
@@ -29,7 +29,7 @@ def find_unfinished_run(experiment: Experiment) -> Path | None:
 
 
 def with_settings_of(folder: RunFolder, experiment: Experiment) -> Experiment:
-    """The settings to go on with: what is `auto` in them is as it was in the run."""
+    """The settings with `auto` resolved as in the run that is resumed."""
     before = _settings(folder)
     return experiment.resolve_auto(before.precision, before.compile_augmentations)
 

@@ -6,7 +6,7 @@ import pytest
 from tiers import quick
 
 from sslzoo.check import losses, methods, targets
-from sslzoo.check.battery import Fault, findings
+from sslzoo.check.battery import Fault, run_checks
 from sslzoo.check.command import Part, check, trial
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import does_not_collapse
@@ -19,23 +19,23 @@ from sslzoo.targets import TARGETS
 
 @pytest.mark.parametrize("name", quick(METHODS.names(), "ascl", "byol", "swav"))
 def test_methods_pass(name: str) -> None:
-    found = findings(methods.CHECKS, Tiny.of("--method", name))
+    found = run_checks(methods.CHECKS, Tiny.of("--method", name))
     assert [finding for finding in found if finding.fault is not None] == []
 
 
 @pytest.mark.parametrize("name", TARGETS.names())
 def test_targets_pass_alone_and_in_a_method(name: str) -> None:
     target = TARGETS.get(name)
-    found = findings(targets.CHECKS, target(target.Config()))
-    found += findings(methods.CHECKS, Tiny.of(*trial(Part("target", name))))
+    found = run_checks(targets.CHECKS, target(target.Config()))
+    found += run_checks(methods.CHECKS, Tiny.of(*trial(Part("target", name))))
     assert [finding for finding in found if finding.fault is not None] == []
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_losses_pass_alone_and_in_a_method(name: str) -> None:
     loss = LOSSES.get(name)
-    found = findings(losses.CHECKS, loss(loss.Config()))
-    found += findings(methods.CHECKS, Tiny.of(*trial(Part("loss", name))))
+    found = run_checks(losses.CHECKS, loss(loss.Config()))
+    found += run_checks(methods.CHECKS, Tiny.of(*trial(Part("loss", name))))
     assert [finding for finding in found if finding.fault is not None] == []
 
 
@@ -209,11 +209,11 @@ def test_each_way_to_be_wrong_is_found(wrong: Path, part: str) -> None:
     kind, name = part.split()
     check_name, fault = FOUND[part]
     if kind == "method":
-        found = findings(methods.CHECKS, Tiny.of("--method", name))
+        found = run_checks(methods.CHECKS, Tiny.of("--method", name))
     elif kind == "target":
-        found = findings(targets.CHECKS, TARGETS.get(name)(TARGETS.get(name).Config()))
+        found = run_checks(targets.CHECKS, TARGETS.get(name)(TARGETS.get(name).Config()))
     else:
-        found = findings(losses.CHECKS, LOSSES.get(name)(LOSSES.get(name).Config()))
+        found = run_checks(losses.CHECKS, LOSSES.get(name)(LOSSES.get(name).Config()))
     faults = {finding.check: finding.fault for finding in found if finding.fault is not None}
     assert fault in faults[check_name]
 

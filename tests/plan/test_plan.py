@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sslzoo.experiment.compose import compose
-from sslzoo.plan.advice import groups, hints, tries
+from sslzoo.plan.advice import groups, hints, suggestions
 from sslzoo.plan.clock import Clock
 from sslzoo.plan.command import spoken
 from sslzoo.plan.estimate import estimate
@@ -100,12 +100,12 @@ def test_what_would_help_goes_by_where_the_time_goes() -> None:
     experiment = compose(["--method", "moco", "--precision", "fp32", "--compile-augmentations", "false"])
     shares = groups(measured(data=1, augment=2, forward=3, backward=3, communication=1))
     assert shares == pytest.approx({"data": 0.1, "augment": 0.2, "compute": 0.6, "communication": 0.1})
-    on_cpu = [change.flags for change in tries(experiment, CPU, shares, 60)]
+    on_cpu = [change.flags for change in suggestions(experiment, CPU, shares, 60)]
     assert on_cpu == ["--precision bf16", "--compile-augmentations true"]
-    assert [change.flags for change in tries(experiment, GPU, shares, 60)] == ["--precision bf16"]
-    assert [change.flags for change in tries(experiment, GPU, shares, 6000)] == ["--precision bf16", "--compile"]
+    assert [change.flags for change in suggestions(experiment, GPU, shares, 60)] == ["--precision bf16"]
+    assert [change.flags for change in suggestions(experiment, GPU, shares, 6000)] == ["--precision bf16", "--compile"]
     done = compose(["--method", "moco", "--precision", "bf16", "--compile-augmentations"])
-    assert not [*tries(done, CPU, shares, 60)]
+    assert not [*suggestions(done, CPU, shares, 60)]
     slow = groups(measured(data=5, forward=5, communication=5))
     kept, read = (SimpleNamespace(train=SimpleNamespace(decoded=decoded)) for decoded in (True, False))
     assert any("disk" in hint for hint in hints(experiment, kept, GPU, slow))

@@ -48,7 +48,7 @@ def prepare(experiment: Experiment, folder: Path) -> Training:
     learner = create_learner(experiment, data, accelerator)
     run = RunFolder(folder)
     checkpoints = Checkpoints(accelerator, run.checkpoints, IntervalMeans(), keep=2)
-    step = checkpoints.load_newest(tell=pytest.fail)
+    step = checkpoints.load_newest(report=pytest.fail)
     run.forget_after(step)
     display = TrainingDisplay(
         Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch, start=step

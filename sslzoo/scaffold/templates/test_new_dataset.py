@@ -1,4 +1,4 @@
-"""What every data set must do, and what this one is meant to hold."""
+"""Tests of the data set."""
 
 from pathlib import Path
 

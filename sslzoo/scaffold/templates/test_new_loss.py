@@ -1,4 +1,4 @@
-"""What every loss must do, and what this one is meant to."""
+"""Tests of the loss."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What every target must do, and what this one is meant to."""
+"""Tests of the target."""
 
 import pytest
 import torch
