@@ -183,7 +183,7 @@ def check_views(report: Report) -> None:
     """The view kernel against torch's operations on the CPU, and how fast it is."""
     from sslzoo.data.augment.config import Augmentation
     from sslzoo.data.augment.sampling import sample_parameters
-    from sslzoo.data.augment.view import make_view
+    from sslzoo.data.augment.view import create_view
     from sslzoo.data.batch import Batch
     from sslzoo.experiment.compose import compose
 

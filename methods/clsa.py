@@ -17,8 +17,8 @@ class CLSA(MoCo):
 
     loss - beta sum_j p_j log p'_j, where p and p' are the softmax of the query's and of the stronger view's
     similarities over [key, queue]; p carries no gradient. The paper draws the stronger view by RandAugment, several of
-    14 operations at random strength; the augmentation `stronger` consists of the operations that `Augmentation` has (crop,
-    rotation, colors, blur, solarization), all of them at once, so it differs from the paper's.
+    14 operations at random strength; the augmentation `stronger` applies the operations that `Augmentation` has
+    (crop, rotation, colors, blur, solarization), all of them at once, so it differs from the paper's.
     """
 
     paper = "Wang and Qi, 2021 (arXiv 2104.07713)"

@@ -25,7 +25,7 @@ class MoCo(PairMethod):
 
     class Config(MomentumConfig, PairMethod.Config):
         split_bn: PositiveInt = 8
-        """Number of groups that batch norm in the backbone splits a batch of all processes into; 1 is the whole batch."""
+        """Groups that batch norm in the backbone splits a batch of all processes into; 1 is the whole batch."""
         shuffle: bool = True
         """Encode keys in random order, where the backbone has batch norm."""
         queue_size: PositiveInt = 4096

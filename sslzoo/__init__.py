@@ -52,7 +52,7 @@ _PACKAGES = {
 
 _root = Path(__file__).resolve().parent.parent
 if (_root / "methods").is_dir() and (_root / "configs").is_dir():
-    # In a checkout `methods/` and `configs/` are at the top level; this makes them `sslzoo.methods` and `sslzoo.configs`.
+    # In a checkout `methods/` and `configs/` are at the top; this makes them `sslzoo.methods` and `sslzoo.configs`.
     __path__.append(str(_root))
 
 

@@ -66,7 +66,8 @@ def check_agreement(configs: Mapping[str, Settings], axes: Iterable[str] = ()) -
             name = faults[0]
             more = f" (and {len(faults) - 1} more settings)" if len(faults) > 1 else ""
             raise UserError(
-                f"{label}: {name} is {format_setting(config.get(name))}, and {format_setting(reference.get(name))} in {first}{more}; "
+                f"{label}: {name} is {format_setting(config.get(name))}, and "
+                f"{format_setting(reference.get(name))} in {first}{more}; "
                 f"rows of one table have it in common, unless --vary names it or --mixed is given"
             )
 

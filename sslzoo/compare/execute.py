@@ -46,7 +46,8 @@ def state_of(cell: Cell, path: Path) -> State:
         asked = settings_of(cell.experiment.resolve_auto(run.precision, run.compile_augmentations))
         for name in differing([there, asked]):
             raise UserError(
-                f"{path}: holds a run with {name} = {format_setting(there.get(name))}, asked is {format_setting(asked.get(name))}; "
+                f"{path}: holds a run with {name} = {format_setting(there.get(name))}, "
+                f"asked is {format_setting(asked.get(name))}; "
                 "--folder takes another folder for another comparison"
             )
     return "finished" if folder.summary.is_file() else "begun"

@@ -121,7 +121,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
-    """Runs that differ in their seed alone as one row, labeled by method, target, and the settings that distinguish rows.
+    """Group runs that differ in their seed alone into rows, labeled by method, target and other differing settings.
 
     Raises:
         UserError: two runs of a row have the same seed.

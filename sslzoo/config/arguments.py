@@ -14,7 +14,7 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        """Reported by the caller, with near misses for an unknown flag.
+        """Raise the message as an error of the user; for an unknown flag, with similar flags.
 
         Raises:
             UserError: always.

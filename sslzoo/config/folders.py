@@ -37,6 +37,6 @@ def create_result_folder(output: Path, stem: str) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON to a temporary file and rename it, so that the file is always complete."""
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    aside.replace(path)
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -13,7 +13,7 @@ Layer = dict[str, Any]
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML's plain types; a duplicate key is refused, where YAML takes the last."""
+    """Loader of plain YAML types that rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

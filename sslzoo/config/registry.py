@@ -18,7 +18,7 @@ from sslzoo.runtime.errors import UserError, near_misses
 Part = TypeVar("Part", bound=type)
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
-"""Valid names: they are used on command lines, between commas, and in folder names."""
+"""Valid names; they appear on command lines, in comma-separated lists and in folder names."""
 
 
 class Registry(Generic[Part]):
@@ -140,8 +140,8 @@ def load_plugin(plugin: str, *, setting: str = "--plugin", beside: Path | None =
 
     Args:
         plugin: path or dotted name.
-        setting: what the user gave it by, for errors.
-        beside: folder that is searched first for a relative path, and for a file that is no longer at its recorded path.
+        setting: name of the setting in error messages.
+        beside: folder that is searched first for a relative path, and last for a file that was moved.
 
     Returns:
         The absolute path, or the dotted name; both are valid from any working directory.
@@ -174,15 +174,15 @@ def _is_module(name: str) -> bool:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError as error:
         return error.name is None or not f"{name}.".startswith(f"{error.name}.")
-    except Exception:  # it exists, and importing it raises the error
+    except Exception:  # it exists; importing it will raise the error
         return True
     return spec is not None and spec.has_location
 
 
-def _hint(plugin: str, places: list[Path]) -> str:
-    """Hint for a plug-in that does not exist."""
-    if len(places) > 1:
-        return f"; looked for {' and '.join(dict.fromkeys(map(str, places)))}"
+def _missing_plugin_hint(plugin: str, paths: list[Path]) -> str:
+    """Return the end of the error message for a missing plug-in."""
+    if len(paths) > 1:
+        return f"; searched {' and '.join(dict.fromkeys(map(str, paths)))}"
     close = difflib.get_close_matches(plugin, map(str, Path(plugin).parent.glob("*.py")), n=1)
     if close:
         return f"; did you mean {close[0]}?"
@@ -222,8 +222,8 @@ def _resolves_to(name: str, file: Path) -> bool:
     return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file
 
 
-def _line(error: BaseException, file: Path | None) -> str:
-    """Line of the file that an error comes from; a syntax error's message contains it already."""
+def _format_line(error: BaseException, file: Path | None) -> str:
+    """Return the line of the file in which an error was raised; syntax errors contain it already."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f" (line {lines[-1]})" if lines else ""
 

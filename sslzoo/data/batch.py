@@ -50,9 +50,9 @@ class Batch(NamedTuple):
         """Copy the batch to a device; asynchronous if its memory is pinned."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self) -> "Batch":
-        """The batch in pinned host memory, for asynchronous copies; itself where there is no GPU."""
-        return self._each(Tensor.pin_memory) if torch.cuda.is_available() else self
+    def pin_memory(self) -> "Batch":
+        """Copy the batch to pinned memory for asynchronous transfers; return it unchanged without a GPU."""
+        return self._map(Tensor.pin_memory) if torch.cuda.is_available() else self
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         parameters = tuple(AugmentationParameters(*map(function, view)) for view in self.parameters)

@@ -52,14 +52,14 @@ class CachedImages(Images):
         sizes: Indices = np.load(folder / "sizes.npy").astype(np.int64)
         lengths = sizes.prod(axis=1) * self.channels
         self._pixels: NDArray[np.uint8] = np.asarray(np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r"))
-        reasons = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
-        there = lengths > 0
-        if len(sizes) != len(encoded) or self._pixels.size != lengths.sum() or len(reasons) != (~there).sum():
+        skipped = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
+        valid = lengths > 0
+        if len(sizes) != len(encoded) or self._pixels.size != lengths.sum() or len(skipped) != (~valid).sum():
             raise ValueError(f"{folder}: incomplete")
-        encoded.skipped.add(reasons.values())
-        self._sizes, self._ends = sizes[there], np.cumsum(lengths)[there]
-        self.ids = encoded.ids[there]
-        self.labels = None if encoded.labels is None else encoded.labels[there]
+        encoded.skipped.add(skipped.values())
+        self._sizes, self._ends = sizes[valid], np.cumsum(lengths)[valid]
+        self.ids = encoded.ids[valid]
+        self.labels = None if encoded.labels is None else encoded.labels[valid]
         if (self._sizes == self._sizes[0]).all():
             self._pixels = self._pixels.reshape(-1, self.channels, *self._sizes[0].tolist())
 
@@ -128,8 +128,8 @@ def drop_undecodable(images: EncodedImages, config: DatasetConfig) -> Images:
         root.mkdir(parents=True, exist_ok=True)
         with _hold_lock(root, images):
             if not file.is_file():
-                write_json(file, {str(place): reason for place, reason in _undecodable(images).items()})
-            bad = {int(place): reason for place, reason in json.loads(file.read_text(encoding="utf-8")).items()}
+                write_json(file, {str(position): message for position, message in _find_undecodable(images).items()})
+            bad = {int(position): message for position, message in json.loads(file.read_text(encoding="utf-8")).items()}
     except OSError as error:
         log.info("%s: %s", root, error)
         bad = _find_undecodable(images)
@@ -153,7 +153,7 @@ def _hold_lock(root: Path, images: EncodedImages) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if rank() == 0:
-            print_note(Console(), f"{images.name}: waiting for another process that decodes it")
+            print_note(Console(), f"{images.name}: waiting for another process to decode it")
         lock.acquire()
     try:
         yield
@@ -185,7 +185,7 @@ def _build(folder: Path, images: EncodedImages) -> None:
     partial.mkdir()
     try:
         sizes, skipped = _write_pixels(partial / "pixels.bin", images)
-        write_json(partial / "skipped.json", {str(place): reason for place, reason in skipped.items()})
+        write_json(partial / "skipped.json", {str(position): message for position, message in skipped.items()})
         np.save(partial / "sizes.npy", np.array(sizes, dtype=np.int32))
         meta = {
             "what": images.name,
@@ -231,9 +231,9 @@ def _decode_all(images: EncodedImages, what: str) -> Iterator[NDArray[np.uint8] 
     threads = min(os.cpu_count() or 1, 32)
     chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
     decoded = threaded_map(images.decode, chunks, threads=threads, ahead=2 * threads)
-    some_decode = False
-    print_note(console, f"{doing}: {len(images):,} images, once")
-    with Steps(console, doing, len(images)) as steps:
+    any_decoded = False
+    print_note(console, f"{what}: {len(images):,} images, once")
+    with Steps(console, what, len(images)) as steps:
         for chunk in decoded:
             undecodable = [image for image in chunk if isinstance(image, str)]
             images.skipped.add(undecodable)

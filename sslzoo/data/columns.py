@@ -73,12 +73,12 @@ def encode_labels(
     names: list[str] | None = None
     for split, (table, name) in columns.items():
         if name is not None and isinstance(table.features[name], ClassLabel):
-            own = list(table.features[name].names)
-            if names is not None and own != names:
+            classes = list(table.features[name].names)
+            if names is not None and classes != names:
                 raise UserError(
-                    f"--dataset.label {name}: {split} has other classes, or in another order: {join_names(own)}"
+                    f"--dataset.label {name}: {split} has other classes or another order: {join_names(classes)}"
                 )
-            names = own
+            names = classes
     if names is not None:
         encoded = {split: values.to_numpy().astype(np.int64) for split, values in raw.items()}
     else:
@@ -94,8 +94,8 @@ def encode_labels(
         if len(invalid):
             row = invalid[0]
             raise UserError(
-                f"--dataset.label {columns[split][1]}: {split}, row {row} is of class {numbers[row]}, and there are "
-                f"{len(names)}, from 0 on: {join_names(names)}"
+                f"--dataset.label {columns[split][1]}: {split}, row {row} has class {numbers[row]}, but there are "
+                f"only {len(names)}, counted from 0: {join_names(names)}"
             )
     labels: dict[str, NDArray[np.int64] | None] = {
         split: np.maximum(encoded[split], -1) if split in encoded else None for split in columns

@@ -14,8 +14,8 @@ class Digits(Source):
     """1,797 digits of 8 x 8 grayscale pixels: the first 1,297 are `train`, the last 500 are `test`.
 
     A part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), 13 writers.
-    The order is kept as shipped, where each writer's digits appear to be adjacent: a split by order then
-    has mostly unseen writers in `test`, which a random split has not.
+    The order is that of scikit-learn, in which the digits of each writer appear to be adjacent. So `test` contains
+    mostly unseen writers, unlike a random split.
     """
 
     def load(self, split: str) -> Dataset:

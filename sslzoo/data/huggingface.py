@@ -23,7 +23,7 @@ from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.progress import print_note
 
-datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # which would report each opened local file to a server
+datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # otherwise a server is contacted for each local file
 huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _FILE_KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}

@@ -165,9 +165,11 @@ def decode_or_report(
     except Exception as error:  # decoders fail in many ways on damaged files
         path = cell.get("path") if cell else None
         file = f" ({path})" if path else ""
-        message = re.sub(r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", ""))  # a row has no file
+        message = re.sub(
+            r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", "")
+        )  # address of a file object
         reason = " ".join(message.split()) or type(error).__name__
-        return f"{where}{file}: not an image that can be decoded: {reason}"
+        return f"{row}{file}: not an image that can be decoded: {reason}"
 
 
 def pad(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
@@ -181,7 +183,7 @@ def pad(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
 
 
 def digest(*parts: str | bytes) -> str:
-    """A digest of the parts, 32 hexadecimal digits."""
+    """Return a digest of the parts, 32 hexadecimal digits."""
     state = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

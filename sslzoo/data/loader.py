@@ -1,4 +1,4 @@
-"""Order of images, and batches of them."""
+"""The order of images, and iterators over their batches."""
 
 from collections.abc import Iterator
 
@@ -43,10 +43,10 @@ def epoch_batches(
 ) -> Iterator[Batch]:
     """Iterate over the training batches of one process in one epoch.
 
-    The order is a permutation keyed by seed and epoch; global batch b is its b-th chunk of
-    `batch_size * world`, of which process `rank` has its `batch_size` in a row. So the global batches do not
-    depend on the number of processes, and `start` resumes exactly where an interrupted epoch stopped.
-    The images that do not fill a global batch are left out. A stream is shuffled as streams are instead.
+    The order is a permutation keyed by seed and epoch. Global batch b is its b-th block of `batch_size * world` images,
+    of which process `rank` has `batch_size` adjacent ones. So the global batches do not depend on the number of
+    processes, and `start` resumes exactly where an interrupted epoch stopped. The last incomplete global batch is
+    dropped. A stream is shuffled by shards and within a buffer instead.
 
     Args:
         batch_size: images per batch of this process.
@@ -93,7 +93,7 @@ def ordered_batches(images: Images, batch_size: int, *, workers: int = 0) -> Ite
 class _BatchDataset:
     """A data set for torch's DataLoader whose items are whole batches.
 
-    Errors are returned, not raised: torch would put the worker's traceback into the message.
+    It returns errors instead of raising them: torch adds the worker's traceback to the message of a raised error.
     """
 
     def __init__(self, images: Images) -> None:

@@ -7,7 +7,7 @@ from sslzoo.runtime.errors import UserError, join_names
 
 
 class Skipped:
-    """Images that were skipped, with the reason for each.
+    """The skipped images of a data set, each as a one-line message with its place, file and reason.
 
     Args:
         limit: the most images that may be skipped.
@@ -32,9 +32,9 @@ class Skipped:
                 raise UserError(
                     f"{self.messages[0]}; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
                 )
-            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {join_names(self.names)}")
+            raise UserError(f"--dataset.max-skipped {self.limit}: more cannot be decoded: {join_names(self.messages)}")
 
     def describe(self) -> str:
-        """How many there are, and the first ones."""
-        images = "1 image is" if len(self.names) == 1 else f"{len(self.names)} images are"
-        return f"{images} left out (--dataset.max-skipped {self.limit}): {join_names(self.names)}"
+        """Return the number of skipped images and the first messages, as one line."""
+        images = "1 image is" if len(self.messages) == 1 else f"{len(self.messages)} images are"
+        return f"{images} skipped (--dataset.max-skipped {self.limit}): {join_names(self.messages)}"

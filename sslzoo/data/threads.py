@@ -1,4 +1,4 @@
-"""Ordered map over background threads."""
+"""An ordered map in background threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -70,9 +70,9 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     encoder.to(accelerator.device)
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = facts(job, train, test, weights, transform, accelerator.num_processes)
-    result["skipped"] = data.skipped.names
+    result["skipped"] = data.skipped.messages
     print_header(console, result, describe_device(accelerator, setting), folder)
-    if data.skipped.names:
+    if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     subject = subject_of(job, encoder, transform, train, test, accelerator, console)
     results: dict[str, Scores] = {}

@@ -61,7 +61,7 @@ class Method(nn.Module):
         views: tuple[str, ...] = ("strong", "strong")
         """The augmentation of each input, in the order that the method takes them."""
         split_bn: PositiveInt = 1
-        """Number of groups that batch norm in the backbone splits a batch of all processes into; 1 is the whole batch."""
+        """Groups that batch norm in the backbone splits a batch of all processes into; 1 is the whole batch."""
 
         @property
         def directions(self) -> str:

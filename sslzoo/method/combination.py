@@ -26,7 +26,7 @@ def explain_mismatch(method: type[Method], target: type[Target], loss: type[Loss
 
 
 def choose_loss(method: type[PairMethod], target: type[Target]) -> type[Loss]:
-    """Choose the method's own loss; where it is incompatible with the target, the target's, or softmax cross-entropy."""
+    """Choose the method's own loss; where it does not fit the target, the target's, or softmax cross-entropy."""
     names = (method.default_loss, target.default_loss, PairMethod.default_loss)
     losses = [LOSSES.get(name) for name in names if name is not None]
     return next((loss for loss in losses if explain_mismatch(method, target, loss) is None), losses[0])

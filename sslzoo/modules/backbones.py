@@ -37,8 +37,8 @@ def create_backbone(
     """Create a timm model without classifier: (B, in_chans, img_size, img_size) to features (B, D).
 
     Args:
-        view_sizes: sides of other images that it must take as well; position embeddings are resized to theirs.
-        report: called with one line about the loaded and skipped tensors of `checkpoint`; None logs it.
+        view_sizes: further image sizes that it must accept; position embeddings are resized to them.
+        report: receives one line about the loaded tensors of `checkpoint`; by default the line is logged.
 
     Raises:
         UserError: the model does not exist, or does not support the stem or an image size; the weights are missing or
@@ -130,8 +130,8 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
     return backbone
 
 
-def _takes_several_sizes(name: str) -> bool:
-    """Whether a model of fixed size has an option to accept images of other sizes."""
+def _supports_several_sizes(name: str) -> bool:
+    """Whether a model of fixed size has an option to accept other image sizes."""
     try:
         with torch.device("meta"):
             timm.create_model(name, dynamic_img_size=True)
@@ -141,7 +141,7 @@ def _takes_several_sizes(name: str) -> bool:
 
 
 def _check_features(backbone: nn.Module, name: str, in_chans: int, img_size: int) -> None:
-    """A trial forward pass, so that an incompatible size is reported before training."""
+    """Run a forward pass on zeros, so that an unsupported size is an error before training starts."""
     training = backbone.training
     try:
         with torch.no_grad():

@@ -78,7 +78,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         )  # fmt: skip
 
     def _normalize_each(self, x: Tensor) -> Tensor:
-        """One batch norm per chunk, each with its own running statistics, which are averaged afterwards."""
+        """Normalize each chunk with separate running statistics, and average these."""
         means, variances = self._repeat(self.running_mean), self._repeat(self.running_var)
         chunks = [
             F.batch_norm(chunk, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps)

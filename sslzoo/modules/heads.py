@@ -1,4 +1,4 @@
-"""Heads on a backbone: projector and predictor, and the encoder of backbone and projector."""
+"""Heads on a backbone: projector and predictor; and the encoder, a backbone with a projector."""
 
 from typing import Literal, Self
 

@@ -26,7 +26,7 @@ class OptimizerConfig(Config):
     lr: PositiveFloat = 0.03
     """Learning rate at the end of warm-up, for the configured batch size."""
     lr_batch: PositiveInt | None = None
-    """When set, `lr` applies to this batch size and is scaled linearly to the configured one."""
+    """If set, `lr` applies to this batch size and is scaled linearly to the configured one."""
     weight_decay: NonNegativeFloat = 5e-4
     """Weight decay."""
     decay_all: bool = True
@@ -97,7 +97,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int,
 def create_schedule(
     config: ScheduleConfig, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int
 ) -> "Scheduler | None":
-    """timm's schedule, driven by `step_update(step)` before each step; None when the rate is constant.
+    """Create timm's schedule, or None if the rate is constant; call its `step_update` with the number of the next step.
 
     Raises:
         UserError: warm-up is as long as training, or the schedule does not accept these settings.

@@ -27,7 +27,7 @@ def random_bits(*keys: int | Tensor) -> Tensor:
 
     Keys are integers or int64 tensors modulo 2**64; both halves enter the hash.
     """
-    state: Bits = 0  # a Python number while the keys are numbers, so that no device is needed
+    state: Bits = 0  # an integer until the first tensor key, which determines the device
     for key in keys:
         value = key.to(torch.int64) if isinstance(key, Tensor) else key
         for half in (value & _MASK, (value >> 32) & _MASK):

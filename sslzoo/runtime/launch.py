@@ -47,7 +47,8 @@ def create_accelerator(setting: PrecisionSetting, **options: Any) -> "Accelerato
         options: further arguments of `accelerate.Accelerator`.
 
     Raises:
-        UserError: the device does not support `precision`, or the launcher was given another one.
+        UserError: the device does not support the precision, the launcher is set to another one, or it is set to
+            FSDP, DeepSpeed or Megatron.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
@@ -85,7 +86,7 @@ def accelerator_precision(accelerator: "Accelerator") -> Precision:
 
 
 def describe_device(accelerator: "Accelerator", setting: PrecisionSetting) -> str:
-    """Device, arithmetic, processes and threads."""
+    """Describe device, precision, processes and threads in one line."""
     chosen = f"{accelerator_precision(accelerator)} (auto)" if setting == "auto" else setting
     return (
         f"{accelerator.device.type}, {chosen}, processes: {accelerator.num_processes}, "
@@ -93,11 +94,11 @@ def describe_device(accelerator: "Accelerator", setting: PrecisionSetting) -> st
     )
 
 
-def run_on_main_process(accelerator: "Accelerator | PartialState", make: Callable[[], Result]) -> Result:
-    """Call `make` on the main process and send the result to all processes.
+def run_on_main_process(accelerator: "Accelerator | PartialState", function: Callable[[], Result]) -> Result:
+    """Call `function` on the main process and broadcast its result to all processes.
 
     Raises:
-        UserError: on all processes, when it is raised on the main process.
+        UserError: `function` raised it on the main process; all processes raise it.
     """
     from accelerate.utils import broadcast_object_list
 
@@ -115,14 +116,16 @@ def run_on_main_process(accelerator: "Accelerator | PartialState", make: Callabl
 
 
 def summarize_error(error: RuntimeError | MemoryError) -> str | None:
-    """One line about an error of the machine (out of memory, or another process ended); None for other errors."""
+    """Summarize an out-of-memory error or the failure of another process in one line; return None for other errors."""
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
         needed = re.search(r"allocate [\d.]+ ?\w+", text)
-        wanted = f", could not {needed[0]}" if needed else ""
-        less = "a smaller --batch-size, --accumulate (the same batch in parts), --precision bf16 or a shorter queue"
-        return f"out of memory{wanted}; {less} needs less"
+        failed = f", could not {needed[0]}" if needed else ""
+        remedies = (
+            "a smaller --batch-size, --accumulate (the same batch in chunks), --precision bf16 or a shorter queue"
+        )
+        return f"out of memory{failed}; {remedies} reduces memory use"
     if world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in text):
-        gone = f"process {rank()}: another process of the run has ended; see its own message"
-        return f"{gone}; --resume continues a training run from its last checkpoint"
+        lost = f"process {rank()}: another process of the run has exited; its own message states the reason"
+        return f"{lost}; --resume continues a training run from its last checkpoint"
     return None

@@ -1,4 +1,4 @@
-"""Precision of the encoders, and the choice for `auto` on a device."""
+"""The precision of the encoders, and how `auto` is resolved on a device."""
 
 import os
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Progress of long work other than training: a bar on a terminal, occasional lines elsewhere."""
+"""Progress of long work other than training: a bar on a terminal, periodic lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 FIRST_LINE, NEXT_LINE = 5, 30
-"""Seconds until the first progress line, and between lines, where there is no terminal."""
+"""Seconds from the start to the first plain progress line, and from one line to the next."""
 
 
 class LineTimer:
@@ -21,7 +21,7 @@ class LineTimer:
         self.start()
 
     def start(self) -> None:
-        """Start the timer."""
+        """Restart the timer when work begins."""
         self._next = self._clock() + FIRST_LINE
 
     def is_due(self) -> bool:
@@ -29,12 +29,12 @@ class LineTimer:
         return self._clock() >= self._next
 
     def restart(self) -> None:
-        """Restart after a line was printed."""
+        """Restart the timer after a line was printed."""
         self._next = self._clock() + NEXT_LINE
 
 
 def print_field(console: Console, label: str, text: str) -> None:
-    """Print one line of the header of a command."""
+    """Print one labeled line of a command's header."""
     console.print(f"{label:>9}  {text}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -50,7 +50,7 @@ def print_warning(console: Console, text: str) -> None:
 
 @contextmanager
 def show_stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
-    """Show what is being done: beside a spinner on a terminal, as a line elsewhere.
+    """Show what is running: with a spinner on a terminal, as a line elsewhere.
 
     Yields:
         A function that replaces the text when the next part of the work starts.
@@ -69,7 +69,7 @@ class Steps:
     Args:
         what: description of the work.
         total: number of images.
-        bar: bar that is already on the terminal, if any; this work adds a line to it.
+        bar: a progress bar that is already on the terminal; this work adds a line to it.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class Steps:
             self._bar.stop()
 
     def advance(self, count: int, note: str = "") -> None:
-        """Advance by `count` images.
+        """Add `count` finished images.
 
         Args:
-            note: more to show, such as the loss.
+            note: further text to show, such as the loss.
         """
         self._done += count
         now = self._clock()
@@ -132,4 +132,4 @@ class Steps:
 
 
 CountSteps = Callable[[str, int], Steps]
-"""Creates the progress display of counted work, from its description and the number of images."""
+"""Creates the progress display from a description of the work and the number of images."""

@@ -81,7 +81,7 @@ def finalize_run(
     console.print(f"({summary['protocol']})", highlight=False, markup=False, soft_wrap=True)
     if "neighbors" in facts:
         console.print(describe_neighbors(facts["neighbors"]), highlight=False, markup=False, soft_wrap=True)
-    if data.skipped.names:
+    if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     console.print(f"summary and images: {folder.path}", highlight=False, markup=False, soft_wrap=True)
     return summary

@@ -52,7 +52,7 @@ def print_header(
     }
     for label, text in lines.items():
         print_field(console, label, text)
-    if data.skipped.names:
+    if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     queue = getattr(experiment.method, "queue_size", 0)
     if queue > len(data.train):

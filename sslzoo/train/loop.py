@@ -20,7 +20,7 @@ RETRY_SECONDS = 60
 """Time after which a checkpoint that could not be written is tried again."""
 
 YOUNG = 50
-"""Steps before which no collapse warning is given: early embeddings, and a queue of random keys, are not informative."""
+"""Steps before the first collapse warning: early embeddings, and a queue of random keys, are not informative."""
 
 
 @dataclass(kw_only=True)

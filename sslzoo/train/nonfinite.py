@@ -86,7 +86,8 @@ class FiniteCheck:
             return
         what = self.NAMES[finite.index(False)]
         if what == "the gradient":
-            what = f"the gradient of {join_names(_not_finite((name, p.grad) for name, p in self.model.named_parameters()))}"
+            gradients = ((name, p.grad) for name, p in self.model.named_parameters())
+            what = f"the gradient of {join_names(_not_finite(gradients))}"
         raise NonFiniteError(f"step {flags.step}: {what} is NaN or Inf")
 
 

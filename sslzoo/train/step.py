@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.data.images import Images
 from sslzoo.data.loader import epoch_batches, epoch_shares

@@ -20,22 +20,22 @@ VITS = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "l
 """Names of vision transformer sizes, by width and depth."""
 
 
-def hints(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Explain why the tensors of a file do not fit a model, and which settings would fit, as far as shapes show.
+def suggest_settings(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """Explain why the tensors of a file do not fit a model and which settings would, based on their shapes.
 
     Args:
         wanted: the model's state_dict.
         given: the file's tensors, with timm's names where known.
     """
-    found = []
+    lines = []
     if any("encoder_layer_" in name or name.endswith("conv_proj.weight") for name in given):
-        found.append("torchvision's vision transformers have other tensors than timm's and are not supported")
-    file, model = architecture(given), architecture(wanted)
+        lines.append("torchvision's vision transformers have other tensors than timm's and are not supported")
+    file, model = guess_architecture(given), guess_architecture(wanted)
     if file is not None and file != model:
-        found.append(f"these are tensors of {file}: --backbone {file}")
+        lines.append(f"these are tensors of {file}: --backbone {file}")
     for name in ("conv1.weight", "patch_embed.proj.weight"):
-        found += _first_layer(wanted.get(name), given.get(name))
-    return found + _position(wanted, given)
+        lines += _check_first_layer(wanted.get(name), given.get(name))
+    return lines + _check_position_embedding(wanted, given)
 
 
 def guess_architecture(tensors: Mapping[str, Tensor]) -> str | None:
@@ -58,8 +58,8 @@ def guess_architecture(tensors: Mapping[str, Tensor]) -> str | None:
     return RESNETS.get((kind, blocks))
 
 
-def other_heads(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
-    """Note that a model may have another number of attention heads than the file's, which shapes do not show.
+def find_head_mismatch(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
+    """Detect that a model has another number of attention heads than the file's, which shapes do not show.
 
     The small models of MoCo v3 (facebookresearch/moco-v3, vits.py) and of solo-learn's MoCo v3 and MAE have 12 heads,
     those of timm 6 or 3. They are recognized by a fixed position embedding that is zero for the class token.
@@ -79,15 +79,15 @@ def other_heads(model: nn.Module, given: Mapping[str, Tensor]) -> str | None:
 def _check_first_layer(ours: Tensor | None, theirs: Tensor | None) -> list[str]:
     if ours is None or theirs is None or not ours.ndim == theirs.ndim == 4:
         return []
-    found = []
+    lines = []
     if theirs.shape[1] != ours.shape[1]:
-        found.append(f"the file is for images of {theirs.shape[1]} channels, the data set's have {ours.shape[1]}")
+        lines.append(f"the file is for images with {theirs.shape[1]} channels, the data set has {ours.shape[1]}")
     match (ours.shape[-1], theirs.shape[-1]):
         case (3, 7):
-            found.append("the file's first convolution is 7x7: --backbone.stem standard")
+            lines.append("the file's first convolution is 7x7: --backbone.stem standard")
         case (7, 3):
-            found.append("the file's first convolution is 3x3: --backbone.stem small, small-pool if it has a max-pool")
-    return found
+            lines.append("the file's first convolution is 3x3: --backbone.stem small, small-pool if it has a max-pool")
+    return lines
 
 
 def _check_position_embedding(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

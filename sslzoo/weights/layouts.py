@@ -18,7 +18,7 @@ class Layout:
     encoders: tuple[str, ...]
     """Prefixes of the encoder that the project evaluates; the first one in the file is used."""
     beside: tuple[str, ...] = ()
-    """Prefixes of which the file must have one, where the encoder's prefix alone does not identify the project."""
+    """Further prefixes, one of which must be in the file if the encoder's prefix does not identify the project."""
     left_out: tuple[str, ...] = ()
     """Patterns of tensors below the encoder that do not belong to the backbone, besides timm's classifier."""
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sslzoo.runtime.errors import UserError, join_names
-from sslzoo.weights.hints import hints, other_heads
-from sslzoo.weights.layouts import PLAIN, Layout, find_layout, groups, spellings
-from sslzoo.weights.names import lacks_relu, parts_of_sequential, timm_name
+from sslzoo.weights.hints import find_head_mismatch, suggest_settings
+from sslzoo.weights.layouts import PLAIN, Layout, collect_spellings, count_by_prefix, find_layout
+from sslzoo.weights.names import lacks_relu, match_sequential, translate_name
 from sslzoo.weights.read import read_tensors
 
 COUNTER = ".num_batches_tracked"
@@ -40,24 +40,24 @@ class LoadReport:
         layout = " ".join(part for part in (self.project, prefix) if part)
         parts = [f"{self.loaded} of {self.loaded + len(self.left_out)} tensors loaded"]
         parts += [f"left out: {join_names(self.left_out)}"] if self.left_out else []
-        parts += [f"not of this encoder: {_counted(self.others)}"] if self.others else []
+        parts += [f"not of this encoder: {_format_counts(self.others)}"] if self.others else []
         return f"{self.file}: {f'{layout}: ' if layout else ''}{'; '.join([*parts, *self.notes])}"
 
 
 def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) -> LoadReport:
     """Load the encoder of a file into a timm model without classifier.
 
-    Known layouts of other projects are recognized by tensor names (`sslzoo.weights.layouts`). Of several encoders
-    in a file the one that its project evaluates is taken. Every tensor of the encoder has to have its place, its
-    classifier or projector apart, and the model none without a tensor. Values become those of the model's dtype.
+    The layouts of other projects are recognized by their tensor names (`sslzoo.weights.layouts`). If a file contains
+    several encoders, the one that its project evaluates is loaded. Except for classifier and projector, the tensors of
+    the encoder and of the model must match exactly. Values are converted to the model's dtype.
 
     Args:
         path: a .safetensors file, or a file that `torch.load(weights_only=True)` reads.
         encoder: prefix of another encoder in the file, such as `module.encoder_k`.
 
     Raises:
-        UserError: no such file, not a file of weights, no encoder or several in it, weights of another model, or some
-            that are NaN or Inf.
+        UserError: the file does not exist or contains no weights, no encoder or several encoders, the weights of
+            another model, or non-finite values.
     """
     tensors = read_tensors(path)
     wanted = model.state_dict()
@@ -78,7 +78,8 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
         )
     if broken := [name for name, value in kept.items() if not value.isfinite().all()]:
         raise UserError(
-            f"--backbone.checkpoint {path}: {join_names(broken)} has NaN or Inf: the file is damaged, or its training diverged"
+            f"--backbone.checkpoint {path}: {join_names(broken)} is not finite: the file is damaged, or its "
+            "training diverged"
         )
     notes = [f"no num_batches_tracked in the file ({len(counters)} in the model)"] if counters else []
     notes += _collect_notes(layout, kept, lacks_relu(parts))
@@ -116,17 +117,20 @@ def _choose_encoder(
     fits = {prefix: len(_translated_names(tensors, prefix) & wanted.keys()) for prefix in known[plain]}
     best = max(fits, key=lambda prefix: fits[prefix])
     if layout is PLAIN and not fits[best]:
-        parts = [f"no encoder is found in it; it has {_counted(groups(tensors))}", *hints(wanted, tensors)]
+        lines = [
+            f"contains no known encoder, but {_format_counts(count_by_prefix(tensors))}",
+            *suggest_settings(wanted, tensors),
+        ]
         raise UserError(
-            f"--backbone.checkpoint {path}: {'; '.join(parts)}; if one of these is the encoder of this architecture, "
-            "name its prefix by --backbone.encoder"
+            f"--backbone.checkpoint {path}: {'; '.join(lines)}; if one of these is an encoder of this architecture, "
+            "give its prefix with --backbone.encoder"
         )
     return layout, best
 
 
-def _is_whole(tensors: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]) -> bool:
-    """Whether every tensor of a model exists under a prefix."""
-    return _named(tensors, prefix) >= {name for name in wanted if not name.endswith(COUNTER)}
+def _is_complete(tensors: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]) -> bool:
+    """Whether all tensors of the model exist below a prefix."""
+    return _translated_names(tensors, prefix) >= {name for name in wanted if not name.endswith(COUNTER)}
 
 
 def _translated_names(tensors: Mapping[str, Tensor], prefix: str) -> set[str]:
@@ -163,8 +167,8 @@ def _describe_mismatch(wanted: Mapping[str, Tensor], kept: Mapping[str, Tensor],
     return "; ".join(f"{len(names)} {fault}: {join_names(names)}" for fault, names in faults.items() if names)
 
 
-def _notes(layout: Layout, kept: Mapping[str, Tensor], no_relu: bool) -> list[str]:
-    """Notes on how a project computes features, which its tensors do not show."""
+def _collect_notes(layout: Layout, kept: Mapping[str, Tensor], no_relu: bool) -> list[str]:
+    """List differences between the project's features and the model's that the tensors do not show."""
     notes = []
     stored = {value.dtype for value in kept.values() if value.is_floating_point()} - {torch.float32}
     if stored:

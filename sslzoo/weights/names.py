@@ -42,6 +42,6 @@ EXPECTED = (".weight", ".weight", ".0.conv1.weight")
 
 
 def lacks_relu(parts: Mapping[str, str]) -> bool:
-    """Whether no module is between bn1 and layer1: a functional ReLU is not among the children."""
-    where = {part: int(number) for number, part in parts.items()}
-    return bool(parts) and where["layer1"] - where["bn1"] == 1
+    """Whether no module is between bn1 and layer1; a functional ReLU is not among the children."""
+    numbers = {part: int(number) for number, part in parts.items()}
+    return bool(parts) and numbers["layer1"] - numbers["bn1"] == 1

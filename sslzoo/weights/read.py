@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint file, whatever wraps them; nothing that could run code is unpickled."""
+"""Read the tensors of a checkpoint of any structure, without unpickling anything that could run code."""
 
 import argparse
 import contextlib
@@ -32,7 +32,7 @@ HARMLESS: list[Any] = [
     (SCALAR, "numpy._core.multiarray.scalar"),
     (SCALAR, "numpy.core.multiarray.scalar"),
 ]
-"""Classes that are allowed beside tensors: `argparse.Namespace`, which scripts save as `args`, and NumPy scalars."""
+"""Classes that are allowed beside tensors: settings that scripts save as `args`, and NumPy scalars."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -60,9 +60,11 @@ def _read_torch(path: Path) -> object:
     with torch.serialization.safe_globals(HARMLESS):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:  # whose advice is to load it all the same
-            found = sorted(_classes_in_the_way(path, str(error)))
-    holds = f"holds more than tensors ({join_names(found)})" if found else "is damaged, or holds more than tensors"
+        except pickle.UnpicklingError as error:  # its message suggests loading the file nevertheless
+            found = sorted(_find_unsafe_classes(path, str(error)))
+    problem = (
+        f"contains more than tensors ({join_names(found)})" if found else "is damaged, or contains more than tensors"
+    )
     raise UserError(
         f"--backbone.checkpoint {path}: cannot be read as weights: it {problem}, which could run code and is never "
         "loaded; if you trust its source, save the state_dict alone, torch.save(checkpoint['state_dict'], FILE)"

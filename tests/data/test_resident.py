@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.load import load_data
 from sslzoo.data.loader import epoch_batches, epoch_shares
 from sslzoo.data.resident import ResidentImages
@@ -23,7 +23,7 @@ def test_batches_equal_those_of_the_loader(sampled_at_once: int, monkeypatch: py
     augmentation, keys = experiment.augmentation("strong"), {"seed": 3, "epoch": 2, "view": 1}
     order = {"seed": 3, "epoch": 2, "batch_size": 64, "rank": 1, "world": 2}
     shares = epoch_shares(len(images), **order)[4:]
-    made = resident.batches(shares, lambda sizes, ids: (sample_parameters(augmentation, sizes, ids, **keys),))
+    batches = resident.batches(shares, lambda sizes, ids: (sample_parameters(augmentation, sizes, ids, **keys),))
     count = 0
     for one, other in zip(batches, epoch_batches(images, start=4, **order), strict=True):
         for name in ("pixels", "sizes", "ids", "labels"):

@@ -66,7 +66,7 @@ def on_two_processes(request: pytest.FixtureRequest) -> dict[str, list[Outcome |
     """Outcomes of the cases that were selected; the two processes start once for all of them."""
     mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     cases = [item.callspec.params["case"] for item in mine]
-    return dict(zip(cases, train_on_two_processes([case.split() for case in cases]), strict=True))
+    return dict(zip(cases, train_on_two([case.split() for case in cases]), strict=True))
 
 
 @pytest.mark.parametrize("case", quick(CASES, "--method moco", "--method byol", "--method swav", "--method w-mse"))

@@ -60,7 +60,7 @@ def test_accelerator_computes_in_the_precision(
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     accelerator = create_accelerator(setting)
     assert accelerator_precision(accelerator) == chosen
-    assert f", {shown}, processes: 1" in describe_device(accelerator, setting)
+    assert f", {description}, processes: 1" in describe_device(accelerator, setting)
     with accelerator.autocast():
         product = torch.nn.Linear(4, 4)(torch.ones(1, 4))
     assert product.dtype == (torch.bfloat16 if chosen == "bf16" else torch.float32)

@@ -17,8 +17,8 @@ def test_stage_is_printed_before_its_work_starts() -> None:
 
 def test_stage_prints_a_line_for_each_part() -> None:
     out = io.StringIO()
-    with show_stage(Console(file=out), "trained: scoring") as say:
-        say("trained: knn")
+    with show_stage(Console(file=out), "trained: scoring") as update:
+        update("trained: knn")
     assert out.getvalue().splitlines() == ["trained: scoring", "trained: knn"]
 
 

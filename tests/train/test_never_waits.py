@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslzoo.check.tiny import Tiny, run
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import make_view
+from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
 from sslzoo.method.base import METHODS
@@ -68,7 +68,7 @@ def test_views(name: str, ahead: bool) -> None:
     augmentations = [experiment.augmentation(view) for view in experiment.method.views]
     if ahead:
         keys = {"seed": 0, "epoch": 0}
-        draws = [
+        parameters = [
             sample_parameters(augmentation, sizes, numbers, view=view, **keys)
             for view, augmentation in enumerate(augmentations)
         ]

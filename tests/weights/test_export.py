@@ -37,8 +37,10 @@ def test_backbone_starts_from_an_exported_file(tmp_path: Path) -> None:
     model = create_backbone(config, in_chans=3, img_size=32)
     path = tmp_path / "backbone.safetensors"
     export_backbone(model, path, name="resnet18_cifar", arguments={})
-    told: list[str] = []
-    again = create_backbone(config.model_copy(update={"checkpoint": path}), in_chans=3, img_size=32, report=told.append)
+    lines: list[str] = []
+    again = create_backbone(
+        config.model_copy(update={"checkpoint": path}), in_chans=3, img_size=32, report=lines.append
+    )
     total = len(model.state_dict())
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
     assert lines == [f"backbone.safetensors: {total} of {total} tensors loaded"]

@@ -235,7 +235,7 @@ def test_report_of_loaded_tensors(write: Callable[[State], Any], resnet: nn.Modu
     torch.save(write(resnet.state_dict()), tmp_path / "file.pth")
     lines: list[str] = []
     config = BackboneConfig(name="resnet18", stem="standard", checkpoint=tmp_path / "file.pth", kwargs=RESNET)
-    create_backbone(config, in_chans=3, img_size=32, report=told.append)
+    create_backbone(config, in_chans=3, img_size=32, report=lines.append)
     n = len(resnet.state_dict())
     assert lines == [REPORTS[write].format(n=n, n2=n + 2, n3=n + 3, n4=n + 4)]
 
@@ -305,8 +305,8 @@ def test_run_prints_one_line_about_loaded_weights(small_resnet: nn.Module, tmp_p
     torch.save(moco(small_resnet.state_dict()), tmp_path / "moco.pth")
     words = ["--method", "moco", "--backbone", "resnet18", "--backbone.kwargs", "{channels: [8, 16, 24, 32]}"]
     words += ["--dataset.channels", "3", "--backbone.checkpoint", str(tmp_path / "moco.pth")]
-    told = StringIO()
-    method = create_method(compose(words), report=partial(print_field, Console(file=told, width=40), "weights"))
+    output = StringIO()
+    method = create_method(compose(words), tell=partial(print_field, Console(file=output, width=40), "weights"))
     assert torch.equal(method.student.backbone.conv1.weight, small_resnet.conv1.weight)
     assert output.getvalue().startswith("  weights  moco.pth: MoCo (module.encoder_q): 126 of 130 tensors loaded; ")
     assert output.getvalue().count("\n") == 1

@@ -1,10 +1,10 @@
-"""Gaussian blur of batches, with a separate width per image."""
+"""Gaussian blur of a batch, with a separate standard deviation for each image."""
 
 import torch
 from torch import Tensor
 
 from sslzoo.data.augment.device import apply_where
-from sslzoo.data.augment.resample import separable
+from sslzoo.data.augment.resample import apply_separable
 
 
 def gaussian_blur(images: Tensor, chosen: Tensor, sigma: Tensor, taps: int) -> Tensor:

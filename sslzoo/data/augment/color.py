@@ -1,4 +1,4 @@
-"""Color operations on batches (B, C, H, W) in [0, 1], with separate factors per image.
+"""Color operations on batches (B, C, H, W) in [0, 1], with separate factors (B,) for each image.
 
 They equal `torchvision.transforms.v2.functional` on float images. Saturation, hue and grayscale do not change images
 of one channel.
@@ -51,10 +51,10 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
     # hue in sixths of the circle, times chroma; on a CPU, lerp by 0 or 1 is several times as fast as `where`
     sixths = torch.lerp(red - green + 4 * chroma, blue - red + 2 * chroma, (value == green).float())
     sixths = torch.lerp(sixths, green - blue, (value == red).float())
-    turned = (sixths / chroma.clamp(min=1e-12) + 6 * _each(turn)) % 6
-    # how far each channel is above the smallest one, as a share of the chroma: trapezoids of the hue
+    shifted = (sixths / chroma.clamp(min=1e-12) + 6 * _per_image(shift)) % 6
+    # height of each channel above the smallest one, as a fraction of the chroma: trapezoids of the hue
     center, slope, height = device_constant(_TRAPEZOIDS, images.device).view(3, 3, 1, 1).unbind(0)
-    share = (turned - center).abs_().mul_(slope).add_(height).clamp_(0, 1)
+    share = (shifted - center).abs_().mul_(slope).add_(height).clamp_(0, 1)
     return share.sub_(1).mul_(chroma).add_(value)
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 @cache
 def device_constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
-    """Numbers as a float32 tensor on a device, sent there once; not to be written to."""
+    """Return a cached float32 tensor of constants on a device; do not modify it."""
     return torch.tensor(values, device=device)
 
 
-def apply_where(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> Tensor:
-    """`operation(images, *numbers)` in the place of the chosen images, the others as they are.
+def apply_where(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """Replace the chosen images by `operation(images, *values)`; the others do not change.
 
     A CPU computes the chosen images only. A GPU computes all, because the host would have to wait for their count.
 

@@ -1,4 +1,4 @@
-"""Rotation of batches, with a separate angle per image."""
+"""Rotation of a batch, with a separate angle for each image."""
 
 import torch
 import torch.nn.functional as F

@@ -34,7 +34,7 @@ def sample_parameters(
         augmentation.blur,
         augmentation.solarize,
     )
-    happens = (chances < device_constant(probabilities, u.device)).unbind(1)
+    applied = (chances < device_constant(probabilities, u.device)).unbind(1)
     ranges = [
         (max(0.0, 1 - s), 1 + s) for s in (augmentation.brightness, augmentation.contrast, augmentation.saturation)
     ]

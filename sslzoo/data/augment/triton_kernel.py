@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.device import device_constant
-from sslzoo.data.augment.resample import geometry
+from sslzoo.data.augment.resample import crop_geometry
 from sslzoo.data.batch import AugmentationParameters
 
 PIXELS = 1024

@@ -75,9 +75,9 @@ def apply_augmentation(
 ) -> Tensor:
     """Apply an augmentation to a batch with given parameters.
 
-    The operations are those of the reference pipelines of MoCo v2, SimCLR and BYOL on torchvision, in their order
-    except for the flip, which comes with the crop and commutes with the colors and the blur. All is float32:
-    values are not rounded to 8 bits in between, as torchvision does, so views differ by a few levels.
+    The operations and their order are those of the reference pipelines of MoCo v2, SimCLR and BYOL on torchvision.
+    Only the flip is moved: it is part of the crop, and commutes with the color operations and the blur. All operations
+    are float32; the reference rounds to 8 bits after each operation, so its views differ by a few levels.
 
     Args:
         pixels: (B, C, H, W) uint8, padded as in `Batch`; with C = 1, color operations do not change them.

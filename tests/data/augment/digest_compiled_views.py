@@ -23,5 +23,5 @@ for channels in (1, 3):
                 solarize=0.3,
             )  # fmt: skip
             parameters = sample_parameters(augmentation, sizes, torch.arange(COUNT), seed=0, epoch=0, view=0)
-            views = numba_kernel.make(augmentation, parameters, pixels, sizes, (0.5,), (0.25,))
+            views = numba_kernel.create_views(augmentation, parameters, pixels, sizes, (0.5,), (0.25,))
             print(channels, size, crop, interpolation, hashlib.sha256(views.numpy().tobytes()).hexdigest())

@@ -14,7 +14,7 @@ from test_views import EVERYTHING, random_images
 from sslzoo.data.augment import numba_kernel
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import apply, make_view, normalize
+from sslzoo.data.augment.view import apply_augmentation, create_view, normalize
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
 from sslzoo.runtime.errors import UserError
@@ -25,9 +25,9 @@ ATOL = 1e-5
 DIGEST = Path(__file__).with_name("digest_compiled_views.py")
 
 
-def both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """The views of random images of random sizes by torch, and compiled."""
-    pixels, sizes = images(channels=channels)
+def create_both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Create the views of random images of random sizes, by torch and compiled."""
+    pixels, sizes = random_images(channels=channels)
     parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
     mean, std = (0.0,) * channels, (1.0,) * channels
     return apply_augmentation(augmentation, parameters, pixels, sizes), numba_kernel.create_views(
@@ -110,7 +110,9 @@ def test_views_are_normalized_by_channel_and_rotation_runs_in_torch() -> None:
         torch.testing.assert_close(compiled, plain, atol=4 * ATOL, rtol=0)
         assert torch.equal(compiled, plain) == bool(rotate)
     parameters = sample_parameters(augmentation, sizes, batch.ids, seed=1, epoch=2, view=0)
-    assert normalize(apply(augmentation, parameters, pixels, sizes), (0.0,), (1.0,)).shape == compiled.shape
+    assert (
+        normalize(apply_augmentation(augmentation, parameters, pixels, sizes), (0.0,), (1.0,)).shape == compiled.shape
+    )
 
 
 @pytest.fixture

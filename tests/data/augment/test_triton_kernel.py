@@ -6,7 +6,7 @@ from test_views import EVERYTHING, random_images
 
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import apply, normalize
+from sslzoo.data.augment.view import apply_augmentation, normalize
 
 triton_kernel = pytest.importorskip("sslzoo.data.augment.triton_kernel", reason="Triton is not installed")
 
@@ -18,8 +18,8 @@ COUNT = 8
 def create_both(
     augmentation: Augmentation, channels: int, memory_format: torch.memory_format = torch.contiguous_format
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The views of random images of random sizes by torch, and by the kernel."""
-    pixels, sizes = images(n=FEW, channels=channels, largest=24)
+    """Create the views of random images of random sizes, by torch and by the kernel."""
+    pixels, sizes = random_images(n=COUNT, channels=channels, largest=24)
     parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
     mean, std = (0.1, 0.2, 0.3)[:channels], (0.5, 0.25, 1.0)[:channels]
     plain = normalize(apply_augmentation(augmentation, parameters, pixels, sizes), mean, std)

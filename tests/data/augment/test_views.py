@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import apply, make_view
+from sslzoo.data.augment.view import apply_augmentation, create_view
 from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.runtime.errors import UserError
 
@@ -74,9 +74,9 @@ def test_same_parameters_give_the_same_pixels(
 ) -> None:
     settings = {**EVERYTHING, "rotate": rotate}
     augmentation = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
-    pixels, sizes = images(channels=channels)
+    pixels, sizes = random_images(channels=channels)
     parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=0, epoch=0, view=0)
-    views = apply(augmentation, parameters, pixels, sizes)
+    views = apply_augmentation(augmentation, parameters, pixels, sizes)
     for i, (height, width) in enumerate(sizes.tolist()):
         expected = apply_torchvision(augmentation, parameters, pixels[i, :, :height, :width].float() / 255, i)
         torch.testing.assert_close(views[i], expected, atol=1e-5, rtol=0)
@@ -89,7 +89,7 @@ def test_rounding_after_each_operation_changes_little() -> None:
     smooth = torch.nn.functional.interpolate(pixels[:, :, :8, :8].float(), size=50, mode="bicubic")
     pixels, sizes = smooth.clamp(0, 255).to(torch.uint8), torch.full_like(sizes, 50)
     parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=1, epoch=0, view=0)
-    views = apply(augmentation, parameters, pixels, sizes) * 255
+    views = apply_augmentation(augmentation, parameters, pixels, sizes) * 255
     for i in range(len(pixels)):
         rounded = apply_torchvision(augmentation, parameters, pixels[i], i).float()
         assert (views[i] - rounded).abs().mean() < 3
@@ -119,7 +119,7 @@ def test_parameters_sampled_ahead_give_the_same_views() -> None:
     batch = Batch(pixels, sizes, torch.arange(8), torch.zeros(8))
     keys = {"seed": 3, "epoch": 5}
     ahead = batch._replace(
-        draws=tuple(
+        parameters=tuple(
             sample_parameters(augmentation, sizes, batch.ids, view=view, **keys)
             for view, augmentation in enumerate(augmentations)
         )
