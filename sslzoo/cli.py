@@ -126,16 +126,24 @@ def describe(words: list[str]) -> int:
 
 def compare(words: list[str]) -> int:
     """Run methods over seeds, and write the page that compares them."""
+    from sslzoo.compare.request import parse_request
+
+    request = parse_request(words)
+
     from sslzoo.compare.command import compare as run
 
-    return run(words)
+    return run(request)
 
 
 def check(words: list[str]) -> int:
     """Check parts: shapes, gradients, precision, order, state, two processes, collapse."""
+    from sslzoo.check.request import parse_request
+
+    asked = parse_request(words)
+
     from sslzoo.check.command import check as run
 
-    return run(words)
+    return run(asked)
 
 
 def new(words: list[str]) -> int:
@@ -147,9 +155,13 @@ def new(words: list[str]) -> int:
 
 def plan(words: list[str]) -> int:
     """Say what a run would take: time, memory, the slowest part, and what would help."""
+    from sslzoo.plan.request import parse_request
+
+    asked, experiment = parse_request(words)
+
     from sslzoo.plan.command import plan as run
 
-    return run(words)
+    return run(asked, experiment)
 
 
 PLUGIN = "files or modules that register parts of your own"

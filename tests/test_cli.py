@@ -47,14 +47,26 @@ def test_the_package_is_a_command_without_a_checkout(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "words", [["list"], ["describe", "ascl"], ["--help"], ["evaluate", "--help"], ["--epoch", "3"], ["--print-config"]]
+    "words",
+    [
+        ["list"],
+        ["describe", "ascl"],
+        ["--help"],
+        ["evaluate", "--help"],
+        ["compare", "--help"],
+        ["plan", "--help"],
+        ["check", "--help"],
+        ["new", "--help"],
+        ["--epoch", "3"],
+        ["--print-config"],
+    ],
 )
 def test_what_trains_nothing_imports_nothing_slow(words: list[str]) -> None:
     slow = ["timm", "torchvision", "torch._dynamo", "datasets", "accelerate", "sklearn", "scipy", "matplotlib"]
     code = f"""
 import sys
 from sslzoo.cli import main
-from sslzoo.optim import USUAL
+from sslzoo.modules.optim import USUAL
 try:
     main({words})
 except SystemExit:

@@ -11,7 +11,7 @@ from sslzoo.compare.command import plan
 from sslzoo.compare.request import parse_request
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.experiment.compose import compose
-from sslzoo.plan.command import parse as parse_plan
+from sslzoo.plan.request import parse_request as parse_plan
 from sslzoo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,5 +1,6 @@
 """`run.py check`: the battery on parts by name."""
 
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ from sslzoo.check.battery import Finding, run_check, run_checks, summarize_error
 from sslzoo.check.processes import Outcome, require_alike, train, train_on_two
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import does_not_collapse
-from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.registry import Registry, load_plugin
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS
@@ -37,13 +37,12 @@ class Part(NamedTuple):
         return f"{self.kind} {self.name}"
 
 
-def check(words: Sequence[str]) -> int:
+def check(asked: Namespace) -> int:
     """Check parts: shapes, gradients, precision, order, state, two processes, and that training does not collapse.
 
     Returns:
         The exit status: 0 where every check passed, else 1.
     """
-    asked = _parse(words)
     for plugin in asked.plugin:
         load_plugin(plugin)
     parts = [part for part in _all_parts() if asked.all or part.name in asked.names]
@@ -144,14 +143,3 @@ def _alone(part: Part) -> list[Finding]:
 
 def _all_parts() -> list[Part]:
     return [Part(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]
-
-
-def _parse(words: Sequence[str]) -> Any:
-    parser = ArgumentParser(prog="run.py check", description=(check.__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="methods, targets or losses, as `list` shows them")
-    parser.add_argument("--all", action="store_true", help="every part that there is")
-    parser.add_argument(
-        "--plugin", nargs="+", action="extend", default=[], metavar="FILE", help="files that register parts of your own"
-    )
-    parser.add_argument("--steps", type=int, default=200, help="optimizer steps on the digits (default 200; 0: none)")
-    return parser.parse_args(list(words))

@@ -11,14 +11,14 @@ from sslzoo.compare.cells import Cell, make_cells
 from sslzoo.compare.execute import run_cells
 from sslzoo.compare.folder import ComparisonFolder, default_folder
 from sslzoo.compare.page import write_page
-from sslzoo.compare.request import Request, parse_request
+from sslzoo.compare.request import Request
 from sslzoo.compare.rows import Comparison, Row, Run, check_rows, find_baseline, read_run, rows_of
 from sslzoo.compare.tables import results_table
 from sslzoo.runtime.launch import claim_cores
 from sslzoo.train.stop import Interrupted
 
 
-def compare(words: list[str]) -> int:
+def compare(request: Request) -> int:
     """Compare methods over seeds.
 
     Returns:
@@ -27,7 +27,7 @@ def compare(words: list[str]) -> int:
     Raises:
         UserError: the request or an existing run is invalid; nothing was started.
     """
-    request, console = parse_request(words), Console()
+    console = Console()
     if request.runs:
         comparison, folder = _of_finished(request)
         failed: list[str] = []

@@ -6,9 +6,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import Data, load_data
-from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.plan.advice import groups, hints, suggestions
 from sslzoo.plan.estimate import estimate
@@ -19,36 +17,9 @@ from sslzoo.runtime.progress import print_field, show_stage
 from sslzoo.train.nonfinite import NonFiniteError
 from sslzoo.train.setup import resolve_auto, start_accelerator
 
-HELP = """
-Takes some steps of a run, saves nothing, and says what the whole run would take, where a step's time goes, and what
-would help. All flags of a training run, and:
 
-  --seconds N   how long to measure, about (20)
-  --no-tries    leave out what would help
-"""
-
-
-def parse(words: list[str]) -> tuple[Namespace, Experiment]:
-    """What is asked for, and the settings of the run.
-
-    Raises:
-        UserError: a flag or a value is not right.
-        SystemExit: after `--help`.
-    """
-    own = ArgumentParser(prog="run.py plan", add_help=False)
-    own.add_argument("--seconds", type=float, default=20)
-    own.add_argument("--no-tries", action="store_true")
-    asked, flags = own.parse_known_args(words)
-    if "--help" in flags or "-h" in flags:
-        print(HELP)
-    if not asked.seconds > 0:
-        raise UserError(f"--seconds {asked.seconds:g}: takes a number above 0")
-    return asked, compose(flags, prog="run.py plan")
-
-
-def plan(words: list[str]) -> int:
+def plan(asked: Namespace, experiment: Experiment) -> int:
     """Say what a run would take, from some steps of it: time, memory, the slowest part, and what would help."""
-    asked, experiment = parse(words)
     claim_cores(experiment.threads)
     accelerator = start_accelerator(experiment)
     console = Console(quiet=not accelerator.is_main_process)

@@ -8,6 +8,7 @@ from tiers import quick
 from sslzoo.check import losses, methods, targets
 from sslzoo.check.battery import Fault, run_checks
 from sslzoo.check.command import Part, check, trial
+from sslzoo.check.request import parse_request
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import does_not_collapse
 from sslzoo.cli import main
@@ -220,7 +221,7 @@ def test_each_way_to_be_wrong_is_found(wrong: Path, part: str) -> None:
 
 @pytest.mark.long
 def test_a_method_that_looks_at_its_own_process_alone_is_found(wrong: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = check(["wrong-local", "--plugin", str(wrong), "--steps", "0"])
+    status = check(parse_request(["wrong-local", "--plugin", str(wrong), "--steps", "0"]))
     told = " ".join(capsys.readouterr().out.split())
     assert status == 1
     assert "one and two processes FAILED: loss on process 0 of 2" in told

@@ -14,6 +14,7 @@ import yaml
 from sslzoo.compare.command import compare
 from sslzoo.compare.encode import encode_test
 from sslzoo.compare.neighbors import choose_queries, nearest_neighbors
+from sslzoo.compare.request import parse_request
 from sslzoo.compare.statistics import paired
 from sslzoo.report.published import published
 
@@ -34,7 +35,7 @@ def finished(write_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Pa
             name = f"{label}-{seed}".replace(":", "-")
             paths.append(write_run(root / name, words, seed=seed, knn=knn, linear=knn + 0.1, device=NAUGHTY))
     folder = root / "out <b>"
-    assert compare(["--runs", *map(str, paths), "--baseline", "moco", "--folder", str(folder)]) == 0
+    assert compare(parse_request(["--runs", *map(str, paths), "--baseline", "moco", "--folder", str(folder)])) == 0
     return folder
 
 
@@ -128,7 +129,7 @@ def test_mixed_rows_say_so_and_different_devices_too(make_run: MakeRun, tmp_path
         make_run("a", ["--method", "moco"]),
         make_run("b", ["--method", "ascl", "--epochs", "3", "--img-size", "16"], device="another CPU"),
     ]
-    assert compare(["--runs", *map(str, paths), "--mixed", "--folder", str(tmp_path / "out")]) == 0
+    assert compare(parse_request(["--runs", *map(str, paths), "--mixed", "--folder", str(tmp_path / "out")])) == 0
     page = Reader((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert page.tables[0][0][1] == "not alike"
     assert page.tables[0][2][1] == "epochs 3, img_size 16"
@@ -142,7 +143,7 @@ def test_mixed_rows_say_so_and_different_devices_too(make_run: MakeRun, tmp_path
 def test_images_that_are_not_to_be_had_any_more_are_left_out(make_run: MakeRun, tmp_path: Path) -> None:
     path = make_run("a", ["--method", "moco"])
     (path / "backbone.safetensors").unlink()
-    assert compare(["--runs", str(path), "--folder", str(tmp_path / "out")]) == 0
+    assert compare(parse_request(["--runs", str(path), "--folder", str(tmp_path / "out")])) == 0
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "moco is not among these images: evaluate " in text
     assert "There are none, for the reason above" in text
@@ -154,7 +155,7 @@ def test_runs_without_scores_and_costs(make_run: MakeRun, tmp_path: Path) -> Non
     bare = {key: summary[key] for key in ("method", "epochs", "seed", "protocol", "backbone", "device")}
     (path / "summary.json").write_text(json.dumps(bare | {"test": {}}))
     (path / "metrics.jsonl").unlink()
-    assert compare(["--runs", str(path), "--folder", str(tmp_path / "out")]) == 0
+    assert compare(parse_request(["--runs", str(path), "--folder", str(tmp_path / "out")])) == 0
     page = Reader((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert page.tables[0][1][3] == "—"
 

@@ -115,7 +115,7 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     monkeypatch.chdir(tmp_path)
     Path("rates.yaml").write_text(ROWS_WITH_OTHER_RATES)
     with pytest.raises(UserError) as error:
-        compare(arguments.split())
+        compare(parse_request(arguments.split()))
     assert str(error.value).startswith(MISTAKES[arguments])
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["rates.yaml"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sslzoo.compare.command import compare
+from sslzoo.compare.request import parse_request
 from sslzoo.compare.rows import Comparison, check_rows, read_run, rows_of
 from sslzoo.compare.tables import setting_lines, settings_table
 from sslzoo.runtime.errors import UserError
@@ -88,7 +89,7 @@ def test_a_run_without_summary_is_no_finished_run(make_run: MakeRun) -> None:
     path = make_run("a", ["--method", "moco"])
     (path / "summary.json").unlink()
     with pytest.raises(UserError, match=r"no finished run is there \(it has no summary.json\)"):
-        compare(["--runs", str(path)])
+        compare(parse_request(["--runs", str(path)]))
 
 
 def test_a_damaged_summary_is_told(make_run: MakeRun) -> None:
