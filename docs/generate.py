@@ -9,6 +9,7 @@ import inspect
 import io
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -63,7 +64,7 @@ def method_page(name: str) -> str:
         f"**Source:** {method.paper}\n\n"
         f"```sh\naccelerate launch run.py --method {name}\n```\n\n"
         f"{choice}{prose(details)}\n\n"
-        f"## Loss\n\n{rendered(equation['equation'])}\n\n{equation['where']}\n\n"
+        f"## Loss\n\n{rendered(equation['equation'])}\n\n{with_subscripts(equation['where'])}\n\n"
         f"## Options\n\n{settings_table(method.Config, 'method', 'flag')}\n\n"
         f"The settings for single data sets are in `configs/method/{name}.yaml`.\n\n"
         f"## Results\n\n{results(name)}\n"
@@ -84,6 +85,11 @@ def rendered(lines: str) -> str:
         return f"```latex\n{lines}\n```"
     formulas = (convert(line, display="block") for line in lines.splitlines())
     return "\n".join(f'<div class="equation">{formula}</div>' for formula in formulas)
+
+
+def with_subscripts(text: str) -> str:
+    """Indices such as those of `z_j` and `s_{2N-2}` as HTML."""
+    return re.sub(r"\b(\w)_(?:\{([^}]+)\}|(\w+))", lambda index: f"{index[1]}<sub>{index[2] or index[3]}</sub>", text)
 
 
 def results(name: str) -> str:
@@ -112,9 +118,9 @@ def config_page() -> str:
     """All settings of a run and of `evaluate`."""
     sections = [f"## General\n\n{settings_table(Experiment, '', 'key', nested=False)}"]
     for name, field in Experiment.model_fields.items():
-        if isinstance(config := field.annotation, type) and issubclass(config, BaseModel) and config.model_fields:
-            if name not in PARTS:
-                sections.append(f"## {name}\n\n{opening(config)}\n\n{settings_table(config, name, 'key')}")
+        config = field.annotation
+        if name not in PARTS and isinstance(config, type) and issubclass(config, BaseModel) and config.model_fields:
+            sections.append(f"## {name}\n\n{opening(config)}\n\n{settings_table(config, name, 'key')}")
     augmentation = settings_table(Augmentation, "augmentations.NAME", "key")
     sections.append(f"## augmentations\n\n{opening(Augmentation)} NAME is `strong`, for example.\n\n{augmentation}")
     methods = ", ".join(f"[`{name}`](../methods/{name}.md#options)" for name in METHODS.names())
@@ -126,8 +132,8 @@ def config_page() -> str:
         ]
         sections.append(f"## {kind}\n\n" + "\n\n".join(tables))
     sections.append(
-        "## evaluate\n\nSettings of `run.py evaluate` besides `backbone`, `dataset`, `evaluation` and `augmentations`, which "
-        f"are as above.\n\n{settings_table(Job, '', 'key', nested=False)}"
+        "## evaluate\n\nSettings of `run.py evaluate` besides `backbone`, `dataset`, `evaluation` and `augmentations`, "
+        f"which are as above.\n\n{settings_table(Job, '', 'key', nested=False)}"
     )
     return (
         "# Config reference\n\nEvery setting as a key of a config file. The flag of `optimizer.weight_decay` is "
@@ -189,7 +195,7 @@ def type_name(annotation: Any) -> str:
     arguments = get_args(annotation)
     origin = str(get_origin(annotation))
     if "Literal" in origin:
-        return " or ".join(f"`{value}`" for value in arguments)
+        return " or ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in arguments)
     if "Annotated" in origin:
         return type_name(arguments[0])
     if "tuple" in origin or "list" in origin:
@@ -222,17 +228,24 @@ def api_page() -> str:
     for name in sorted(sslzoo.__all__, key=lambda name: (name.isupper(), name)):
         part = getattr(sslzoo, name)
         if not isinstance(part, Registry):
-            sections.append(f"## {name}\n\n::: {part.__module__}.{part.__qualname__}")
-    registries = [name for name in sslzoo.__all__ if isinstance(getattr(sslzoo, name), Registry)]
-    names = "\n".join(
-        f"| `{name}` | {getattr(sslzoo, name).kind}s | `{getattr(sslzoo, name).group}` |" for name in registries
-    )
-    exported = "\n".join(f"from sslzoo import {name}" for name in sorted(sslzoo.__all__))
+            sections.append(documented(part, name))
+    registries = [(name, part) for name in sslzoo.__all__ if isinstance(part := getattr(sslzoo, name), Registry)]
+    rows = "\n".join(f"| `{name}` | `{part.base.__name__}` | `{part.group}` |" for name, part in registries)
+    exported = "".join(f"    {name},\n" for name in sorted(sslzoo.__all__))
     return (
         "# Python API\n\nThe public names of `sslzoo`. They are imported on first use.\n\n"
-        f"```python\n{exported}\n```\n\n## Registries\n\n| registry | contains | entry points |\n|---|---|---|\n{names}\n\n"
-        "::: sslzoo.config.registry.Registry\n\n" + "\n\n".join(sections) + "\n"
+        f"```python\nfrom sslzoo import (\n{exported})\n```\n\n"
+        f"## Registries\n\n| registry | base class of its parts | entry points |\n|---|---|---|\n{rows}\n\n"
+        + "\n\n".join([documented(Registry, "Registry"), *sections])
+        + "\n"
     )
+
+
+def documented(part: type, name: str) -> str:
+    """The directive by which mkdocstrings documents a class under its public name."""
+    options = {"heading": name, "toc_label": name, "heading_level": 2}
+    lines = "".join(f"\n        {key}: {value}" for key, value in options.items())
+    return f"::: {part.__module__}.{part.__qualname__}\n    options:{lines}"
 
 
 def commands_page() -> str:
@@ -243,8 +256,8 @@ def commands_page() -> str:
         shown = " ".join(["python run.py", *words])
         sections.append(f"## {command}\n\n```console\n$ {shown}\n{help_text(words)}\n```")
     return (
-        "# Commands\n\nThe help of each command. `pretrain` is the command without a name. Flags of settings are listed in "
-        "the [config reference](config.md).\n\n" + "\n\n".join(sections) + "\n"
+        "# Commands\n\nThe help of each command. `pretrain` is the command without a name. Flags of settings are listed "
+        "in the [config reference](config.md).\n\n" + "\n\n".join(sections) + "\n"
     )
 
 
@@ -257,7 +270,12 @@ def help_text(words: list[str]) -> str:
         contextlib.suppress(SystemExit),
     ):
         main(words)
-    return printed.getvalue().partition("╭")[0].strip()
+    general = re.split(r"^\s*(?:╭.*|options *)$", printed.getvalue(), maxsplit=1, flags=re.MULTILINE)[0]
+    lines = (
+        textwrap.fill(line, 100, subsequent_indent=" " * 18) if len(line) > 100 else line
+        for line in general.splitlines()
+    )
+    return "\n".join(lines).strip()
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
