@@ -1,16 +1,21 @@
-# `make demo` trains and scores an encoder on the digits that ship with scikit-learn; `make test` runs the tests.
-# Both make .venv first and install the package into it.
+# `make demo` trains and scores an encoder on the digits that ship with scikit-learn; `make test` runs the tests that take
+# minutes, `make test-all` the long ones as well. Each creates .venv first and installs the package into it.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-long test-all lint clean
 
 demo: .venv/installed
 	$(BIN)/accelerate launch run.py --method ascl
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
+
+test-all: test test-long
 
 lint: .venv/installed
 	$(BIN)/ruff check .

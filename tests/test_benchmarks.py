@@ -14,6 +14,8 @@ from rich.console import Console
 from sslzoo.experiment.compose import compose
 from sslzoo.plan.measure import Measured
 
+pytestmark = pytest.mark.long
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 

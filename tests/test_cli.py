@@ -45,6 +45,7 @@ def test_the_package_is_a_command_without_a_checkout(tmp_path: Path) -> None:
     assert "--target.neighbors" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", [["list"], ["describe", "ascl"], ["--help"], ["evaluate", "--help"], ["--epoch", "3"], ["--print-config"]]
 )

@@ -31,6 +31,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return here
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: f"{fault.kind}: {fault.what}")
 def test_a_fault_is_told_in_one_line(fault: faults.Fault, tmp_path: Path, call: Call) -> None:
     words = fault.make(tmp_path)
@@ -47,6 +48,7 @@ def test_a_fault_is_told_in_one_line(fault: faults.Fault, tmp_path: Path, call: 
         assert done.stderr == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", faults.RUNNING, ids=lambda fault: fault.what)
 def test_a_fault_on_the_way(fault: faults.Running, tmp_path: Path) -> None:
     done = faults.call_and_meddle(fault, tmp_path)

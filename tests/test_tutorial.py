@@ -15,6 +15,8 @@ from sslzoo.compare.command import plan
 from sslzoo.compare.request import parse_request
 from sslzoo.experiment.compose import compose
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("## Your first loss in ten minutes\n")[2].partition("\n## ")[0]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiers import quick
 
 from sslzoo.check import losses, methods, targets
 from sslzoo.check.battery import Fault, findings
@@ -16,7 +17,7 @@ from sslzoo.method.base import METHODS
 from sslzoo.targets import TARGETS
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize("name", quick(METHODS.names(), "ascl", "byol", "swav"))
 def test_methods_pass(name: str) -> None:
     found = findings(methods.CHECKS, Tiny.of("--method", name))
     assert [finding for finding in found if finding.fault is not None] == []
@@ -217,6 +218,7 @@ def test_each_way_to_be_wrong_is_found(wrong: Path, part: str) -> None:
     assert fault in faults[check_name]
 
 
+@pytest.mark.long
 def test_a_method_that_looks_at_its_own_process_alone_is_found(wrong: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = check(["wrong-local", "--plugin", str(wrong), "--steps", "0"])
     told = " ".join(capsys.readouterr().out.split())
@@ -224,6 +226,7 @@ def test_a_method_that_looks_at_its_own_process_alone_is_found(wrong: Path, caps
     assert "one and two processes FAILED: loss on process 0 of 2" in told
 
 
+@pytest.mark.long
 def test_the_command_passes_a_good_part_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "adaptive-hard", "--steps", "10"]) == 0
     told = capsys.readouterr().out
@@ -231,6 +234,7 @@ def test_the_command_passes_a_good_part_and_says_so(capsys: pytest.CaptureFixtur
     assert "FAILED" not in told
 
 
+@pytest.mark.long
 def test_collapse_is_found(wrong: Path) -> None:
     with pytest.raises(Fault, match="after 80 steps embeddings collapse to"):
         does_not_collapse(["--method", "moco", "--loss", "wrong-attract"], 80)

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--threads", "1", "--dataset.limit", "256", "--batch-size", "32",

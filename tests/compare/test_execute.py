@@ -131,6 +131,7 @@ def test_a_failure_is_told_with_its_log_and_the_others_go_on(
     assert state_of(cells[1], folder.run(cells[1])) == "finished"
 
 
+@pytest.mark.long
 def test_a_mistake_that_a_run_tells_stops_the_comparison(folder: ComparisonFolder, cells_of: CellsOf) -> None:
     cells = cells_of("--methods moco --seeds 2 --batch-size 4096")
     with pytest.raises(UserError, match=r"moco, seed 0: --batch-size 4096: one batch needs 4096 images"):

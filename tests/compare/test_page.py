@@ -66,6 +66,7 @@ class Reader(HTMLParser):
             self.tables[-1][-1][-1] += data
 
 
+@pytest.mark.long
 def test_the_page(finished: Path) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
     page = Reader(text)

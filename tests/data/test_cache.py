@@ -186,6 +186,7 @@ print(hashlib.sha256(train.gather(np.arange(len(train))).pixels.numpy()).hexdige
 """
 
 
+@pytest.mark.long
 def test_two_processes_at_once_after_one_that_died(images, tmp_path):
     environment = {
         **os.environ,

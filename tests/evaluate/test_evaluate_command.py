@@ -192,6 +192,7 @@ def test_features_are_extracted_once(run_folder: Path, tmp_path: Path, cache: Pa
     assert {path.suffix for path in (cache / "features").iterdir()} == {".npy"}
 
 
+@pytest.mark.long
 def test_protocols_that_run_the_encoder(run_folder: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(run_folder), *SMALL, *QUICK, "--folder", str(tmp_path / "result")]
     protocols = ["linear-augmented", "linear-ascl", "fine-tune", "semi-supervised-10"]
@@ -228,6 +229,7 @@ def test_a_file_of_weights(tmp_path: Path, capsys: Any) -> None:
     assert said in shown
 
 
+@pytest.mark.long
 def test_two_processes_find_what_one_finds(run_folder: Path, tmp_path: Path) -> None:
     words = [
         "run.py",

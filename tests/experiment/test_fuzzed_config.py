@@ -72,6 +72,7 @@ def check(arguments: list[str]) -> None:
     yaml.safe_load(experiment.as_yaml())
 
 
+@pytest.mark.long
 @EXAMPLES
 @given(st.lists(st.tuples(names, st.lists(words, max_size=2)), min_size=1, max_size=3))
 def test_flags(flags: list[tuple[str, list[str]]]) -> None:
@@ -107,6 +108,7 @@ groups = st.dictionaries(
 )
 
 
+@pytest.mark.long
 @EXAMPLES
 @given(groups)
 def test_layers_of_any_shape(tmp_path: Path, layer: dict[str, Any]) -> None:

@@ -134,6 +134,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["moco", "simclr"])
 def test_two_processes_and_what_they_tell_each_other(method: str, tmp_path: Path) -> None:
     """A process has 64 images of 8 x 8 grays."""
@@ -150,6 +151,7 @@ def test_two_processes_and_what_they_tell_each_other(method: str, tmp_path: Path
     assert ("--precision bf16: " in done.stdout) == (method == "simclr")
 
 
+@pytest.mark.long
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     for words, told in (
         (("--seconds", "0"), "error: --seconds 0: takes a number above 0"),

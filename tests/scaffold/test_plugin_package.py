@@ -12,6 +12,8 @@ import pytest
 
 from sslzoo.scaffold.command import KINDS, new
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 
 USE = """

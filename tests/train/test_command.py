@@ -84,6 +84,7 @@ def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
         assert shown in output
 
 
+@pytest.mark.long
 def test_the_config_has_what_auto_stood_for(finished: tuple[Path, str]) -> None:
     folder, output = finished
     precision = choose_precision("auto", torch.device("cpu"))
@@ -123,6 +124,7 @@ def test_summary(finished: tuple[Path, str]) -> None:
     assert neighbors["chance"] < neighbors["same_class"] <= 1
 
 
+@pytest.mark.long
 def test_a_tracker_writes_below_the_run_folder(tmp_path: Path) -> None:
     run("--epochs", "1", "--tracker", "tensorboard", "--run-folder", tmp_path / "run", *TINY, *MOCO)
     assert list((tmp_path / "run" / "sslzoo").glob("events.out.tfevents.*"))
@@ -140,6 +142,7 @@ def test_timm_loads_the_exported_backbone(finished: tuple[Path, str]) -> None:
     assert all(torch.equal(value, saved[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_numbers_from_the_saved_config(finished: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = finished
     run("--config", folder / "config.yaml", "--run-folder", tmp_path / "again")
@@ -150,6 +153,7 @@ def test_the_same_seed_gives_the_same_numbers_from_the_saved_config(finished: tu
     assert results[0] == results[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_an_interrupted_run_resumes_exactly(finished: tuple[Path, str], tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "cut"
@@ -169,6 +173,7 @@ def test_an_interrupted_run_resumes_exactly(finished: tuple[Path, str], tmp_path
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+@pytest.mark.long
 def test_a_run_stopped_while_it_is_scored_scores_again(finished: tuple[Path, str], tmp_path: Path) -> None:
     folder = tmp_path / "cut"
     words = [sys.executable, "run.py", "--method", "ascl", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
@@ -185,6 +190,7 @@ def test_a_run_stopped_while_it_is_scored_scores_again(finished: tuple[Path, str
     assert results[0] == results[1]
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
     settings = ["--optimizer", "sgd", "--optimizer.lr", "1e30", "--log-every", "100", "--save-minutes", "0"]
     said = run("--method", "moco", "--epochs", "2", "--run-folder", tmp_path / "run", *TINY, *settings, code=2).stderr
@@ -198,11 +204,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Pat
     assert all(value.isfinite().all() for value in last_state(tmp_path / "run").values())
 
 
+@pytest.mark.long
 def test_accumulation_sees_every_image_once_and_steps_less(tmp_path: Path) -> None:
     run("--method", "byol", "--epochs", "1", "--accumulate", "4", "--run-folder", tmp_path / "run", *TINY)
     assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == list(range(1, 9))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["one-hot", "hard", "adaptive-hard"])
 @pytest.mark.parametrize("method", ["moco", "byol"])
 def test_targets_train_from_the_command_line(method: str, target: str, tmp_path: Path) -> None:
@@ -213,6 +221,7 @@ def test_targets_train_from_the_command_line(method: str, target: str, tmp_path:
     assert all(0 <= loss < 20 for loss in losses)
 
 
+@pytest.mark.long
 def test_a_method_without_pairs_is_trained_and_evaluated(tmp_path: Path) -> None:
     said = run("--method", "barlow-twins", "--epochs", "1", "--run-folder", tmp_path / "run", *TINY).stdout
     assert "method  barlow-twins, views blurred + solarized, symmetric\n" in said
@@ -224,6 +233,7 @@ def test_a_method_without_pairs_is_trained_and_evaluated(tmp_path: Path) -> None
     assert "kNN" in run("evaluate", tmp_path / "run", "--protocol", "knn").stdout
 
 
+@pytest.mark.long
 def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     # batch norm in the projector would work on each process's half; that of the backbone works on the same groups
@@ -244,6 +254,7 @@ def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path)
     assert two == pytest.approx(one, rel=0.02)
 
 
+@pytest.mark.long
 def test_images_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> None:
     folder = tmp_path / "images" / "holiday"
     folder.mkdir(parents=True)
@@ -266,6 +277,7 @@ def test_images_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> 
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_a_vision_transformer_with_adamw_in_bf16(tmp_path: Path) -> None:
     run(
         "--method", "moco", "--backbone", "test_vit", "--img-size", "32", "--optimizer", "adamw", "--precision", "bf16",
@@ -292,12 +304,14 @@ MISTAKES = {
 }
 
 
+@pytest.mark.long
 def test_a_precision_that_contradicts_the_launchers_is_refused(tmp_path: Path) -> None:
     said = run("--precision", "fp32", "--output", tmp_path, code=2, ACCELERATE_MIXED_PRECISION="bf16").stderr
     assert "error: --precision fp32: `accelerate launch` is set to bf16; give both the same" in said
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", MISTAKES)
 def test_a_mistake_ends_in_one_line_and_leaves_no_run_behind(arguments: str, tmp_path: Path) -> None:
     output = ["--output", str(tmp_path)] if arguments.startswith("--") else []
@@ -323,6 +337,7 @@ def test_list_and_describe() -> None:
     assert "2207.11163" in described
 
 
+@pytest.mark.long
 def test_print_config_is_yaml_that_repeats_itself(tmp_path: Path) -> None:
     printed = run("--method", "moco", "--target", "hard", "--print-config").stdout
     assert yaml.safe_load(printed)["target"]["name"] == "hard"
@@ -343,6 +358,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_resume_auto_begins_a_run_and_goes_on_with_it(finished: tuple[Path, str], tmp_path: Path) -> None:
     words = ["--method", "ascl", "--epochs", "3", "--output", str(tmp_path), "--resume", "auto", *TINY, *MOCO]
     process = subprocess.Popen(
@@ -361,6 +377,7 @@ def test_resume_auto_begins_a_run_and_goes_on_with_it(finished: tuple[Path, str]
     assert f"--resume {folder}: a resumed run keeps its settings, and epochs was 3, is 4" in said
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_written_any_more_ends_nothing_before_its_time(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ["--method", "moco", "--epochs", "2", "--run-folder", str(folder), *TINY, *MOCO, "--save-minutes", "0"]

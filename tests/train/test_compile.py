@@ -10,6 +10,8 @@ from test_command import run as command
 
 from sslzoo.check.tiny import Tiny, run
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.skipif(which("g++") is None and which("clang") is None, reason="compiling for a CPU needs a C++ compiler")
 def test_the_losses_are_the_same(tmp_path: Path) -> None:

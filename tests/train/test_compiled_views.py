@@ -9,6 +9,7 @@ from test_resume import StopAfter, begin, metrics
 from sslzoo.data.augment import numba_kernel
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["moco", "ascl", "barlow-twins"])
 def test_the_loss_curve_is_that_of_plain_views(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, make = [], numba_kernel.make

@@ -89,6 +89,7 @@ def test_a_method_that_cannot_is_refused_with_those_that_can() -> None:
         start_accelerator(compose(["--method", "moco", "--gradient-cache"]))
 
 
+@pytest.mark.long
 def test_a_run_trains_with_it_in_half_precision(tmp_path: Path) -> None:
     flags = "--method simclr --epochs 3 --accumulate 4 --gradient-cache --precision bf16 --knn-every 0 --threads 1"
     folder = tmp_path / "run"  # a process of its own, as accelerate fixes the precision of a process

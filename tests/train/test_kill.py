@@ -16,6 +16,8 @@ import pytest
 import torch
 from test_command import ENVIRONMENT, MOCO, ROOT, TINY, last_state, metrics, run
 
+pytestmark = pytest.mark.long
+
 RUNS = int(os.environ.get("SSLZOO_KILLED_RUNS", "1"))
 FLAGS = [
     "--method", "ascl", "--epochs", "3", *TINY, *MOCO, "--accumulate", "2", "--log-every", "3", "--save-every", "2",

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_resume import StopAfter, begin
+from tiers import quick
 from torch import nn
 
 from sslzoo.method.base import METHODS, MethodOutput
@@ -35,7 +36,14 @@ def run_into(training: Training, step: int, trouble: str) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["weight", "gradient"])
-@pytest.mark.parametrize("flags", [*(f"--method {name}" for name in METHODS.names()), "--method ascl --accumulate 2"])
+@pytest.mark.parametrize(
+    "flags",
+    quick(
+        [*(f"--method {name}" for name in METHODS.names()), "--method ascl --accumulate 2"],
+        "--method ascl",
+        "--method swav",
+    ),
+)
 def test_bank_teacher_and_weights_are_as_before(
     flags: str, trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from tiers import quick
 
 from sslzoo.check.tiny import TinyBackbone
 from sslzoo.data.load import load_data
@@ -86,7 +87,14 @@ def metrics(training: Training) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key not in clocks} for line in training.folder.records()]
 
 
-@pytest.mark.parametrize("flags", [*(f"--method {name}" for name in METHODS.names()), "--method ascl --accumulate 4"])
+@pytest.mark.parametrize(
+    "flags",
+    quick(
+        [*(f"--method {name}" for name in METHODS.names()), "--method ascl --accumulate 4"],
+        "--method ascl",
+        "--method swav",
+    ),
+)
 def test_a_stopped_run_goes_on_exactly(flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sslzoo.train.setup.create_backbone", lambda *_, **__: TinyBackbone())
     experiment = compose([*FLAGS, *flags.split()])

@@ -82,6 +82,7 @@ def test_threads_share_the_batch(threads: int, monkeypatch: pytest.MonkeyPatch) 
     assert len(numba_kernel.make_each.signatures) == 1
 
 
+@pytest.mark.long
 def test_views_are_bit_identical_whether_a_process_compiles_or_loads_from_the_cache(tmp_path: Path) -> None:
     def digests(cache: str) -> list[str]:
         environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / cache)}
