@@ -27,7 +27,7 @@ from sslzoo.data.augment import Augmentation
 from sslzoo.evaluate.job import Job
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
-from sslzoo.method import METHODS
+from sslzoo.method import METHODS, PairMethod
 from sslzoo.targets import TARGETS
 
 DOCS = Path(__file__).resolve().parent
@@ -53,17 +53,15 @@ def method_page(name: str) -> str:
     method = METHODS.get(name)
     equation = equations()[name]
     summary, _, details = (inspect.getdoc(method) or "").partition("\n\n")
-    target = method.default_target
-    choice = (
-        f"Target: [`{target}`](../methods.md#targets). Loss: [`{method.default_loss}`](../methods.md#losses).\n\n"
-        if target
-        else "It has no pairs, so it takes no target.\n\n"
-    )
+    choice = "It has no pairs, so it takes no target."
+    if issubclass(method, PairMethod):
+        target = f"[`{method.default_target}`](../methods.md#targets)"
+        choice = f"Target: {target}. Loss: [`{method.default_loss}`](../methods.md#losses)."
     return (
         f"# {name}\n\n{prose(summary)}\n\n"
         f"**Source:** {method.paper}\n\n"
         f"```sh\naccelerate launch run.py --method {name}\n```\n\n"
-        f"{choice}{prose(details)}\n\n"
+        f"{choice}\n\n{prose(details)}\n\n"
         f"## Loss\n\n{rendered(equation['equation'])}\n\n{with_subscripts(equation['where'])}\n\n"
         f"## Options\n\n{settings_table(method.Config, 'method', 'flag')}\n\n"
         f"The settings for single data sets are in `configs/method/{name}.yaml`.\n\n"
@@ -206,7 +204,8 @@ def type_name(annotation: Any) -> str:
         return "mapping"
     if arguments:
         return " or ".join(type_name(kind) for kind in arguments)
-    return {"str": "text", "Path": "path", "dict": "mapping"}.get(annotation.__name__, annotation.__name__)
+    name: str = annotation.__name__
+    return {"str": "text", "Path": "path", "dict": "mapping"}.get(name, name)
 
 
 def default_of(value: Any) -> str:
@@ -256,8 +255,8 @@ def commands_page() -> str:
         shown = " ".join(["python run.py", *words])
         sections.append(f"## {command}\n\n```console\n$ {shown}\n{help_text(words)}\n```")
     return (
-        "# Commands\n\nThe help of each command. `pretrain` is the command without a name. Flags of settings are listed "
-        "in the [config reference](config.md).\n\n" + "\n\n".join(sections) + "\n"
+        "# Commands\n\nThe help of each command. `pretrain` is the command without a name. Flags of settings are "
+        "listed in the [config reference](config.md).\n\n" + "\n\n".join(sections) + "\n"
     )
 
 
