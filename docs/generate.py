@@ -59,7 +59,7 @@ def method_page(name: str) -> str:
         choice = f"Target: {target}. Loss: [`{method.default_loss}`](../methods.md#losses)."
     return (
         f"# {name}\n\n{prose(summary)}\n\n"
-        f"**Source:** {method.paper}\n\n"
+        f"**Source:** {with_links(method.paper)}\n\n"
         f"```sh\naccelerate launch run.py --method {name}\n```\n\n"
         f"{choice}\n\n{prose(details)}\n\n"
         f"## Loss\n\n{rendered(equation['equation'])}\n\n{with_subscripts(equation['where'])}\n\n"
@@ -83,6 +83,11 @@ def rendered(lines: str) -> str:
         return f"```latex\n{lines}\n```"
     formulas = (convert(line, display="block") for line in lines.splitlines())
     return "\n".join(f'<div class="equation">{formula}</div>' for formula in formulas)
+
+
+def with_links(paper: str) -> str:
+    """A source with links to arXiv."""
+    return re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", paper)
 
 
 def with_subscripts(text: str) -> str:

@@ -86,7 +86,7 @@ def test_all_pages_are_in_the_navigation(generated: dict[str, str]) -> None:
 def test_each_method_has_a_complete_page(name: str, generate: ModuleType, generated: dict[str, str]) -> None:
     page, method = generated[f"methods/{name}.md"], METHODS.get(name)
     assert method.paper
-    assert f"**Source:** {method.paper}" in page
+    assert f"**Source:** {generate.with_links(method.paper)}" in page
     assert generate.equations()[name]["where"].strip()
     assert "No results yet" not in page
     flags = {f"`--{key.replace('_', '-')}`" for key in keys(method.Config, "method.")}
