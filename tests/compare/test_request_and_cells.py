@@ -87,14 +87,14 @@ MISTAKES = {
     "--methods moco --seeds 0": "--seeds 0: takes at least 1",
     "--methods moco --seeds 1,1": "--seeds 1,1: has 1 twice",
     "--methods moco --vary target.neighbors": "--vary target.neighbors: takes a setting and its values",
-    "--methods ascl --vary target.neighbors=1,2": "target.neighbors: ascl has no such setting; did you mean "
+    "--methods ascl --vary target.neighbor=1,2": "target.neighbor: ascl has no such setting; did you mean "
     "target.neighbors",
     "--methods moco,byol --vary target.neighbors=1,2": "target.neighbors: moco and byol have no such setting",
     "--methods ascl --vary target.neighbors=1,x": "--target.neighbors: 'x' is not a number",
     "--methods ascl --vary target.neighbors=1,1": "--vary target.neighbors= 1,1: has 1 twice",
     "--methods ascl --vary seed=1,2": "--vary seed=1,2: --seeds takes the seeds",
     "--methods ascl --vary target.neighbors=1 --vary target.neighbors=2": "--vary target.neighbors: is given twice",
-    "--methods moco,ascl --target.neighbors 3": "target.neighbors: moco and ascl have no such setting",
+    "--methods moco,ascl --target.neighbor 3": "target.neighbor: moco and ascl have no such setting",
     "--methods moco,ascl --baseline asc": "--baseline asc: no row has that label; did you mean ascl?",
     "--methods moco --seed 3": "compare --seed: --seeds takes the seeds",
     "--methods moco --run-folder x": "compare --run-folder: --folder is the folder of all runs",
