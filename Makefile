@@ -1,10 +1,11 @@
 # `make demo` trains and scores an encoder on the digits that ship with scikit-learn; `make test` runs the tests that take
-# minutes, `make test-all` the long ones as well. Each creates .venv first and installs the package into it.
+# minutes, `make test-all` the long ones as well; `make docs` builds the documentation into site/. Each creates .venv first
+# and installs the package into it.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-all lint clean
+.PHONY: demo test test-long test-all lint docs docs-serve clean
 
 demo: .venv/installed
 	$(BIN)/accelerate launch run.py --method ascl
@@ -22,6 +23,16 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sslzoo needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
@@ -29,4 +40,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info sslzoo.egg-info
+	rm -rf .venv site build *.egg-info sslzoo.egg-info

@@ -739,12 +739,20 @@ def seen(fault: Fault, done: Done, folder: Path) -> str:
     )
 
 
-HEAD = """# Faults, and what you see of them
+HEAD = """# Errors
 
-Each of these is made on purpose by `python tests/faults.py`, which printed this table; the tests make them again. HERE
-is the folder of the run.
+The message and exit status of each kind of invalid input or failure.
 
-| | fault | status | what is seen |
+```console
+$ python run.py --method ascl --method.queue-sise 4096
+error: Unrecognized options: --method.queue-sise, 4096; did you mean --method.queue-size?
+```
+
+Status 2 is invalid input, 1 a failure, and 128 + n a stop by signal n ([Reliability](reliability.md#exit-status)).
+Invalid settings end the command before it writes anything. `python tests/faults.py` causes each fault and prints this
+page; the tests repeat them. HERE is the folder of the run.
+
+| kind | fault | status | output |
 |---|---|---|---|"""
 
 

@@ -60,6 +60,6 @@ def test_a_fault_on_the_way(fault: faults.Running, tmp_path: Path) -> None:
 
 def test_the_table_of_the_documentation_has_every_fault() -> None:
     every = [*faults.FAULTS, *faults.RUNNING]
-    table = (faults.ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    table = (faults.ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     rows = {fault.what: f"| {fault.kind} | {fault.what} | {faults.status(fault.code)} |" for fault in every}
     assert [what for what, row in rows.items() if row not in table] == []
