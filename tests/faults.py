@@ -366,7 +366,7 @@ def damaged_safetensors(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
-@weights("not finite", r"--backbone\.checkpoint .*: layer4\.0\.conv1\.weight is not finite: the file is damaged")
+@weights("not finite", r"--backbone\.checkpoint .*: layer4\.0\.conv1\.weight has NaN or Inf: the file is damaged")
 def weights_not_finite(file: Path) -> None:
     settings = {"in_chans": 3, "img_size": 16}
     model = create_backbone(BackboneConfig(name="resnet10t", kwargs={"channels": [8, 8, 8, 8]}), **settings)
@@ -480,7 +480,7 @@ def run_in_the_images(folder: Path) -> list[str]:
     return on(images, "--run-folder", str(images))
 
 
-@fault("place", "resume where no run is", r"--resume .*/images: no run is there")
+@fault("place", "resume where no run is", r"--resume .*/images: not a run folder")
 def resume_nothing(folder: Path) -> list[str]:
     return ["--resume", str(holiday(folder))]
 
@@ -503,7 +503,7 @@ def evaluate_unfinished(folder: Path) -> list[str]:
 @fault(
     "number",
     "learning rate far too high",
-    r"step \d+: .* is not finite; a new run needs a lower optimizer\.lr than 1e\+25; .*/run",
+    r"step \d+: .* is NaN or Inf; a new run needs a lower optimizer\.lr than 1e\+25; .*/run",
 )
 def diverges(folder: Path) -> list[str]:
     return on(
@@ -616,7 +616,7 @@ class Running(Fault):
 
 RUNNING: list[Running] = []
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-SAVED = r"^stopped at step \d+ of 3000, saved; --resume .*/run goes on$"
+SAVED = r"^stopped at step \d+ of 3000, saved; --resume .*/run continues it$"
 
 
 def long(folder: Path) -> list[str]:

@@ -156,7 +156,7 @@ def test_a_signal_is_handed_on_and_the_way_to_go_on_told(
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(Interrupted, match="to go on: again") as stopped:
+    with pytest.raises(Interrupted, match="to resume: again") as stopped:
         execute(cells, folder, launch)
     thread.join()
     assert stopped.value.code == 128 + signal.SIGTERM

@@ -81,7 +81,7 @@ MISTAKES = {
     "--methods moco:": "--methods moco:: has no target behind its colon",
     "--methods moco,,ascl": "--methods moco,,ascl: has an empty item",
     "--methods moco,moco": "--methods moco,moco: has moco twice",
-    "--methods moco ascl": "compare ascl: stands behind no flag",
+    "--methods moco ascl": "compare ascl: follows no flag",
     "--methods ascl,ascl:adaptive-soft": "ascl:adaptive-soft: is the same run as ascl",
     "--methods moco --seeds x": "--seeds x: takes how many",
     "--methods moco --seeds 0": "--seeds 0: takes at least 1",
@@ -102,7 +102,7 @@ MISTAKES = {
     "--methods moco --backbone resnt18": "--backbone resnt18: timm",
     "--methods moco --runs a b": "compare --runs: takes finished runs as they are, so --methods",
     "--runs a b --epochs 3": "compare --runs: takes finished runs as they are, so --epochs",
-    "--runs nowhere": "nowhere: no finished run is there (it has no config.yaml)",
+    "--runs nowhere": "nowhere: not a finished run (it has no config.yaml)",
     "--runs nowhere --vary optimizer.lr=1": "--vary optimizer.lr=1: finished runs have their values",
     "--methods moco,ascl --config rates.yaml": "ascl: optimizer.lr is 0.5, and 0.003 in moco; rows of one table",
 }

@@ -88,7 +88,7 @@ def test_another_budget_is_refused_and_named_or_allowed(
 def test_a_run_without_summary_is_no_finished_run(make_run: MakeRun) -> None:
     path = make_run("a", ["--method", "moco"])
     (path / "summary.json").unlink()
-    with pytest.raises(UserError, match=r"no finished run is there \(it has no summary.json\)"):
+    with pytest.raises(UserError, match=r"not a finished run \(it has no summary.json\)"):
         compare(parse_request(["--runs", str(path)]))
 
 

@@ -337,7 +337,7 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
             f"error: evaluate {unfinished}: the run is not finished, it has no backbone.safetensors; "
             f"--resume {unfinished} finishes it; `evaluate --backbone resnet10t_cifar --checkpoint ",
         ),
-        "no run": (["nowhere"], "error: evaluate nowhere: no run is there (it has no config.yaml)"),
+        "no run": (["nowhere"], "error: evaluate nowhere: not a run folder (it has no config.yaml)"),
         "fewer test classes": (
             ["--untrained", "--dataset.test-limit", "4"],
             "error: the test split has 4 of the 10 classes of train, none of ",

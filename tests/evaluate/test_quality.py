@@ -88,7 +88,7 @@ def test_half_precision_is_measured_in_float32() -> None:
         (FEATURES, LABELS[:9], None, r"60 features need labels \(60,\), not \(9,\)"),
         (FEATURES, None, FEATURES, r"views \(n, q, D\) .* not \(60, 16\)"),
         (FEATURES, None, VIEWS[:, :1], r"not \(20, 1, 16\)"),
-        (FEATURES / 0, None, None, "features have 960 values that are not finite"),
+        (FEATURES / 0, None, None, "features have 960 NaN or Inf values"),
         (FEATURES, None, VIEWS * torch.nan, "views have 960 NaN or Inf values"),
     ],
 )

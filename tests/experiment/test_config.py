@@ -209,7 +209,7 @@ MISTAKES = {
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimizer; did you mean",
     "--method moco --loss cosine": "--method moco --loss cosine: cosine only attracts, and moco has no predictor",
-    "--optimizer lamb": "--optimizer lamb: takes --optimizer.lr as well, as 0.003 is meant for adamw",
+    "--optimizer lamb": "--optimizer lamb: needs --optimizer.lr as well, as 0.003 is the learning rate of adamw",
     "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
@@ -254,7 +254,7 @@ def test_a_mistake_in_a_file_is_one_line_that_names_the_file(content: str, tmp_p
 
 
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run is there"):
+    with pytest.raises(UserError, match="not a run folder"):
         compose_resumed(tmp_path, [])
     (tmp_path / "config.yaml").write_text(compose(["--epochs", "5"]).as_yaml())
     assert compose_resumed(tmp_path, ["--threads", "1"]).epochs == 5

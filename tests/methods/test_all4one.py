@@ -36,7 +36,7 @@ def cosine(a: list[float], b: list[float]) -> float:
 def test_terms_restated(symmetric: bool) -> None:
     tiny = Tiny.of(*f"{FLAGS} --method.symmetric {str(symmetric).lower()}".split())
     method, sample = tiny.method(), tiny.sample()
-    queue = method.queue.keys.double()
+    queue = method.support_set.keys.double()
     z = [method.student(view).detach() for view in sample.views]
     k = [unit(method.teacher(view)) for view in sample.views]
     p = [unit(method.predictor(embedding)) for embedding in z]
@@ -74,7 +74,7 @@ def test_terms_restated(symmetric: bool) -> None:
         assert output.logs[name].item() == pytest.approx(expected, abs=1e-4), name
     assert output.loss.item() == pytest.approx(0.5 * neighbor + 0.5 * centroid + 5 * feature, abs=1e-3)
     method.after_batch(output)
-    torch.testing.assert_close(method.queue.keys[: len(k[0])].double(), k[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(method.support_set.keys[: len(k[0])].double(), k[0], atol=1e-5, rtol=0)
 
 
 def test_without_its_own_terms_it_is_nnclr_with_momentum_keys() -> None:

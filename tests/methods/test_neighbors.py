@@ -73,7 +73,7 @@ def test_symmetric_msf_keeps_one_key_of_each_image() -> None:
 def test_nnclr_restated(symmetric: bool) -> None:
     nnclr = tiny("nnclr", f"--method.symmetric {str(symmetric).lower()} --loss.temperature 0.2")
     method, sample = nnclr.method(), nnclr.sample()
-    queue = method.queue.keys.double()
+    queue = method.support_set.keys.double()
     z = [unit(method.student(view)) for view in sample.views]
     p = [unit(method.predictor(method.student(view))) for view in sample.views]
     n, total = len(sample.ids), 0.0
@@ -86,8 +86,8 @@ def test_nnclr_restated(symmetric: bool) -> None:
     output = run(method, sample)
     assert output.loss.item() == pytest.approx(total / len(pairs), abs=1e-5)
     method.after_batch(output)
-    torch.testing.assert_close(method.queue.keys[:n].double(), z[0], atol=1e-5, rtol=0)
-    assert int(method.queue.cursor) == n
+    torch.testing.assert_close(method.support_set.keys[:n].double(), z[0], atol=1e-5, rtol=0)
+    assert int(method.support_set.cursor) == n
 
 
 def test_nnclr_never_finds_the_current_embedding() -> None:
@@ -95,9 +95,9 @@ def test_nnclr_never_finds_the_current_embedding() -> None:
     nnclr = tiny("nnclr")
     method, sample = nnclr.method(), nnclr.sample()
     for _ in range(2):
-        before = method.queue.keys.clone()
+        before = method.support_set.keys.clone()
         output = run(method, sample)
-        assert torch.equal(method.queue.keys, before)
+        assert torch.equal(method.support_set.keys, before)
         assert output.logs["neighbor_similarity"] < 0.999
     method.after_batch(output)
     assert run(method, sample).logs["neighbor_similarity"] > 0.9  # the same images again find themselves

@@ -133,7 +133,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 def test_nothing_is_overwritten(there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / there).write_text("of value")
     assert main(["new", "loss", "mine", "--folder", str(tmp_path)]) == 2
-    assert f"{there} is there already; nothing is overwritten" in capsys.readouterr().err
+    assert f"{there} exists already; nothing is overwritten" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [there]
     assert (tmp_path / there).read_text() == "of value"
 

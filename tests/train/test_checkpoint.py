@@ -171,8 +171,8 @@ def test_a_full_disk_is_told_once_and_its_end_as_well(tmp_path: Path, monkeypatc
     monkeypatch.setattr(training.checkpoints, "save", full)
     with StopAfter(0) as stop:
         training.run(stop)
-    trouble = "no checkpoint can be written (No space left on device); training goes on, and tries again"
-    waits = "training is done, and waits until it can be saved; Ctrl-C gives it up"
-    again = "a checkpoint is written again"
+    trouble = "cannot write a checkpoint (No space left on device); training continues and will retry"
+    waits = "training is finished and waits until it can be saved; Ctrl-C aborts"
+    again = "checkpoints can be written again"
     assert told == [trouble, again, trouble, waits, again]
     assert training.checkpoints.newest() == 12

@@ -1,21 +1,21 @@
-"""A data set of your own: where images come from."""
+"""A custom data set."""
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image
-from sslzoo.data.sources import DATASETS, Source
+from sslzoo import DATASETS, Source
 
 
 @DATASETS.register("new-dataset")
 class NewDataset(Source):
-    """Bars and squares on noise, made up: put images of your own in their place."""
+    """Generated bars and squares on noise: replace them by your images."""
 
     def load(self, split: str) -> Dataset:
-        """A split as a table with a column of images, and one of labels if there are.
+        """A split as a table with a column of images, and optionally one of labels.
 
         An image may also be a path to a file, as in `{"image": ["a.jpg", "b.jpg"]}`.
 
         Raises:
-            UserError: there is no such split.
+            UserError: the split does not exist.
         """
         sizes = {"train": 512, "test": 128}
         if split not in sizes:

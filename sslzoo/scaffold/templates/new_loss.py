@@ -1,7 +1,7 @@
-"""A loss of your own: how the student's similarities are scored against weights."""
+"""A custom loss: scores the student's similarities against the target's weights."""
 
 from pydantic import PositiveFloat
-from sslzoo.losses import LOSSES, Loss
+from sslzoo import LOSSES, Loss
 from torch import Tensor
 
 

@@ -1,10 +1,7 @@
-"""A method of your own: which encoders there are, and what is compared with what."""
+"""A custom method: encodes the views and compares their embeddings."""
 
+from sslzoo import METHODS, Loss, MethodOutput, PairMethod, Target
 from sslzoo.modules.heads import Encoder, HeadConfig
-from sslzoo.losses import Loss
-from sslzoo.method.base import METHODS, MethodOutput
-from sslzoo.method.pair import PairMethod
-from sslzoo.targets import Target
 from torch import Tensor, nn
 
 

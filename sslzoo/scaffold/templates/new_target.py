@@ -1,8 +1,8 @@
-"""A target of your own: what a query should match, from what the teacher sees."""
+"""A custom target: turns the teacher's similarities into weights."""
 
 import torch
 from pydantic import Field, PositiveFloat
-from sslzoo.targets import TARGETS, Target, TargetOutput
+from sslzoo import TARGETS, Target, TargetOutput
 from torch import Tensor
 
 

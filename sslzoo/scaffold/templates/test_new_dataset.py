@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sslzoo.experiment.compose import compose
 from sslzoo.data.load import load_data
 from sslzoo.data.sources import open_source
+from sslzoo.experiment.compose import compose
 
 PLUGIN = str(Path(__file__).with_name("new_dataset.py"))
 FLAGS = ["--plugin", PLUGIN, "--dataset", "new-dataset"]
@@ -15,7 +15,7 @@ CONFIG = compose(FLAGS).dataset
 
 
 def images(split: str) -> list[NDArray[np.uint8]]:
-    """All of a split, decoded."""
+    """All decoded images of a split."""
     return [np.asarray(row) for row in open_source(CONFIG).load(split)["image"]]
 
 
@@ -27,15 +27,15 @@ def test_splits_load_as_training_reads_them() -> None:
     assert data.classes == ["bar", "square"]
 
 
-def test_images_are_the_same_each_time() -> None:
+def test_images_are_equal_each_time() -> None:
     assert np.array_equal(images("test"), images("test"))
 
 
-def test_no_test_image_is_among_the_training_images() -> None:
+def test_train_and_test_share_no_image() -> None:
     train, test = images("train"), images("test")
     assert not {*map(bytes, train)} & {*map(bytes, test)}
 
 
-def test_a_split_that_is_not_there_is_told() -> None:
+def test_unknown_split_is_an_error() -> None:
     with pytest.raises(ValueError, match="no such split"):
         open_source(CONFIG).load("trian")

@@ -8,14 +8,14 @@ from new_loss import NewLoss
 
 
 def similarities(anchors: int = 6, candidates: int = 20) -> Tensor:
-    """The student's, made up: (B, 1 + M), the positive's first."""
+    """Random similarities of the student: (B, 1 + M), the positive first."""
     generator = torch.Generator().manual_seed(0)
     shape = (anchors, 1 + candidates)
     return 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
 
 
 def positive_alone(student: Tensor) -> Tensor:
-    """(B, 1 + M) weights of plain contrastive learning."""
+    """(B, 1 + M) one-hot weights."""
     weights = torch.zeros_like(student)
     weights[:, 0] = 1
     return weights
@@ -26,7 +26,7 @@ def make(**settings: float) -> NewLoss:
     return NewLoss(config)
 
 
-def test_there_is_a_finite_loss_for_each_anchor() -> None:
+def test_each_anchor_has_a_finite_loss() -> None:
     student = similarities().float()
     loss = make()(student, positive_alone(student))
     assert loss.shape == (6,)

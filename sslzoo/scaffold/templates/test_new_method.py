@@ -1,4 +1,4 @@
-"""What every method must do, on a backbone of one convolution and made-up images."""
+"""Tests of the method, on a backbone of one convolution and random images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ PLUGIN = str(Path(__file__).with_name("new_method.py"))
 TINY = Tiny.of("--plugin", PLUGIN, "--method", "new-method")
 
 
-def test_a_step_trains_all_that_is_to_be_trained() -> None:
+def test_each_trainable_parameter_has_a_gradient() -> None:
     method = TINY.method()
     output = run(method, TINY.sample())
     output.loss.backward()
@@ -44,7 +44,7 @@ def test_it_learns_to_find_views_of_the_same_image() -> None:
     assert run(method, of_others).loss > run(method, sample).loss
 
 
-def test_what_is_saved_goes_on_with_the_same_loss() -> None:
+def test_state_dict_round_trip_gives_the_same_loss() -> None:
     method, other = TINY.method(), TINY.method()
     method.after_batch(run(method, TINY.sample()))
     method.after_step(0.5)

@@ -8,7 +8,7 @@ from new_target import NewTarget
 
 
 def similarities(anchors: int = 6, candidates: int = 20) -> tuple[Tensor, Tensor]:
-    """The teacher's, made up: (B,) of the positives and (B, M) of the candidates."""
+    """Random similarities of the teacher: (B,) of the positives and (B, M) of the candidates."""
     generator = torch.Generator().manual_seed(0)
     others = 2 * torch.rand(anchors, candidates, generator=generator) - 1
     return torch.ones(anchors), others
