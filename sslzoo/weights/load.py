@@ -78,7 +78,7 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
         )
     if broken := [name for name, value in kept.items() if not value.isfinite().all()]:
         raise UserError(
-            f"--backbone.checkpoint {path}: {join_names(broken)} is not finite: the file is damaged, or its "
+            f"--backbone.checkpoint {path}: {join_names(broken)} has NaN or Inf: the file is damaged, or its "
             "training diverged"
         )
     notes = [f"no num_batches_tracked in the file ({len(counters)} in the model)"] if counters else []
