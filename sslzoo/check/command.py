@@ -10,9 +10,9 @@ from rich.text import Text
 
 from sslzoo.check import losses, methods, targets
 from sslzoo.check.battery import Finding, run_check, run_checks, summarize_error
-from sslzoo.check.processes import Outcome, require_alike, train, train_on_two
+from sslzoo.check.processes import Outcome, require_equal, train, train_on_two
 from sslzoo.check.tiny import Tiny
-from sslzoo.check.training import does_not_collapse
+from sslzoo.check.training import check_collapse
 from sslzoo.config.registry import Registry, load_plugin
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS
@@ -45,15 +45,15 @@ def check(asked: Namespace) -> int:
     """
     for plugin in asked.plugin:
         load_plugin(plugin)
-    parts = [part for part in _all_parts() if asked.all or part.name in asked.names]
+    parts = [part for part in _list_parts() if asked.all or part.name in asked.names]
     for name in asked.names:
         if name not in {part.name for part in parts}:
-            raise UserError(f"check {name}: no part has that name{near_misses(name, [p.name for p in _all_parts()])}")
+            raise UserError(f"check {name}: no part has that name{near_misses(name, [p.name for p in _list_parts()])}")
     if not parts:
         raise UserError("check: takes names of methods, targets or losses, or --all")
     plugins = ["--plugin", *asked.plugin] if asked.plugin else []
     console = Console()
-    outcomes = dict(examine(parts, plugins, asked.steps, console))
+    outcomes = dict(check_parts(parts, plugins, asked.steps, console))
     console.print(table(outcomes))
     failed = sum(finding.fault is not None for found in outcomes.values() for finding in found)
     total = sum(map(len, outcomes.values()))
@@ -61,7 +61,7 @@ def check(asked: Namespace) -> int:
     return 1 if failed else 0
 
 
-def examine(
+def check_parts(
     parts: Sequence[Part], plugins: Sequence[str], steps: int, console: Console
 ) -> Iterator[tuple[Part, list[Finding]]]:
     """The outcomes of each part's checks.
@@ -74,7 +74,7 @@ def examine(
     broken: dict[Part, list[Finding]] = {}
     for part in parts:
         try:
-            flags[part] = [*plugins, *trial(part)]
+            flags[part] = [*plugins, *find_flags(part)]
             Tiny.of(*flags[part]).method()
         except Exception as error:  # anyone's part may fail in any way
             broken[part] = [Finding("can be made", summarize_error(error))]
@@ -86,19 +86,19 @@ def examine(
             yield part, broken[part]
             continue
         with show_stage(console, str(part)):
-            yield part, [*_alone(part), *_in_training(flags[part], on_two[part], steps)]
+            yield part, [*_check_alone(part), *_check_in_training(flags[part], on_two[part], steps)]
 
 
-def _in_training(flags: Sequence[str], on_two: Sequence[Outcome | str], steps: int) -> list[Finding]:
+def _check_in_training(flags: Sequence[str], on_two: Sequence[Outcome | str], steps: int) -> list[Finding]:
     """Checks of the method that these flags make."""
     found = run_checks(methods.CHECKS, Tiny.of(*flags))
-    found.append(run_check("one and two processes", lambda: require_alike(train(flags), on_two)))
+    found.append(run_check("one and two processes", lambda: require_equal(train(flags), on_two)))
     if steps:
-        found.append(run_check("no collapse", lambda: does_not_collapse(flags, steps)))
+        found.append(run_check("no collapse", lambda: check_collapse(flags, steps)))
     return found
 
 
-def trial(part: Part) -> list[str]:
+def find_flags(part: Part) -> list[str]:
     """Flags of a training run with this part, and with others that go with it.
 
     Raises:
@@ -132,7 +132,7 @@ def table(outcomes: dict[Part, list[Finding]]) -> Table:
     return result
 
 
-def _alone(part: Part) -> list[Finding]:
+def _check_alone(part: Part) -> list[Finding]:
     """Checks of a target or loss without a method."""
     if part.kind == "method":
         return []
@@ -141,5 +141,5 @@ def _alone(part: Part) -> list[Finding]:
     return run_checks(targets.CHECKS, made) if part.kind == "target" else run_checks(losses.CHECKS, made)
 
 
-def _all_parts() -> list[Part]:
+def _list_parts() -> list[Part]:
     return [Part(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]

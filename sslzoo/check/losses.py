@@ -31,7 +31,7 @@ def gradient(loss: Loss, student: Tensor, weights: Tensor) -> tuple[Tensor, Tens
     return losses.detach(), slope
 
 
-def losses_in_form(loss: Loss) -> None:
+def check_form(loss: Loss) -> None:
     """(B,) finite losses with a gradient that is not zero."""
     losses, slope = gradient(loss, *case(loss))
     require(losses.shape == (ANCHORS,), f"losses have shape {tuple(losses.shape)}, not (B,)")
@@ -41,7 +41,7 @@ def losses_in_form(loss: Loss) -> None:
         require((slope[:, 0] == 0).all(), "positive is False, and the positive's similarity gets a gradient")
 
 
-def pulls_what_has_weight(loss: Loss) -> None:
+def check_direction_of_gradient(loss: Loss) -> None:
     """The loss falls where the similarity of the pair that has all weight grows."""
     student, weights = case(loss)
     alone = torch.zeros_like(weights)
@@ -57,7 +57,7 @@ def pulls_what_has_weight(loss: Loss) -> None:
         require((others == 0).all(), "repels is False, and pairs without weight get a gradient")
 
 
-def finite_at_extremes(loss: Loss) -> None:
+def check_extremes(loss: Loss) -> None:
     """Finite losses and gradients where all similarities are equal, or -1 and 1."""
     weights = case(loss)[1]
     first = torch.full((ANCHORS, 1 + CANDIDATES), -1.0)
@@ -74,7 +74,7 @@ def finite_at_extremes(loss: Loss) -> None:
         require(slope.isfinite().all(), f"a gradient is NaN or Inf with {name}")
 
 
-def in_half_precision(loss: Loss) -> None:
+def check_half_precision(loss: Loss) -> None:
     """Float32 and finite under autocast."""
     student, weights = case(loss)
     for dtype in (torch.bfloat16, torch.float16):
@@ -84,7 +84,7 @@ def in_half_precision(loss: Loss) -> None:
         require(losses.isfinite().all() and slope.isfinite().all(), f"a loss or gradient is NaN or Inf under {dtype}")
 
 
-def order_of_candidates(loss: Loss) -> None:
+def check_order_of_candidates(loss: Loss) -> None:
     """Candidates in another order, with their weights, have the same loss."""
     student, weights = case(loss)
     order = 1 + torch.randperm(CANDIDATES, generator=torch.Generator().manual_seed(1))
@@ -93,7 +93,7 @@ def order_of_candidates(loss: Loss) -> None:
     require(torch.allclose(here, there, atol=1e-5), "the order of the candidates changes the loss")
 
 
-def order_of_anchors(loss: Loss) -> None:
+def check_order_of_anchors(loss: Loss) -> None:
     """Anchors in another order have the same losses in that order."""
     student, weights = case(loss)
     order = torch.randperm(ANCHORS, generator=torch.Generator().manual_seed(1))
@@ -102,10 +102,10 @@ def order_of_anchors(loss: Loss) -> None:
 
 
 CHECKS: dict[str, Callable[[Loss], None]] = {
-    "a loss for each anchor": losses_in_form,
-    "pulls what has weight": pulls_what_has_weight,
-    "finite at extreme similarities (alone)": finite_at_extremes,
-    "float32 in bf16 and fp16": in_half_precision,
-    "order of the candidates": order_of_candidates,
-    "order of the anchors": order_of_anchors,
+    "a loss for each anchor": check_form,
+    "pulls what has weight": check_direction_of_gradient,
+    "finite at extreme similarities (alone)": check_extremes,
+    "float32 in bf16 and fp16": check_half_precision,
+    "order of the candidates": check_order_of_candidates,
+    "order of the anchors": check_order_of_anchors,
 }

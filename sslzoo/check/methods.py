@@ -11,9 +11,9 @@ from sslzoo.method.base import Method, MethodOutput
 from sslzoo.modules.momentum import Teacher
 
 
-def answers_in_form(tiny: Tiny) -> None:
+def check_form(tiny: Tiny) -> None:
     """Loss () float32, embeddings of a row an image, logs of scalars; all but the loss without gradient."""
-    output = run(started(tiny), tiny.sample())
+    output = run(create_started_method(tiny), tiny.sample())
     require(output.loss.shape == (), f"the loss has shape {tuple(output.loss.shape)}, not ()")
     require(output.loss.dtype == torch.float32, f"the loss is {output.loss.dtype}, not float32")
     require(output.loss.requires_grad, "the loss carries no gradient")
@@ -27,9 +27,9 @@ def answers_in_form(tiny: Tiny) -> None:
         require(value.shape == (), f"the log {name} has shape {tuple(value.shape)}, not ()")
 
 
-def trains_the_student_alone(tiny: Tiny) -> None:
+def check_gradients(tiny: Tiny) -> None:
     """Every trained tensor of the method gets a gradient, and no momentum encoder does."""
-    method = started(tiny)
+    method = create_started_method(tiny)
     torch.autograd.backward(run(method, tiny.sample()).loss)
     of_teachers = {id(p) for part in method.modules() if isinstance(part, Teacher) for p in part.parameters()}
     for name, parameter in method.named_parameters():
@@ -41,17 +41,17 @@ def trains_the_student_alone(tiny: Tiny) -> None:
     require(any(gradient.abs().sum() > 0 for gradient in reached), "the gradient that reaches the backbone is zero")
 
 
-def finite_in_half_precision(tiny: Tiny) -> None:
+def check_half_precision(tiny: Tiny) -> None:
     """Loss float32, loss and gradients finite, under bf16 and fp16 autocast."""
     for dtype in (torch.bfloat16, torch.float16):
-        method = started(tiny)
+        method = create_started_method(tiny)
         with torch.autocast("cpu", dtype=dtype):
             output = run(method, tiny.sample())
         require(output.loss.dtype == torch.float32, f"the loss is {output.loss.dtype} under {dtype} autocast")
         require_finite_step(method, output, f"under {dtype} autocast")
 
 
-def finite_at_extremes(tiny: Tiny) -> None:
+def check_extremes(tiny: Tiny) -> None:
     """Loss and gradients finite where all images are one, and where their values are huge or zero."""
     usual = tiny.sample()
     alike = Sample([view[:1].expand_as(view).clone() for view in usual.views], usual.ids, usual.labels)
@@ -61,22 +61,22 @@ def finite_at_extremes(tiny: Tiny) -> None:
     }
     for norm in (True, False):
         for case, sample in {"equal images": alike, **scaled}.items():
-            method = started(tiny, norm=norm)
+            method = create_started_method(tiny, norm=norm)
             require_finite_step(method, run(method, sample), f"with {case}")
 
 
-def order_changes_nothing(tiny: Tiny) -> None:
+def check_order(tiny: Tiny) -> None:
     """The same loss for the same images in another order, where the backbone has no batch norm to see groups."""
     sample = tiny.sample()
     order = torch.randperm(tiny.images, generator=torch.Generator().manual_seed(1))
     other = Sample([view[order] for view in sample.views], sample.ids[order], sample.labels[order])
-    a, b = (run(started(tiny, norm=False), images).loss.item() for images in (sample, other))
+    a, b = (run(create_started_method(tiny, norm=False), images).loss.item() for images in (sample, other))
     require(abs(a - b) <= 1e-4 * max(1, abs(a)), f"the loss is {a:.6f}, and {b:.6f} in another order")
 
 
-def state_goes_round(tiny: Tiny) -> None:
+def check_state_dict(tiny: Tiny) -> None:
     """After some steps, a copy loaded from the `state_dict` continues equally; no tensor is in it twice."""
-    method = started(tiny)
+    method = create_started_method(tiny)
     for step in range(2):
         output = run(method, tiny.sample(seed=step))
         torch.autograd.backward(output.loss)
@@ -95,16 +95,16 @@ def state_goes_round(tiny: Tiny) -> None:
 
 
 CHECKS: dict[str, Callable[[Tiny], None]] = {
-    "shapes": answers_in_form,
-    "gradients reach the student, never the teacher": trains_the_student_alone,
-    "finite in bf16 and fp16": finite_in_half_precision,
-    "finite at extreme similarities": finite_at_extremes,
-    "order of the batch": order_changes_nothing,
-    "state_dict round trip": state_goes_round,
+    "shapes": check_form,
+    "gradients reach the student, never the teacher": check_gradients,
+    "finite in bf16 and fp16": check_half_precision,
+    "finite at extreme similarities": check_extremes,
+    "order of the batch": check_order,
+    "state_dict round trip": check_state_dict,
 }
 
 
-def started(tiny: Tiny, *, norm: bool = True) -> Method:
+def create_started_method(tiny: Tiny, *, norm: bool = True) -> Method:
     """A method at the beginning of its second epoch: some, as DeepCluster, have no loss in the first."""
     method = tiny.method(norm=norm)
     method.before_epoch(0)

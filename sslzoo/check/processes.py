@@ -78,7 +78,7 @@ def _process(rank: int, folder: str, cases: Sequence[Sequence[str]]) -> None:
     dist.destroy_process_group()
 
 
-def require_alike(one: Outcome, two: Sequence[Outcome | str]) -> None:
+def require_equal(one: Outcome, two: Sequence[Outcome | str]) -> None:
     """Both processes have what one process has, and exactly the same state.
 
     Raises:

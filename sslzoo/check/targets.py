@@ -19,7 +19,7 @@ def similarities(seed: int = 0) -> tuple[Tensor, Tensor]:
     return (key * key).sum(dim=1), key @ queue.T
 
 
-def weights_in_form(target: Target) -> None:
+def check_form(target: Target) -> None:
     """(B, 1 + M) weights, no smaller than zero, each row's sum one; where they lie is what the class says."""
     positive, candidates = similarities()
     weights, logs = target(positive, candidates)
@@ -34,7 +34,7 @@ def weights_in_form(target: Target) -> None:
         require(value.shape == (), f"the log {name} has shape {tuple(value.shape)}, not ()")
 
 
-def finite_at_extremes(target: Target) -> None:
+def check_extremes(target: Target) -> None:
     """Rows that sum to one where all similarities are equal, are -1 or 1, and where there are two candidates."""
     ones = torch.ones(ANCHORS)
     cases = {
@@ -47,7 +47,7 @@ def finite_at_extremes(target: Target) -> None:
         require_sums(target(ones, candidates).weights, f" with {case}")
 
 
-def in_half_precision(target: Target) -> None:
+def check_half_precision(target: Target) -> None:
     """Float32 weights under autocast."""
     positive, candidates = similarities()
     for dtype in (torch.bfloat16, torch.float16):
@@ -57,7 +57,7 @@ def in_half_precision(target: Target) -> None:
         require_sums(weights, f" under {dtype} autocast")
 
 
-def order_of_candidates(target: Target) -> None:
+def check_order_of_candidates(target: Target) -> None:
     """Candidates in another order have their weights in that order."""
     positive, candidates = similarities()
     order = torch.randperm(CANDIDATES, generator=torch.Generator().manual_seed(1))
@@ -65,7 +65,7 @@ def order_of_candidates(target: Target) -> None:
     require(torch.allclose(here[:, 1:][:, order], there[:, 1:], atol=1e-5), "weights do not follow their candidates")
 
 
-def order_of_anchors(target: Target) -> None:
+def check_order_of_anchors(target: Target) -> None:
     """Anchors in another order have their weights in that order: a row depends on its own anchor alone."""
     positive, candidates = similarities()
     order = torch.randperm(ANCHORS, generator=torch.Generator().manual_seed(1))
@@ -74,11 +74,11 @@ def order_of_anchors(target: Target) -> None:
 
 
 CHECKS: dict[str, Callable[[Target], None]] = {
-    "rows sum to one": weights_in_form,
-    "sums at extreme similarities": finite_at_extremes,
-    "sums in bf16 and fp16": in_half_precision,
-    "order of the candidates": order_of_candidates,
-    "order of the anchors": order_of_anchors,
+    "rows sum to one": check_form,
+    "sums at extreme similarities": check_extremes,
+    "sums in bf16 and fp16": check_half_precision,
+    "order of the candidates": check_order_of_candidates,
+    "order of the anchors": check_order_of_anchors,
 }
 
 

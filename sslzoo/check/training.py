@@ -13,7 +13,7 @@ from sslzoo.train.setup import count_steps, create_learner, resolve_auto, start_
 from sslzoo.train.step import Stepper
 
 
-def does_not_collapse(flags: Sequence[str], steps: int) -> None:
+def check_collapse(flags: Sequence[str], steps: int) -> None:
     """Train with the settings for the digits; the last batch's embeddings are neither a point nor a line.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.setup import flat
+from sslzoo.train.setup import flatten
 
 Settings = Mapping[str, str | int | float]
 """Settings by their dotted name, as `optimizer.lr`."""
@@ -25,25 +25,25 @@ UNNAMED = ("folder", "custom")
 
 def settings_of(experiment: Experiment) -> Settings:
     """All settings that can change a result, but for the seed."""
-    settings = dict(flat(experiment.settings()))
+    settings = dict(flatten(experiment.settings()))
     neutral = NEUTRAL if experiment.dataset.name in UNNAMED else NEUTRAL | {"dataset.path"}
     return {name: value for name, value in settings.items() if name != "seed" and name not in neutral}
 
 
-def differing(configs: Sequence[Settings]) -> list[str]:
+def find_differences(configs: Sequence[Settings]) -> list[str]:
     """Names of the settings that are not the same in all; one that a config does not have counts as a difference."""
     names = dict.fromkeys(name for config in configs for name in config)
     return [name for name in names if any(config.get(name) != configs[0].get(name) for config in configs)]
 
 
-def mismatches(configs: Sequence[Settings], axes: Iterable[str] = ()) -> list[str]:
+def find_mismatches(configs: Sequence[Settings], axes: Iterable[str] = ()) -> list[str]:
     """Differing settings that the rows of a table must have in common; of augmentations, those that all rows use.
 
     Args:
         axes: settings in which rows may differ, or parts such as `optimizer`.
     """
     free = [*COMPARED, *(axis.replace("-", "_") for axis in axes)]
-    names = [name for name in differing(configs) if not any(belongs(name, part) for part in free)]
+    names = [name for name in find_differences(configs) if not any(belongs(name, part) for part in free)]
     return [name for name in names if not belongs(name, "augmentations") or all(name in config for config in configs)]
 
 
@@ -61,7 +61,7 @@ def check_agreement(configs: Mapping[str, Settings], axes: Iterable[str] = ()) -
     axes = tuple(axes)
     (first, reference), *others = configs.items()
     for label, config in others:
-        faults = mismatches([reference, config], axes)
+        faults = find_mismatches([reference, config], axes)
         if faults:
             name = faults[0]
             more = f" (and {len(faults) - 1} more settings)" if len(faults) > 1 else ""

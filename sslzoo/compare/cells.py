@@ -31,7 +31,7 @@ class Cell:
         return f"{slugify(self.label)}-seed{self.seed}"
 
 
-def make_cells(request: Request) -> list[Cell]:
+def create_cells(request: Request) -> list[Cell]:
     """All runs that a request needs, seed by seed, so that every method soon has a first result.
 
     Raises:

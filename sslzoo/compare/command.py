@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sslzoo.compare.cells import Cell, make_cells
+from sslzoo.compare.cells import Cell, create_cells
 from sslzoo.compare.execute import run_cells
 from sslzoo.compare.folder import ComparisonFolder, default_folder
 from sslzoo.compare.page import write_page
@@ -29,7 +29,7 @@ def compare(request: Request) -> int:
     """
     console = Console()
     if request.runs:
-        comparison, folder = _of_finished(request)
+        comparison, folder = _compare_finished(request)
         failed: list[str] = []
     else:
         cells, baseline = plan(request)
@@ -43,7 +43,7 @@ def compare(request: Request) -> int:
         except Interrupted as stopped:
             print(stopped, file=sys.stderr)
             return stopped.code
-        found = _of_cells(cells, folder, request, baseline, failed)
+        found = _compare_cells(cells, folder, request, baseline, failed)
         if found is None:
             print(f"error: no run finished; the first: {failed[0]}", file=sys.stderr)
             return 1
@@ -63,11 +63,11 @@ def plan(request: Request) -> tuple[list[Cell], str]:
     Raises:
         UserError: something is not right.
     """
-    cells = make_cells(request)
+    cells = create_cells(request)
     return cells, find_baseline(list(dict.fromkeys(cell.label for cell in cells)), request.baseline)
 
 
-def _of_finished(request: Request) -> tuple[Comparison, ComparisonFolder]:
+def _compare_finished(request: Request) -> tuple[Comparison, ComparisonFolder]:
     """Comparison of existing runs."""
     rows = rows_of([read_run(path) for path in request.runs])
     axes = tuple(axis.setting for axis in request.axes)
@@ -81,7 +81,7 @@ def _of_finished(request: Request) -> tuple[Comparison, ComparisonFolder]:
     return Comparison(tuple(rows), rows[labels.index(baseline)], axes, request.command), folder
 
 
-def _of_cells(
+def _compare_cells(
     cells: list[Cell], folder: ComparisonFolder, request: Request, baseline: str, failed: list[str]
 ) -> Comparison | None:
     """The comparison of those cells whose run has finished; None where none has."""

@@ -47,13 +47,13 @@ class Content:
     """Why rows are not among the images of features."""
     neighbors: list[Figure]
     neighbors_note: str
-    differing: Table
+    find_differences: Table
     command: str
     published: Table | None
     published_note: str
 
 
-def make_content(comparison: Comparison, folder: ComparisonFolder, console: Console) -> Content:
+def create_content(comparison: Comparison, folder: ComparisonFolder, console: Console) -> Content:
     """Words, tables and figures; the figures' files are written."""
     folder.images.mkdir(parents=True, exist_ok=True)
     rows, runs = comparison.rows, comparison.runs
@@ -77,7 +77,7 @@ def make_content(comparison: Comparison, folder: ComparisonFolder, console: Cons
             left_out=left_out,
             neighbors=neighbor_figures(rows, encoded, folder.images),
             neighbors_note=NEIGHBORS_NOTE,
-            differing=settings_table(comparison),
+            find_differences=settings_table(comparison),
             command=comparison.command,
             published=published_table(results) if results else None,
             published_note=PUBLISHED_NOTE,

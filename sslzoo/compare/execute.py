@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import sslzoo
-from sslzoo.compare.agreement import differing, format_setting, settings_of
+from sslzoo.compare.agreement import find_differences, format_setting, settings_of
 from sslzoo.compare.cells import Cell
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.experiment.compose import compose
@@ -44,7 +44,7 @@ def state_of(cell: Cell, path: Path) -> State:
         run = compose(["--config", str(folder.config)])
         there = settings_of(run)
         asked = settings_of(cell.experiment.resolve_auto(run.precision, run.compile_augmentations))
-        for name in differing([there, asked]):
+        for name in find_differences([there, asked]):
             raise UserError(
                 f"{path}: holds a run with {name} = {format_setting(there.get(name))}, "
                 f"asked is {format_setting(asked.get(name))}; "
@@ -78,7 +78,7 @@ def run_cells(
     )
     failed: list[str] = []
     began = time.monotonic()
-    with noted_signals() as received:
+    with catch_signals() as received:
         for number, (cell, state) in enumerate(left):
             eta = _eta(time.monotonic() - began, number, len(left))
             title = f"run {len(cells) - len(left) + number + 1}/{len(cells)}: {cell.label}, seed {cell.seed}{eta}"
@@ -142,7 +142,7 @@ def _run(words: list[str], log: Path, title: str, console: Console, received: li
 
 
 @contextmanager
-def noted_signals() -> Iterator[list[int]]:
+def catch_signals() -> Iterator[list[int]]:
     """The list fills with the signals that come: Ctrl-C, SIGTERM, and that of a closed terminal unless ignored."""
     received: list[int] = []
 

@@ -40,7 +40,7 @@ def accuracy_figure(rows: Sequence[Row], folder: Path) -> Figure:
         "Test accuracy. A ring is a seed, the diamond the mean, the bar its 95 % confidence interval; with one seed "
         "there is no bar."
     )
-    return _drawn(folder / "accuracy", "Test accuracy of each seed", caption, partial(charts.draw_dots, rows))
+    return _write_figure(folder / "accuracy", "Test accuracy of each seed", caption, partial(charts.draw_dots, rows))
 
 
 def curves_figure(rows: Sequence[Row], folder: Path) -> Figure:
@@ -50,7 +50,7 @@ def curves_figure(rows: Sequence[Row], folder: Path) -> Figure:
         "train (k = 200, temperature 0.1), the test split untouched. Right: different targets and losses have "
         "different floors, so the heights of these curves do not compare."
     )
-    return _drawn(folder / "curves", "kNN and loss over epochs", caption, partial(charts.draw_curves, rows))
+    return _write_figure(folder / "curves", "kNN and loss over epochs", caption, partial(charts.draw_curves, rows))
 
 
 def tsne_figure(encoded: Mapping[str, Encoded], folder: Path) -> Figure:
@@ -61,7 +61,7 @@ def tsne_figure(encoded: Mapping[str, Encoded], folder: Path) -> Figure:
         "in each panel, the first seed of each row. Sizes of clusters and distances between them mean nothing."
     )
     draw = partial(charts.draw_tsne, encoded)
-    return _drawn(folder / "tsne", "t-SNE of test features", caption, draw, vector=False)
+    return _write_figure(folder / "tsne", "t-SNE of test features", caption, draw, vector=False)
 
 
 def neighbor_figures(rows: Sequence[Row], encoded: Mapping[str, Encoded], folder: Path) -> list[Figure]:
@@ -75,11 +75,11 @@ def neighbor_figures(rows: Sequence[Row], encoded: Mapping[str, Encoded], folder
         caption = f"{title}: {same} of {found.nearest.size} neighbors are of the same class."
         draw = partial(charts.draw_neighbors, run, one, found, title=title)
         path = folder / f"neighbors-{number + 1}-{slugify(row.label)}"
-        figures.append(_drawn(path, f"Nearest neighbors: {title}", caption, draw, vector=False))
+        figures.append(_write_figure(path, f"Nearest neighbors: {title}", caption, draw, vector=False))
     return figures
 
 
-def _drawn(path: Path, title: str, caption: str, draw: Callable[[Path], None], *, vector: bool = True) -> Figure:
+def _write_figure(path: Path, title: str, caption: str, draw: Callable[[Path], None], *, vector: bool = True) -> Figure:
     """Draw, and embed the vector image, or the bitmap where a vector would be large."""
     with rc_context({"text.parse_math": False}):  # a $ in a label is a $
         draw(path)

@@ -1,6 +1,6 @@
 """How to read the tables of the page, in plain words."""
 
-from sslzoo.compare.agreement import mismatches
+from sslzoo.compare.agreement import find_mismatches
 from sslzoo.compare.rows import Comparison
 from sslzoo.compare.statistics import interval_factor
 
@@ -30,7 +30,7 @@ def result_notes(comparison: Comparison) -> list[str]:
     draws = {scores["draws"] for run in comparison.runs for scores in run.summary.get("test", {}).values()}
     if max(draws, default=1) > 1:
         notes.append(f"Each seed's result is itself the mean of {max(draws)} draws of a few labels.")
-    if mismatches([row.settings for row in comparison.rows], comparison.axes):
+    if find_mismatches([row.settings for row in comparison.rows], comparison.axes):
         notes.append(
             "MIXED: the rows differ in more than the method, as the column `not alike` shows, so a difference between "
             "them is not the method's alone."

@@ -5,7 +5,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 
-from sslzoo.compare.content import Content, make_content
+from sslzoo.compare.content import Content, create_content
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.compare.lines import row_lines, run_lines, write_lines
 from sslzoo.compare.markdown import as_markdown
@@ -14,7 +14,7 @@ from sslzoo.compare.rows import Comparison
 
 def write_page(comparison: Comparison, folder: ComparisonFolder, console: Console) -> None:
     """Draw the images, and write report.html, report.md, report.csv and summary.csv."""
-    content = make_content(comparison, folder, console)
+    content = create_content(comparison, folder, console)
     folder.html.write_text(as_html(content), encoding="utf-8")
     folder.markdown.write_text(as_markdown(content), encoding="utf-8")
     write_lines(folder.runs_csv, run_lines(comparison))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sslzoo.compare.agreement import Settings, check_agreement, differing, format_setting, settings_of
+from sslzoo.compare.agreement import Settings, check_agreement, find_differences, format_setting, settings_of
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import METHODS
@@ -144,7 +144,7 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
         label = name
         if len(namesakes) > 1:
             alike = [known for other, (known, _) in zip(names, groups, strict=True) if other == name]
-            label = " ".join([name, *(f"{key}={format_setting(settings.get(key))}" for key in differing(alike))])
+            label = " ".join([name, *(f"{key}={format_setting(settings.get(key))}" for key in find_differences(alike))])
         rows.append(Row(label, tuple(sorted(members, key=lambda run: run.seed))))
     return rows
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import NamedTuple
 
-from sslzoo.compare.agreement import Settings, belongs, differing, format_setting, mismatches, settings_of
+from sslzoo.compare.agreement import Settings, belongs, find_differences, find_mismatches, format_setting, settings_of
 from sslzoo.compare.charts import CLASSIFIERS
 from sslzoo.compare.rows import Classifier, Comparison, Encoder, Row, Run
 from sslzoo.compare.statistics import Difference, estimate, paired
@@ -38,7 +38,7 @@ class Table:
 
 def results_table(comparison: Comparison) -> Table:
     """Test accuracies with their intervals, differences to the baseline, and the encoders that learned nothing."""
-    unequal = mismatches([row.settings for row in comparison.rows], comparison.axes)
+    unequal = find_mismatches([row.settings for row in comparison.rows], comparison.axes)
     columns = ["method", *(["not alike"] if unequal else []), "loss", "seeds"]
     words = len(columns) - 1
     for name in CLASSIFIERS.values():
@@ -182,7 +182,7 @@ def settings_table(comparison: Comparison) -> Table:
     """The settings that are not equal over the rows."""
     configs = [row.settings for row in comparison.rows]
     table = Table(["setting", *(row.label for row in comparison.rows)], [], words=1 + len(configs))
-    for name in differing(configs):
+    for name in find_differences(configs):
         table.rows.append([Cell(name), *(Cell(format_setting(config.get(name))) for config in configs)])
     return table
 

@@ -18,7 +18,7 @@ def wait(device: torch.device) -> None:
 
 
 @contextmanager
-def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def replace_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
     """A function of a module or an object is another for a while."""
     before, own = getattr(owner, name), name in vars(owner)
     setattr(owner, name, function)
@@ -67,7 +67,7 @@ class Clock:
             with self.part(name):
                 return call(*args, **kwargs)
 
-        self._watched.enter_context(replaced(owner, function, timed))
+        self._watched.enter_context(replace_method(owner, function, timed))
 
     def each(self, items: Iterator[Item], name: str) -> Iterator[Item]:
         """The items; getting them is this part's."""

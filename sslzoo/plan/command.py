@@ -26,27 +26,28 @@ def plan(asked: Namespace, experiment: Experiment) -> int:
     data = load_data(experiment.dataset)
     print_field(console, "device", describe_device(accelerator, experiment.precision))
     experiment = resolve_auto(experiment, accelerator)
-    measured = take(console, "some steps", experiment, data, asked.seconds)
+    measured = measure_with_progress(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)
     shares, training = groups(measured), estimate(experiment, data, measured).training
     wanted = run_on_main_process(accelerator, lambda: [*suggestions(experiment, accelerator.device, shares, training)])
     for change in [] if asked.no_tries else wanted:
         changed = experiment.model_copy(update=change.changes)
-        other = take(console, f"some steps with {change.flags}", changed, data, asked.seconds)
+        other = measure_with_progress(console, f"some steps with {change.flags}", changed, data, asked.seconds)
         times, whole = measured.seconds / other.seconds, estimate(changed, data, other).whole
         verb = "would help" if times > 1.05 else "no help"
-        print_field(console, verb, f"{change.flags}: {times:.2f} times as fast, {spoken(whole)} ({change.note})")
+        speedup = f"{times:.2f} times as fast, {format_duration(whole)}"
+        print_field(console, verb, f"{change.flags}: {speedup} ({change.note})")
     for hint in hints(experiment, data, accelerator.device, shares):
         print_field(console, "would help", hint)
     accelerator.end_training()
     return 0
 
 
-def take(console: Console, what: str, experiment: Experiment, data: Data, seconds: float) -> Measured:
+def measure_with_progress(console: Console, what: str, experiment: Experiment, data: Data, seconds: float) -> Measured:
     """Measure, and show progress.
 
     Raises:
-        UserError: a setting is not right, or numbers are no longer finite.
+        UserError: a setting is invalid, or the loss became NaN or Inf.
     """
     with show_stage(console, f"measuring {what}"):
         try:
@@ -62,8 +63,8 @@ def report(console: Console, experiment: Experiment, data: Data, measured: Measu
     print_field(
         console, "speed", f"{measured.images_per_second:,.0f} images/s ({spread}); {measured.seconds:.3g} s a step"
     )
-    device = "" if measured.device_bytes is None else f"{gib(measured.device_bytes)} on the device, "
-    print_field(console, "memory", f"{device}{gib(measured.host_bytes)} of the host, for each process at most")
+    device = "" if measured.device_bytes is None else f"{format_gib(measured.device_bytes)} on the device, "
+    print_field(console, "memory", f"{device}{format_gib(measured.host_bytes)} of the host, for each process at most")
     table = Table(box=None, pad_edge=False)
     table.add_column("part of a step")
     for column in ("ms", "share"):
@@ -83,16 +84,17 @@ def report(console: Console, experiment: Experiment, data: Data, measured: Measu
     print_field(
         console,
         "run",
-        f"{experiment.epochs} epochs, {steps:,} steps: {spoken(run.training)} of training, {spoken(run.watching)} of "
-        f"kNN on the way, {spoken(run.scoring)} of features at the end; about {spoken(run.whole)} in all",
+        f"{experiment.epochs} epochs, {steps:,} steps: {format_duration(run.training)} of training, "
+        f"{format_duration(run.watching)} of kNN on the way, {format_duration(run.scoring)} of features at the end; "
+        f"about {format_duration(run.whole)} in all",
     )
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time as hours, minutes and seconds; as hours alone where it is long."""
     return f"{seconds / 3600:,.1f} h" if seconds > 36_000 else str(timedelta(seconds=round(seconds)))
 
 
-def gib(count: int) -> str:
+def format_gib(count: int) -> str:
     """Bytes as GiB."""
     return f"{count / 2**30:.2f} GiB"

@@ -19,7 +19,7 @@ from sslzoo.data.load import Data
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.pair import PairMethod
 from sslzoo.modules.momentum import Teacher
-from sslzoo.plan.clock import Clock, replaced, wait
+from sslzoo.plan.clock import Clock, replace_method, wait
 from sslzoo.runtime.distributed import world_size
 from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import Steps
@@ -83,7 +83,7 @@ class StepRunner:
         experiment = resolve_auto(experiment, self.accelerator)
         self.experiment, self.data = experiment, data
         learner = create_learner(experiment, data, self.accelerator)
-        self.judge = Evaluator(experiment, data, self.accelerator, Console(quiet=True))
+        self.evaluator = Evaluator(experiment, data, self.accelerator, Console(quiet=True))
         self.stepper = Stepper(experiment, data.train, learner, self.accelerator, IntervalMeans())
         self._batches: Iterator[Batch] = iter(())
         self._clock: Clock | None = None
@@ -157,7 +157,7 @@ class StepRunner:
 
         gathers = counted("keys and images", dist.all_gather, world - 1, 1)
         reduces = counted("statistics", dist.all_reduce, ring, 0)
-        with replaced(dist, "all_gather", gathers), replaced(dist, "all_reduce", reduces):
+        with replace_method(dist, "all_gather", gathers), replace_method(dist, "all_reduce", reduces):
             self.step()
         return count
 
@@ -168,7 +168,9 @@ class StepRunner:
             return None
         some = images.subset(np.arange(min(len(images), self.experiment.batch_size * world_size())))
         began = time.perf_counter()
-        self.judge.features(self.stepper.method.student.backbone, some, Steps(self.judge.console, "", len(some)))
+        self.evaluator.extract_features(
+            self.stepper.method.student.backbone, some, Steps(self.evaluator.console, "", len(some))
+        )
         return len(some) / (time.perf_counter() - began)
 
 

@@ -50,21 +50,21 @@ class Checkpoints:
         Returns:
             Why it could not be written, the same on all processes; None where it was.
         """
-        path, aside = self.folder / f"step-{step:08d}", self.folder / f"writing-{step:08d}"
+        path, temporary = self.folder / f"step-{step:08d}", self.folder / f"writing-{step:08d}"
         if path.is_dir():
             return None
         reason = (
-            self._tried(lambda: _make_empty(aside), main_only=True)
-            or self._tried(lambda: self._write(aside))
-            or self._tried(lambda: _seal(aside, path), main_only=True)
+            self._try_to_write(lambda: _make_empty(temporary), main_only=True)
+            or self._try_to_write(lambda: self._write(temporary))
+            or self._try_to_write(lambda: _seal(temporary, path), main_only=True)
         )
         if reason is not None:
-            self._tried(lambda: shutil.rmtree(aside), main_only=True)
+            self._try_to_write(lambda: shutil.rmtree(temporary), main_only=True)
             return reason
-        self._tried(lambda: self._remove_old(best), main_only=True)
+        self._try_to_write(lambda: self._remove_old(best), main_only=True)
         return None
 
-    def _tried(self, work: Callable[[], object], *, main_only: bool = False) -> str | None:
+    def _try_to_write(self, work: Callable[[], object], *, main_only: bool = False) -> str | None:
         """Do something; the reason of the first process on which it failed, None if it failed on none."""
         reason = None
         if self.accelerator.is_main_process or not main_only:
@@ -75,9 +75,9 @@ class Checkpoints:
                 reason = " ".join(message.split())
         return next((reason for reason in gather_object([reason]) if reason is not None), None)
 
-    def _write(self, aside: Path) -> None:
-        self.accelerator.save_state(str(aside))
-        torch.save(self.means.state_dict(), aside / f"means_{self.accelerator.process_index}.pt")
+    def _write(self, temporary: Path) -> None:
+        self.accelerator.save_state(str(temporary))
+        torch.save(self.means.state_dict(), temporary / f"means_{self.accelerator.process_index}.pt")
 
     def _remove_old(self, best: int | None) -> None:
         old = [path for step, path in _named(self.folder)[: -self.keep] if step != best]
@@ -113,10 +113,10 @@ class Checkpoints:
         return step
 
     def _newest_whole(self, report: Callable[[str], None]) -> int:
-        for aside in self.folder.glob("writing-*"):
-            shutil.rmtree(aside, ignore_errors=True)
+        for temporary in self.folder.glob("writing-*"):
+            shutil.rmtree(temporary, ignore_errors=True)
         named = _named(self.folder)
-        damages = {path: damaged(path) for _, path in reversed(named)}
+        damages = {path: find_damage(path) for _, path in reversed(named)}
         whole = [step for step, path in named if damages[path] is None]
         if named and not whole:
             raise UserError(
@@ -130,7 +130,7 @@ class Checkpoints:
         return whole[-1] if whole else 0
 
 
-def damaged(checkpoint: Path) -> str | None:
+def find_damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files, by their checksums; None for nothing."""
     try:
         sums = json.loads((checkpoint / CHECKSUMS).read_text(encoding="utf-8"))
@@ -150,14 +150,14 @@ def _make_empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def _seal(aside: Path, path: Path) -> None:
+def _seal(temporary: Path, path: Path) -> None:
     """Note the checksums, see everything on the disk, and give the folder its name."""
-    files = sorted(file for file in aside.rglob("*") if file.is_file())
-    sums = {file.relative_to(aside).as_posix(): _sha256(file) for file in files}
-    (aside / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
-    for place in (*files, aside / CHECKSUMS, aside):
+    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+    sums = {file.relative_to(temporary).as_posix(): _sha256(file) for file in files}
+    (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+    for place in (*files, temporary / CHECKSUMS, temporary):
         _flush(place)
-    aside.rename(path)
+    temporary.rename(path)
     _flush(path.parent)
 
 

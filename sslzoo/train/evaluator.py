@@ -43,7 +43,7 @@ class Evaluator:
 
     def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator, console: Console) -> None:
         self.experiment, self.data, self.accelerator, self.console = experiment, data, accelerator, console
-        self.watched = self._watched_images()
+        self.knn_images = self._choose_knn_images()
         self.can_score = False
         """Whether there are labeled images to learn from and to test on."""
         if data.labeled is not None and data.test is not None and data.test.labels is not None:
@@ -52,19 +52,21 @@ class Evaluator:
             check_labels(train, test, experiment.evaluation, data.classes)
             self.can_score = True
 
-    def watch(self, backbone: nn.Module, count: CountSteps) -> float:
+    def score_knn(self, backbone: nn.Module, count: CountSteps) -> float:
         """kNN accuracy on the held-out part of the labeled train images; called by all processes.
 
         Args:
             count: shows the progress of the features.
         """
-        assert self.watched is not None
-        steps = count("features for kNN", len(self.watched))
-        features, labels = (part.to(self.accelerator.device) for part in self.features(backbone, self.watched, steps))
+        assert self.knn_images is not None
+        steps = count("features for kNN", len(self.knn_images))
+        features, labels = (
+            part.to(self.accelerator.device) for part in self.extract_features(backbone, self.knn_images, steps)
+        )
         fit, choice = split_holdout(labels, self.experiment.evaluation.holdout, self.experiment.evaluation.seed)
         return watch_knn(features[fit], labels[fit], features[choice], labels[choice], len(self.data.classes))
 
-    def scores(self, encoder: nn.Module, name: str, *, size: int | None = None) -> EncoderScores:
+    def score_encoder(self, encoder: nn.Module, name: str, *, size: int | None = None) -> EncoderScores:
         """Scores on the test split and its features, on the main process; called by all processes if `can_score`.
 
         Args:
@@ -75,7 +77,9 @@ class Evaluator:
         assert labeled is not None
         assert test is not None
         train_features, test_features = (
-            self.features(encoder, images, Steps(self.console, f"{name}: features of {split}", len(images)), size)
+            self.extract_features(
+                encoder, images, Steps(self.console, f"{name}: features of {split}", len(images)), size
+            )
             for split, images in (("train", labeled), ("test", test))
         )
         if not self.accelerator.is_main_process:
@@ -88,7 +92,7 @@ class Evaluator:
             )
         return EncoderScores(scores, test_features)
 
-    def neighbors(self, method: Method) -> NeighborMass | None:
+    def measure_neighbors(self, method: Method) -> NeighborMass | None:
         """Where the target puts the weight beside the positive's, for the labeled train images in the test view.
 
         Each image has as many candidates as in training, or all other images; called by all processes.
@@ -101,7 +105,7 @@ class Evaluator:
         if labeled is None or target is None or target.supervised:
             return None
         steps = Steps(self.console, "embeddings of train", len(labeled))
-        embeddings, labels = self.features(getattr(method, "teacher", method.student), labeled, steps)
+        embeddings, labels = self.extract_features(getattr(method, "teacher", method.student), labeled, steps)
         queue_size = getattr(self.experiment.method, "queue_size", self.experiment.batch_size - 1)
         if not self.accelerator.is_main_process or len(labels) < 3:
             return None
@@ -111,7 +115,7 @@ class Evaluator:
         )
         return mass if mass.same_class is not None else None
 
-    def features(self, encoder: nn.Module, images: Images, steps: Steps, size: int | None = None) -> Features:
+    def extract_features(self, encoder: nn.Module, images: Images, steps: Steps, size: int | None = None) -> Features:
         """Features of all images in their order; each process encodes a part and receives the whole."""
         mine = images.share(self.accelerator.process_index, self.accelerator.num_processes)
         with steps:
@@ -137,7 +141,7 @@ class Evaluator:
             yield view, batch.labels
             steps.advance(len(batch.ids) * self.accelerator.num_processes)
 
-    def _watched_images(self) -> Images | None:
+    def _choose_knn_images(self) -> Images | None:
         """At most `knn_images` of the labeled train images; None where kNN cannot be watched."""
         labeled, most = self.data.labeled, self.experiment.knn_images
         if labeled is None or not self.experiment.knn_every:

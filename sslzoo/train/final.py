@@ -23,7 +23,7 @@ RAW_PIXELS = 32
 def finalize_run(
     experiment: Experiment,
     data: Data,
-    judge: Evaluator,
+    evaluator: Evaluator,
     backbone: nn.Module,
     untrained: nn.Module,
     folder: RunFolder,
@@ -50,8 +50,8 @@ def finalize_run(
         (f"raw pixels ({pixels} px)", nn.Flatten(), pixels),
     )
     scored: dict[str, EncoderScores] = {}
-    for name, encoder, size in encoders if judge.can_score else ():
-        scored[name] = judge.scores(encoder, name, size=size)
+    for name, encoder, size in encoders if evaluator.can_score else ():
+        scored[name] = evaluator.score_encoder(encoder, name, size=size)
     test_features = scored["trained"].test if scored else None
     results = {name: answer.scores for name, answer in scored.items() if answer.scores is not None}
     summary = facts | {
@@ -62,12 +62,13 @@ def finalize_run(
         "protocol": protocol(experiment, data, results.get("trained")),
         "test": {name: scores.as_dict() for name, scores in results.items()},
     }
-    if not judge.accelerator.is_main_process:
+    if not evaluator.accelerator.is_main_process:
         return summary
     from sslzoo.report import plots  # imports matplotlib, which takes a second
 
     write_json(folder.summary, summary)
-    title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {counted(experiment.epochs, 'epoch')}"
+    epochs = format_count(experiment.epochs, "epoch")
+    title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {epochs}"
     records = list(folder.records())
     with show_stage(console, "drawing the curves") as say:
         plots.curves(records, folder.path / "curves", title=title)
@@ -110,10 +111,10 @@ def protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
     if config.labels_per_class is None:
         labels = f"all {scores.labels:,} labels"
     else:
-        drawn = counted(config.labels_per_class, "label")
+        drawn = format_count(config.labels_per_class, "label")
         labels = f"{drawn} of each class, mean ± standard deviation of {scores.draws} draws"
     return (
-        f"frozen backbone of the last epoch, {counted(experiment.epochs, 'epoch')}, "
+        f"frozen backbone of the last epoch, {format_count(experiment.epochs, 'epoch')}, "
         f"{experiment.method.directions} loss; {labels}; "
         f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
         f"{len(data.test):,} test images, used once"
@@ -129,6 +130,6 @@ def describe_neighbors(mass: dict[str, float]) -> str:
     )
 
 
-def counted(count: int, thing: str) -> str:
+def format_count(count: int, thing: str) -> str:
     """`1 epoch`, `2 epochs`."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -39,7 +39,7 @@ def accumulate_with_all_negatives(
         The output of the whole batch.
     """
     embed = accelerator.autocast()(method.embed)
-    with torch.no_grad(), statistics_kept(method):
+    with torch.no_grad(), keep_statistics(method):
         embeddings = torch.cat([embed(views(chunk)) for chunk in chunks]).requires_grad_()
     labels = torch.cat([chunk.labels for chunk in chunks])
     with accelerator.autocast():
@@ -55,7 +55,7 @@ def accumulate_with_all_negatives(
 
 
 @contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
+def keep_statistics(model: nn.Module) -> Iterator[None]:
     """Running statistics of batch norm are afterwards what they were before."""
     norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     buffers = [buffer for norm in norms for buffer in norm.buffers()]

@@ -43,7 +43,7 @@ def print_header(
         "method": f"{experiment.method.name}{target}, views {' + '.join(experiment.method.views)}, "
         f"{experiment.method.directions}",
         "backbone": f"{resolve_name(experiment.backbone, experiment.img_size)}, {parameters:.2f} M parameters, "
-        f"{experiment.img_size} px, {weights_of(experiment.backbone)}",
+        f"{experiment.img_size} px, {describe_weights(experiment.backbone)}",
         "data": f"{experiment.dataset.name}, {', '.join(images)}",
         "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
@@ -63,7 +63,7 @@ def print_header(
         )
 
 
-def weights_of(backbone: BackboneConfig) -> str:
+def describe_weights(backbone: BackboneConfig) -> str:
     """Where training starts from."""
     if backbone.checkpoint is not None:
         return f"weights of {backbone.checkpoint}"

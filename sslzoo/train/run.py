@@ -31,7 +31,7 @@ from sslzoo.train.loop import Training
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.setup import create_learner, create_seeded_backbone, resolve_auto, start_accelerator, start_trackers
 from sslzoo.train.stop import StopRequest
-from sslzoo.train.unfinished import find_unfinished_run, with_settings_of
+from sslzoo.train.unfinished import find_unfinished_run, restore_auto_settings
 
 
 def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = None) -> dict[str, Any] | None:
@@ -48,19 +48,19 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
         Interrupted: a signal asked to stop; a checkpoint is saved.
     """
     claim_cores(experiment.threads)
-    begun = (
+    unfinished = (
         run_on_main_process(join_processes(), lambda: find_unfinished_run(experiment)) if resume == "auto" else resume
     )
-    if begun is not None:
-        experiment = with_settings_of(RunFolder.open(begun), experiment)
+    if unfinished is not None:
+        experiment = restore_auto_settings(RunFolder.open(unfinished), experiment)
     accelerator = start_accelerator(experiment)
     setting, experiment = experiment.precision, resolve_auto(experiment, accelerator)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
     method: Method = accelerator.unwrap_model(learner.model)
-    judge = Evaluator(experiment, data, accelerator, console)
-    folder = open_folder(experiment, begun, accelerator)
+    evaluator = Evaluator(experiment, data, accelerator, console)
+    folder = open_folder(experiment, unfinished, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
     step = checkpoints.load_newest(report=partial(print_warning, console))
     if accelerator.is_main_process:
@@ -82,9 +82,9 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
             epochs=experiment.epochs,
             steps_per_epoch=learner.steps_per_epoch,
             start=step,
-            knn_epochs=experiment.knn_epochs if judge.watched is not None else (),
+            knn_epochs=experiment.knn_epochs if evaluator.knn_images is not None else (),
         ),
-        watch=partial(judge.watch, method.student.backbone) if judge.watched is not None else None,
+        watch=partial(evaluator.score_knn, method.student.backbone) if evaluator.knn_images is not None else None,
     )
     with StopRequest(experiment.save_minutes, accelerator.device) as stop:
         training.run(stop)
@@ -103,11 +103,11 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
                 "skipped": sorted(set(gather_object(data.skipped.messages))),
                 **cost(accelerator, folder, images=training.step * experiment.batch_size),
             }
-            if neighbors := judge.neighbors(method):
+            if neighbors := evaluator.measure_neighbors(method):
                 facts["neighbors"] = asdict(neighbors)
             backbone, untrained = method.student.backbone, create_seeded_backbone(experiment).to(accelerator.device)
             try:
-                summary = finalize_run(experiment, data, judge, backbone, untrained, folder, console, facts)
+                summary = finalize_run(experiment, data, evaluator, backbone, untrained, folder, console, facts)
             except (OSError, SafetensorError) as error:
                 raise UserError(f"{folder.path}: {error}; --resume {folder.path} scores again") from error
     accelerator.end_training()
@@ -155,11 +155,11 @@ def equal_digests(method: Method) -> list[str]:
     return digests
 
 
-def open_folder(experiment: Experiment, begun: Path | None, accelerator: Accelerator) -> RunFolder:
+def open_folder(experiment: Experiment, unfinished: Path | None, accelerator: Accelerator) -> RunFolder:
     """Create or open the run's folder on the main process, which locks it, and send its path to the others."""
 
     def choose() -> Path:
-        return (RunFolder.create(experiment) if begun is None else RunFolder.open(begun)).path
+        return (RunFolder.create(experiment) if unfinished is None else RunFolder.open(unfinished)).path
 
     folder = RunFolder(run_on_main_process(accelerator, choose))
     run_on_main_process(accelerator, folder.lock)

@@ -155,14 +155,14 @@ def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: Run
     """Start the trackers with the whole config; those that write files write below the run folder."""
     if experiment.tracker:
         accelerator.project_configuration.logging_dir = str(folder.path)
-        config = {"run": folder.path.name} | dict(flat(experiment.settings()))
+        config = {"run": folder.path.name} | dict(flatten(experiment.settings()))
         accelerator.init_trackers("sslzoo", config=config)
 
 
-def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float]]:
+def flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float]]:
     """Settings of settings as `method.momentum`, lists and None as words, as trackers take them."""
     for name, value in settings.items():
         if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value if isinstance(value, str | int | float) else str(value)

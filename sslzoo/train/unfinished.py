@@ -21,27 +21,29 @@ def find_unfinished_run(experiment: Experiment) -> Path | None:
         if not folder.config.is_file():
             return None
         require_resumable(folder.config)
-        require_same_settings(folder.path, _settings(folder), experiment)
+        require_same_settings(folder.path, _read_settings(folder), experiment)
         return folder.path
     found = map(RunFolder, experiment.output.glob(f"{slugify(RunFolder.stem(experiment))}-*"))
-    begun = [f for f in found if f.config.is_file() and not f.summary.exists() and _has_settings(f, experiment)]
-    return max(begun, key=lambda folder: folder.config.stat().st_mtime).path if begun else None
+    unfinished = [
+        f for f in found if f.config.is_file() and not f.summary.exists() and _has_equal_settings(f, experiment)
+    ]
+    return max(unfinished, key=lambda folder: folder.config.stat().st_mtime).path if unfinished else None
 
 
-def with_settings_of(folder: RunFolder, experiment: Experiment) -> Experiment:
+def restore_auto_settings(folder: RunFolder, experiment: Experiment) -> Experiment:
     """The settings with `auto` resolved as in the run that is resumed."""
-    before = _settings(folder)
+    before = _read_settings(folder)
     return experiment.resolve_auto(before.precision, before.compile_augmentations)
 
 
-def _has_settings(folder: RunFolder, experiment: Experiment) -> bool:
+def _has_equal_settings(folder: RunFolder, experiment: Experiment) -> bool:
     try:
         require_resumable(folder.config)
-        require_same_settings(folder.path, _settings(folder), experiment)
+        require_same_settings(folder.path, _read_settings(folder), experiment)
     except UserError:
         return False
     return True
 
 
-def _settings(folder: RunFolder) -> Experiment:
+def _read_settings(folder: RunFolder) -> Experiment:
     return compose(["--config", str(folder.config)])

@@ -7,10 +7,10 @@ from tiers import quick
 
 from sslzoo.check import losses, methods, targets
 from sslzoo.check.battery import Fault, run_checks
-from sslzoo.check.command import Part, check, trial
+from sslzoo.check.command import Part, check, find_flags
 from sslzoo.check.request import parse_request
 from sslzoo.check.tiny import Tiny
-from sslzoo.check.training import does_not_collapse
+from sslzoo.check.training import check_collapse
 from sslzoo.cli import main
 from sslzoo.config.registry import load_plugin
 from sslzoo.losses import LOSSES
@@ -28,7 +28,7 @@ def test_methods_pass(name: str) -> None:
 def test_targets_pass_alone_and_in_a_method(name: str) -> None:
     target = TARGETS.get(name)
     found = run_checks(targets.CHECKS, target(target.Config()))
-    found += run_checks(methods.CHECKS, Tiny.of(*trial(Part("target", name))))
+    found += run_checks(methods.CHECKS, Tiny.of(*find_flags(Part("target", name))))
     assert [finding for finding in found if finding.fault is not None] == []
 
 
@@ -36,7 +36,7 @@ def test_targets_pass_alone_and_in_a_method(name: str) -> None:
 def test_losses_pass_alone_and_in_a_method(name: str) -> None:
     loss = LOSSES.get(name)
     found = run_checks(losses.CHECKS, loss(loss.Config()))
-    found += run_checks(methods.CHECKS, Tiny.of(*trial(Part("loss", name))))
+    found += run_checks(methods.CHECKS, Tiny.of(*find_flags(Part("loss", name))))
     assert [finding for finding in found if finding.fault is not None] == []
 
 
@@ -238,7 +238,7 @@ def test_the_command_passes_a_good_part_and_says_so(capsys: pytest.CaptureFixtur
 @pytest.mark.long
 def test_collapse_is_found(wrong: Path) -> None:
     with pytest.raises(Fault, match="after 80 steps embeddings collapse to"):
-        does_not_collapse(["--method", "moco", "--loss", "wrong-attract"], 80)
+        check_collapse(["--method", "moco", "--loss", "wrong-attract"], 80)
 
 
 MISTAKES = {

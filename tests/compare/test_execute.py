@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sslzoo.compare.cells import Cell, make_cells
+from sslzoo.compare.cells import Cell, create_cells
 from sslzoo.compare.execute import last_line, run_cells, state_of
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.compare.request import parse_request
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> ComparisonFolder:
 
 @pytest.fixture
 def cells_of(folder: ComparisonFolder, small: list[str]) -> CellsOf:
-    return lambda words: [folder.placed(cell) for cell in make_cells(parse_request([*words.split(), *small]))]
+    return lambda words: [folder.placed(cell) for cell in create_cells(parse_request([*words.split(), *small]))]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sslzoo.compare.cells import make_cells
+from sslzoo.compare.cells import create_cells
 from sslzoo.compare.command import compare, plan
 from sslzoo.compare.request import parse_request
 from sslzoo.config.folders import slugify
@@ -12,11 +12,11 @@ from sslzoo.runtime.errors import UserError
 
 
 def labels(words: str) -> list[str]:
-    return list(dict.fromkeys(cell.label for cell in make_cells(parse_request(words.split()))))
+    return list(dict.fromkeys(cell.label for cell in create_cells(parse_request(words.split()))))
 
 
 def test_methods_and_seeds() -> None:
-    cells = make_cells(parse_request(["--methods", "moco,ascl:hard", "--seeds", "2", "--epochs", "3"]))
+    cells = create_cells(parse_request(["--methods", "moco,ascl:hard", "--seeds", "2", "--epochs", "3"]))
     assert [(cell.label, cell.seed) for cell in cells] == [("moco", 0), ("ascl:hard", 0), ("moco", 1), ("ascl:hard", 1)]
     assert [cell.experiment.seed for cell in cells] == [0, 0, 1, 1]
     assert {cell.experiment.epochs for cell in cells} == {3}
@@ -38,7 +38,7 @@ def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
 
 def test_axes_multiply_and_leave_methods_alone_that_have_no_such_setting() -> None:
     asked = "--methods moco,ascl --vary target.neighbors=1,5 --vary method.queue-size=128,256 --seeds 1"
-    cells = {cell.label: cell.experiment for cell in make_cells(parse_request(asked.split()))}
+    cells = {cell.label: cell.experiment for cell in create_cells(parse_request(asked.split()))}
     assert list(cells) == [
         "moco method.queue-size=128",
         "moco method.queue-size=256",
@@ -58,7 +58,7 @@ def test_a_part_as_an_axis_may_change_all_its_settings() -> None:
 
 
 def test_flags_of_a_part_hold_for_the_methods_that_have_them() -> None:
-    cells = make_cells(parse_request(["--methods", "moco,ascl", "--seeds", "1", "--target.neighbors", "7"]))
+    cells = create_cells(parse_request(["--methods", "moco,ascl", "--seeds", "1", "--target.neighbors", "7"]))
     assert [getattr(cell.experiment.target, "neighbors", None) for cell in cells] == [None, 7]
 
 

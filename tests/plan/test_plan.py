@@ -13,7 +13,7 @@ import torch
 from sslzoo.experiment.compose import compose
 from sslzoo.plan.advice import groups, hints, suggestions
 from sslzoo.plan.clock import Clock
-from sslzoo.plan.command import spoken
+from sslzoo.plan.command import format_duration
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measured
 
@@ -92,8 +92,8 @@ def test_the_whole_run_by_hand() -> None:
     assert whole.whole == 100 + 4 + 50
     without = estimate(experiment, SimpleNamespace(labeled=None, test=None), measured())
     assert without.whole == 100
-    assert spoken(3661) == "1:01:01"
-    assert spoken(360_000) == "100.0 h"
+    assert format_duration(3661) == "1:01:01"
+    assert format_duration(360_000) == "100.0 h"
 
 
 def test_what_would_help_goes_by_where_the_time_goes() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from sslzoo.method.base import MethodOutput
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.checkpoint import CHECKSUMS, Checkpoints, damaged
+from sslzoo.train.checkpoint import CHECKSUMS, Checkpoints, find_damage
 from sslzoo.train.monitor import IntervalMeans
 
 
@@ -77,9 +77,9 @@ def test_a_damaged_one_is_told_and_the_one_before_is_loaded(damage: str, folder:
     trained = Trained(folder)
     for step in (1, 2):
         trained.save(step)
-    assert damaged(folder / "step-00000002") is None
+    assert find_damage(folder / "step-00000002") is None
     DAMAGES[damage](folder / "step-00000002")
-    assert damage in str(damaged(folder / "step-00000002"))
+    assert damage in str(find_damage(folder / "step-00000002"))
     again = Trained(folder)
     assert again.load() == 1
     assert [line.startswith(f"step-00000002: {damage}") for line in again.told] == [True]
