@@ -101,6 +101,18 @@ def order_of_anchors(loss: Loss) -> None:
     require(torch.allclose(here, there, atol=1e-5), "losses do not follow their anchors")
 
 
+def rows_one_by_one(loss: Loss) -> None:
+    """Each anchor's loss is the same when it is scored alone, unless the class declares `couples_rows`."""
+    if loss.couples_rows:
+        return
+    student, weights = case(loss)
+    alone = torch.cat([loss(row, weight) for row, weight in zip(student.split(1), weights.split(1), strict=True)])
+    require(
+        torch.allclose(alone, loss(student, weights), atol=1e-5),
+        "an anchor's loss depends on the other anchors; a loss that is computed so declares couples_rows = True",
+    )
+
+
 CHECKS: dict[str, Callable[[Loss], None]] = {
     "a loss for each anchor": losses_in_form,
     "pulls what has weight": pulls_what_has_weight,
@@ -108,4 +120,5 @@ CHECKS: dict[str, Callable[[Loss], None]] = {
     "float32 in bf16 and fp16": in_half_precision,
     "order of the candidates": order_of_candidates,
     "order of the anchors": order_of_anchors,
+    "rows one by one": rows_one_by_one,
 }

@@ -73,12 +73,21 @@ def order_of_anchors(target: Target) -> None:
     require(torch.allclose(here[order], there, atol=1e-5), "an anchor's weights depend on the other anchors")
 
 
+def rows_one_by_one(target: Target) -> None:
+    """Each anchor has the same weights when it is scored alone."""
+    positive, candidates = similarities()
+    alone = [target(*row).weights for row in zip(positive.split(1), candidates.split(1), strict=True)]
+    together = target(positive, candidates).weights
+    require(torch.allclose(torch.cat(alone), together, atol=1e-5), "an anchor alone has other weights than in a batch")
+
+
 CHECKS: dict[str, Callable[[Target], None]] = {
     "rows sum to one": weights_in_form,
     "sums at extreme similarities": finite_at_extremes,
     "sums in bf16 and fp16": in_half_precision,
     "order of the candidates": order_of_candidates,
     "order of the anchors": order_of_anchors,
+    "rows one by one": rows_one_by_one,
 }
 
 

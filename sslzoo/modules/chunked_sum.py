@@ -21,12 +21,12 @@ class _SumOverChunks(torch.autograd.Function):
         anchors, shared = inputs[:split], inputs[split:]
         moving = [i for i, part in enumerate(inputs) if ctx.needs_input_grad[3 + i]]
         gradients: dict[int, Tensor] = {}
-        total = torch.zeros((), device=inputs[0].device)
+        total: Tensor | None = None
         for start in range(0, len(anchors[0]), rows):
             chunk = [part[start : start + rows].detach().requires_grad_(i in moving) for i, part in enumerate(anchors)]
             with torch.set_grad_enabled(bool(moving)):
                 value = function(*chunk)
-            total += value.detach()
+            total = value.detach() if total is None else total + value.detach()
             if not moving:
                 continue
             wanted = [[*chunk, *shared][i] for i in moving]
