@@ -101,6 +101,20 @@ def check_order_of_anchors(loss: Loss) -> None:
     require(torch.allclose(here, there, atol=1e-5), "losses do not follow their anchors")
 
 
+def check_single_rows(loss: Loss) -> None:
+    """Each anchor's loss is the same when it is scored alone, unless the class declares `couples_rows`."""
+    if loss.couples_rows:
+        return
+    student, weights = case(loss)
+    alone = torch.cat(
+        [loss(row, weight) for row, weight in zip(torch.split(student, 1), torch.split(weights, 1), strict=True)]
+    )
+    require(
+        torch.allclose(alone, loss(student, weights), atol=1e-5),
+        "an anchor's loss depends on the other anchors; a loss that is computed so declares couples_rows = True",
+    )
+
+
 CHECKS: dict[str, Callable[[Loss], None]] = {
     "a loss for each anchor": check_form,
     "pulls what has weight": check_direction_of_gradient,
@@ -108,4 +122,5 @@ CHECKS: dict[str, Callable[[Loss], None]] = {
     "float32 in bf16 and fp16": check_half_precision,
     "order of the candidates": check_order_of_candidates,
     "order of the anchors": check_order_of_anchors,
+    "rows one by one": check_single_rows,
 }

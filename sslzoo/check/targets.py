@@ -73,12 +73,21 @@ def check_order_of_anchors(target: Target) -> None:
     require(torch.allclose(here[order], there, atol=1e-5), "an anchor's weights depend on the other anchors")
 
 
+def check_single_rows(target: Target) -> None:
+    """Each anchor has the same weights when it is scored alone."""
+    positive, candidates = similarities()
+    alone = [target(*row).weights for row in zip(torch.split(positive, 1), torch.split(candidates, 1), strict=True)]
+    together = target(positive, candidates).weights
+    require(torch.allclose(torch.cat(alone), together, atol=1e-5), "an anchor alone has other weights than in a batch")
+
+
 CHECKS: dict[str, Callable[[Target], None]] = {
     "rows sum to one": check_form,
     "sums at extreme similarities": check_extremes,
     "sums in bf16 and fp16": check_half_precision,
     "order of the candidates": check_order_of_candidates,
     "order of the anchors": check_order_of_anchors,
+    "rows one by one": check_single_rows,
 }
 
 

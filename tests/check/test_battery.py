@@ -76,6 +76,13 @@ class Batch(Target):
         return TargetOutput(out / out.sum(1, keepdim=True), {})
 
 
+@TARGETS.register("wrong-mean")
+class AboveMean(Target):
+    def forward(self, positive, candidates):
+        out = weights((candidates - candidates.mean()).relu()).weights
+        return TargetOutput(out / out.sum(1, keepdim=True), {})
+
+
 @TARGETS.register("wrong-overflow")
 class Overflow(Target):
     def forward(self, positive, candidates):
@@ -102,6 +109,12 @@ class Sign(Loss):
 class Mean(Loss):
     def forward(self, student, weights):
         return -(weights * student.log_softmax(1)).sum(1).mean()
+
+
+@LOSSES.register("wrong-rows")
+class Rows(Loss):
+    def forward(self, student, weights):
+        return -(weights * student.log_softmax(1)).sum(1) + student.mean()
 
 
 @LOSSES.register("wrong-log")
@@ -181,10 +194,12 @@ FOUND = {
     "target wrong-sums": ("rows sum to one", "a row sums to 5"),
     "target wrong-order": ("order of the candidates", "weights do not follow their candidates"),
     "target wrong-batch": ("order of the anchors", "an anchor's weights depend on the other anchors"),
+    "target wrong-mean": ("rows one by one", "an anchor alone has other weights than in a batch"),
     "target wrong-overflow": ("sums at extreme similarities", "weights are NaN or Inf with all similarities 1"),
     "target wrong-claim": ("rows sum to one", "soft is False, and candidates have weight"),
     "loss wrong-sign": ("pulls what has weight", "the loss does not fall"),
     "loss wrong-mean": ("a loss for each anchor", "losses have shape (), not (B,)"),
+    "loss wrong-rows": ("rows one by one", "an anchor's loss depends on the other anchors"),
     "loss wrong-log": ("finite at extreme similarities (alone)", "a loss is NaN or Inf with all similarities -1"),
     "loss wrong-attract": ("pulls what has weight", "repels is True, and pairs without weight get no gradient"),
     "method wrong-graph": ("shapes", "embeddings carries a gradient"),
@@ -231,7 +246,7 @@ def test_a_method_that_looks_at_its_own_process_alone_is_found(wrong: Path, caps
 def test_the_command_passes_a_good_part_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "adaptive-hard", "--steps", "10"]) == 0
     told = capsys.readouterr().out
-    assert "13 of 13 checks passed" in told
+    assert "14 of 14 checks passed" in told
     assert "FAILED" not in told
 
 
