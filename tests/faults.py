@@ -195,7 +195,11 @@ def odd_paths(folder: Path) -> list[str]:
     return on(images)
 
 
-@fault("image", "[ in a path", r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename it")
+@fault(
+    "image",
+    "[ in a path",
+    r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename the folder",
+)
 def pattern(folder: Path) -> list[str]:
     return on(holiday(folder).rename(folder / "images [old]"))
 
