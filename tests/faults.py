@@ -195,7 +195,11 @@ def odd_paths(folder: Path) -> list[str]:
     return on(images)
 
 
-@fault("image", "[ in a path", r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename it")
+@fault(
+    "image",
+    "[ in a path",
+    r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename the folder",
+)
 def pattern(folder: Path) -> list[str]:
     return on(holiday(folder).rename(folder / "images [old]"))
 
@@ -250,7 +254,7 @@ def labels_missing(folder: Path) -> list[str]:
 @fault(
     "data set",
     "labels out of range",
-    r"--dataset\.label label: train, row 3 is of class 9, and there are 2, from 0 on: cat, dog",
+    r"--dataset\.label label: train, row 3 has class 9, but there are only 2, counted from 0: cat, dog",
 )
 def labels_out_of_range(folder: Path) -> list[str]:
     path = folder / "set"
@@ -461,7 +465,7 @@ setting(
 @fault(
     "place",
     "cache that cannot be written",
-    r"--dataset\.cache-dir .*/file/cache: Not a directory; name another folder, or decode every time",
+    r"--dataset\.cache-dir .*/file/cache: Not a directory; name another folder, or decode on every read",
 )
 def cache_in_a_file(folder: Path) -> list[str]:
     (folder / "file").write_text("")
