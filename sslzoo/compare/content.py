@@ -47,7 +47,7 @@ class Content:
     """Why rows are not among the images of features."""
     neighbors: list[Figure]
     neighbors_note: str
-    find_differences: Table
+    differences: Table
     command: str
     published: Table | None
     published_note: str
@@ -77,7 +77,7 @@ def create_content(comparison: Comparison, folder: ComparisonFolder, console: Co
             left_out=left_out,
             neighbors=neighbor_figures(rows, encoded, folder.images),
             neighbors_note=NEIGHBORS_NOTE,
-            find_differences=settings_table(comparison),
+            differences=settings_table(comparison),
             command=comparison.command,
             published=published_table(results) if results else None,
             published_note=PUBLISHED_NOTE,

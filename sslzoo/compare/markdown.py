@@ -19,7 +19,7 @@ def as_markdown(content: Content) -> str:
     if content.tsne is not None:
         parts += [figure(content.tsne), "## Nearest neighbors", plain(content.neighbors_note)]
         parts += map(figure, content.neighbors)
-    parts += ["## What differed", table(content.find_differences)]
+    parts += ["## What differed", table(content.differences)]
     parts += ["## How to repeat it", f"```sh\n{content.command}\n```"]
     if content.published is not None:
         parts += ["## Published numbers", plain(content.published_note), table(content.published)]
