@@ -13,7 +13,7 @@ import sys
 import torch
 from torch import Tensor
 
-from sslzoo.check.processes import STEPS, WORLD, Outcome, train, train_on_two
+from sslzoo.check.processes import STEPS, WORLD, Outcome, train, train_on_two_processes
 from sslzoo.method.base import METHODS
 
 NORM = ("running_mean", "running_var")
@@ -54,7 +54,7 @@ def main(words: list[str]) -> None:
     )
     print("|---|---|---|---|---|---|")
     cases = [["--method", name] for name in names]
-    for name, flags, outcomes in zip(names, cases, train_on_two(cases), strict=True):
+    for name, flags, outcomes in zip(names, cases, train_on_two_processes(cases), strict=True):
         two, other = outcomes
         if isinstance(two, str) or isinstance(other, str):
             print(f"| {name} | {two} | {other} | | | |")

@@ -9,7 +9,7 @@ import torch.multiprocessing
 from tiers import quick
 from torch import Tensor, nn
 
-from sslzoo.check.processes import WORLD, Outcome, require_equal, train, train_on_two
+from sslzoo.check.processes import WORLD, Outcome, require_equal, train, train_on_two_processes
 from sslzoo.check.tiny import Tiny
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.distributed import encode_shuffled, gather, local_part, rank, state_digests
@@ -66,7 +66,7 @@ def on_two_processes(request: pytest.FixtureRequest) -> dict[str, list[Outcome |
     """Outcomes of the cases that were selected; the two processes start once for all of them."""
     mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     cases = [item.callspec.params["case"] for item in mine]
-    return dict(zip(cases, train_on_two([case.split() for case in cases]), strict=True))
+    return dict(zip(cases, train_on_two_processes([case.split() for case in cases]), strict=True))
 
 
 @pytest.mark.parametrize("case", quick(CASES, "--method moco", "--method byol", "--method swav", "--method w-mse"))
