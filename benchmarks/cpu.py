@@ -60,7 +60,7 @@ def steps(batch: int, cores: list[int], flags: tuple[str, ...]) -> dict[str, Cal
     if which("g++") or which("clang"):
         courses["best flags"] = course(batch, *flags, "--compile")
     return {
-        f"{name}, {count} thread{'s' * (count > 1)}": partial(on_cores, count, made.step)
+        f"{name}, {count} thread{'s' * (count > 1)}": partial(on_cores, count, made.run_step)
         for count in cores
         for name, made in courses.items()
     }

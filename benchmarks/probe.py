@@ -26,7 +26,7 @@ from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.linear import LinearProbe
 from sslzoo.evaluate.run import create_encoder, labeled_images, labels_of, subject_of, transform_of
-from sslzoo.plan.clock import wait
+from sslzoo.plan.clock import synchronize
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores, create_accelerator
@@ -38,10 +38,10 @@ EPOCHS = 100
 
 def seconds(work: Callable[[], object]) -> float:
     """How long the work takes."""
-    wait(DEVICE)
+    synchronize(DEVICE)
     began = time.perf_counter()
     work()
-    wait(DEVICE)
+    synchronize(DEVICE)
     return time.perf_counter() - began
 
 

@@ -66,13 +66,13 @@ def profiled(flags: list[str], trace: str | None) -> Profile:
     """Profile some steps of a run."""
     experiment = compose(flags, prog="benchmarks/profile_step.py")
     claim_cores(experiment.threads)
-    course = StepRunner(experiment, load_data(experiment.dataset))
-    course.steps(0)
-    on_gpu = course.accelerator.device.type == "cuda"
+    runner = StepRunner(experiment, load_data(experiment.dataset))
+    runner.time_steps(0)
+    on_gpu = runner.accelerator.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiler:
         for _ in range(STEPS):
-            course.step()
+            runner.run_step()
     if trace:
         profiler.export_chrome_trace(trace)
     operations = {}

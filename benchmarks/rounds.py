@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.plan.clock import wait
+from sslzoo.plan.clock import synchronize
 from sslzoo.plan.memory import TensorMemory
 from sslzoo.runtime.environment import device_name
 
@@ -73,16 +73,16 @@ def run(comparison: Comparison, repeats: int) -> list[Row]:
         if comparison.memory:
             with TensorMemory() as memory:
                 work()
-            held[name] = memory.most
+            held[name] = memory.peak
         else:
             work()
     seconds: dict[str, list[float]] = {name: [] for name in comparison.contenders}
     for _ in range(repeats):
         for name, work in comparison.contenders.items():
-            wait(DEVICE)
+            synchronize(DEVICE)
             began = time.perf_counter()
             work()
-            wait(DEVICE)
+            synchronize(DEVICE)
             seconds[name].append(time.perf_counter() - began)
     return [Row(name, taken, held[name]) for name, taken in seconds.items()]
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import load_data
 from sslzoo.experiment.compose import compose
-from sslzoo.plan.measure import Measured, measure
+from sslzoo.plan.measure import Measurement, measure
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores
@@ -45,7 +45,7 @@ def work(flags: list[str], result: Path) -> None:
         dist.destroy_process_group()
 
 
-def launch(processes: int, flags: list[str]) -> Measured:
+def launch(processes: int, flags: list[str]) -> Measurement:
     """Measure on so many processes.
 
     Raises:
@@ -59,10 +59,10 @@ def launch(processes: int, flags: list[str]) -> Measured:
         done = subprocess.run(words, env=environment, check=False)
         if done.returncode:
             raise UserError(f"{processes} processes: ended with status {done.returncode}")
-        return Measured(**json.loads(result.read_text()))
+        return Measurement(**json.loads(result.read_text()))
 
 
-def show(console: Console, results: dict[int, Measured]) -> None:
+def show(console: Console, results: dict[int, Measurement]) -> None:
     """The table, and the estimate from the bytes of the most processes."""
     table = Table(box=None, pad_edge=False)
     columns = ("processes", "images/s", "ratio", "of ideal", "communication, ms", "gradients", "gathered", "reduced")
@@ -81,7 +81,7 @@ def show(console: Console, results: dict[int, Measured]) -> None:
     console.print(table)
 
 
-def estimate(console: Console, measured: Measured, processes: int, seconds: float) -> None:
+def estimate(console: Console, measured: Measurement, processes: int, seconds: float) -> None:
     """Communication of a step on many GPUs, from the bytes counted here.
 
     A process's own share of images stays the same. An all-gather then brings (W - 1) shares instead of one less than

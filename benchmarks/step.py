@@ -31,7 +31,7 @@ from sslzoo.data.load import load_data
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.momentum import Teacher
-from sslzoo.plan.clock import wait
+from sslzoo.plan.clock import synchronize
 from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision
@@ -147,10 +147,10 @@ def peak(kind: torch.dtype) -> float:
     a = torch.randn(n, n, device=DEVICE, dtype=kind)
     rates = []
     for _ in range(6):
-        wait(DEVICE)
+        synchronize(DEVICE)
         began = time.perf_counter()
         a @ a
-        wait(DEVICE)
+        synchronize(DEVICE)
         rates.append(2 * n**3 / (time.perf_counter() - began))
     return max(rates)
 
@@ -174,9 +174,9 @@ def floors(work: dict[str, Callable[[], object]], took: dict[str, float]) -> Tab
 def parts(batch: int, threads: int) -> Table:
     """A step of ASCL part by part."""
     chosen = experiment(batch, threads, "--method", "ascl")
-    course = StepRunner(chosen, load_data(chosen.dataset))
-    course.steps(0)
-    rounds = [course.parts(1) for _ in range(REPEATS)]
+    runner = StepRunner(chosen, load_data(chosen.dataset))
+    runner.time_steps(0)
+    rounds = [runner.time_parts(1) for _ in range(REPEATS)]
     table = Table(box=None, pad_edge=False)
     for column in ("", "ms, median", "least to most", "share"):
         table.add_column(column, justify="right" if column else "left")

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from sslzoo.experiment.compose import compose
-from sslzoo.plan.measure import Measured
+from sslzoo.plan.measure import Measurement
 
 pytestmark = pytest.mark.long
 
@@ -79,7 +79,7 @@ def test_contenders_are_timed_in_turn_and_their_ratio_is_to_the_first(load: Call
 def test_scaling_estimates_by_hand(load: Callable[[str], ModuleType]) -> None:
     mib = 2**20
     received = {"gradients": 40 * mib, "keys and images": mib, "statistics": 0}
-    measured = Measured([1.0], {}, 1, 1, 0, None, received, None)
+    measured = Measurement([1.0], {}, 1, 1, 0, None, received, None)
     console = Console(width=400, record=True, quiet=False, file=None)
     with console.capture() as capture:
         load("scaling").estimate(console, measured, 2, 0.01)
