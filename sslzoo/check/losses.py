@@ -105,6 +105,20 @@ def check_anchor_order(loss: Loss) -> None:
     require(torch.allclose(original, permuted, atol=1e-5), "losses do not follow their anchors")
 
 
+def check_single_rows(loss: Loss) -> None:
+    """An anchor has the same loss alone as in a batch, unless the class declares `couples_rows`."""
+    if loss.couples_rows:
+        return
+    student, weights = sample_inputs(loss)
+    alone = torch.cat(
+        [loss(row, weight) for row, weight in zip(torch.split(student, 1), torch.split(weights, 1), strict=True)]
+    )
+    require(
+        torch.allclose(alone, loss(student, weights), atol=1e-5),
+        "an anchor's loss depends on the other anchors; if intended, declare couples_rows = True",
+    )
+
+
 CHECKS: dict[str, Callable[[Loss], None]] = {
     "a loss for each anchor": check_output,
     "sign of the gradient": check_gradient_sign,
@@ -112,4 +126,5 @@ CHECKS: dict[str, Callable[[Loss], None]] = {
     "float32 in bf16 and fp16": check_half_precision,
     "order of the candidates": check_candidate_order,
     "order of the anchors": check_anchor_order,
+    "anchors one by one": check_single_rows,
 }

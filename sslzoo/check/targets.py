@@ -75,12 +75,21 @@ def check_anchor_order(target: Target) -> None:
     require(torch.allclose(original[order], permuted, atol=1e-5), "an anchor's weights depend on the other anchors")
 
 
+def check_single_rows(target: Target) -> None:
+    """An anchor has the same weights alone as in a batch."""
+    positive, candidates = sample_similarities()
+    alone = [target(*row).weights for row in zip(torch.split(positive, 1), torch.split(candidates, 1), strict=True)]
+    together = target(positive, candidates).weights
+    require(torch.allclose(torch.cat(alone), together, atol=1e-5), "an anchor alone has other weights than in a batch")
+
+
 CHECKS: dict[str, Callable[[Target], None]] = {
     "rows sum to one": check_weights,
     "sums at extreme similarities": check_extreme_similarities,
     "sums in bf16 and fp16": check_half_precision,
     "order of the candidates": check_candidate_order,
     "order of the anchors": check_anchor_order,
+    "anchors one by one": check_single_rows,
 }
 
 

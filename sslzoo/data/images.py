@@ -165,9 +165,8 @@ def decode_or_report(
     except Exception as error:  # decoders fail in many ways on damaged files
         path = cell.get("path") if cell else None
         file = f" ({path})" if path else ""
-        message = re.sub(
-            r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", "")
-        )  # address of a file object
+        # Pillow names a file, or the address of a file object
+        message = re.sub(r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", ""))
         reason = " ".join(message.split()) or type(error).__name__
         return f"{row}{file}: not an image that can be decoded: {reason}"
 

@@ -49,10 +49,8 @@ class Source(ABC):
         settings = {config.train: "train", config.labeled: "labeled", config.test: "test"}
         setting = settings.get(split, "train")
         hint = " (`--dataset.test None` if there is no test split)" if setting == "test" else ""
-        location = config.path or config.source
-        return UserError(
-            f"--dataset.{setting} {split}: no such split; {location} has {', '.join(splits) or 'none'}{hint}"
-        )
+        owner = config.path or config.source
+        return UserError(f"--dataset.{setting} {split}: no such split; {owner} has {', '.join(splits) or 'none'}{hint}")
 
 
 DATASETS: Registry[type[Source]] = Registry("dataset", base=Source)

@@ -122,8 +122,6 @@ class StreamedImages:
 
     def _decode(self, cell: dict[str, Any] | None) -> NDArray[np.uint8] | str:
         content = (cell or {}).get("bytes")
-        number = (
-            f" of SHA-256 {digest(content)}" if isinstance(content, bytes) else ""
-        )  # rows without bytes have a file
-        row = f"{self.name}, a row{number}"
+        suffix = f" of SHA-256 {digest(content)}" if isinstance(content, bytes) else ""  # other rows have a file name
+        row = f"{self.name}, a row{suffix}"
         return decode_or_report(cell, row, channels=self.channels, short_side=self.short_side)

@@ -19,6 +19,9 @@ class Loss(nn.Module):
     """Whether it scores the positive; otherwise the candidates alone, and weights must all be theirs."""
     repels: ClassVar[bool] = True
     """Whether it pushes pairs without weight apart; a loss that only attracts needs a method with a predictor."""
+    couples_rows: ClassVar[bool] = False
+    """Whether an anchor's loss depends on the other anchors. Such a loss is computed for all anchors at once, never in
+    chunks of rows."""
 
     class Config(sslzoo.config.PartConfig):
         """Settings of the loss, shown as `--loss.*`."""

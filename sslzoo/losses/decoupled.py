@@ -41,6 +41,7 @@ class DecoupledWeighted(Decoupled):
     """
 
     paper = "Yeh et al., ECCV 2022 (arXiv 2110.06848), section 3.2"
+    couples_rows = True
 
     class Config(Decoupled.Config):
         sigma: PositiveFloat = 0.5

@@ -103,7 +103,12 @@ class PairMethod(Method):
     def in_chunks(
         self, score: Callable[..., Scored], *anchors: Tensor, candidates: int, shared: Sequence[Tensor] = ()
     ) -> Scored:
-        """`mean_in_chunks`, with the parameters of target and loss among what its gradient goes through."""
+        """`mean_in_chunks`, with the parameters of target and loss among what its gradient goes through.
+
+        A loss that couples rows is computed for all of them at once.
+        """
+        if self.loss.couples_rows:
+            return score(*anchors)
         learned = [*self.target.parameters(), *self.loss.parameters()]
         return mean_in_chunks(score, anchors, candidates=candidates, shared=[*shared, *learned])
 

@@ -29,7 +29,7 @@ class _SumOverChunks(torch.autograd.Function):
             ]
             with torch.set_grad_enabled(bool(differentiable)):
                 value = function(*chunk)
-            total += value.detach()
+            total = total + value.detach()
             if not differentiable:
                 continue
             wanted = [[*chunk, *shared][i] for i in differentiable]

@@ -76,6 +76,13 @@ class Batch(Target):
         return TargetOutput(out / out.sum(1, keepdim=True), {})
 
 
+@TARGETS.register("wrong-mean")
+class AboveMean(Target):
+    def forward(self, positive, candidates):
+        out = weights((candidates - candidates.mean()).relu()).weights
+        return TargetOutput(out / out.sum(1, keepdim=True), {})
+
+
 @TARGETS.register("wrong-overflow")
 class Overflow(Target):
     def forward(self, positive, candidates):
@@ -102,6 +109,12 @@ class Sign(Loss):
 class Mean(Loss):
     def forward(self, student, weights):
         return -(weights * student.log_softmax(1)).sum(1).mean()
+
+
+@LOSSES.register("wrong-rows")
+class Rows(Loss):
+    def forward(self, student, weights):
+        return -(weights * student.log_softmax(1)).sum(1) + student.mean()
 
 
 @LOSSES.register("wrong-log")
@@ -181,10 +194,12 @@ FAILURES = {
     "target wrong-sums": ("rows sum to one", "a row sums to 5"),
     "target wrong-order": ("order of the candidates", "weights do not follow their candidates"),
     "target wrong-batch": ("order of the anchors", "an anchor's weights depend on the other anchors"),
+    "target wrong-mean": ("anchors one by one", "an anchor alone has other weights than in a batch"),
     "target wrong-overflow": ("sums at extreme similarities", "weights are NaN or Inf with all similarities 1"),
     "target wrong-claim": ("rows sum to one", "soft is False, but candidates have weight"),
     "loss wrong-sign": ("sign of the gradient", "the loss does not decrease"),
     "loss wrong-mean": ("a loss for each anchor", "losses have shape (), not (B,)"),
+    "loss wrong-rows": ("anchors one by one", "an anchor's loss depends on the other anchors"),
     "loss wrong-log": ("finite at extreme similarities (alone)", "a loss is NaN or Inf with all similarities -1"),
     "loss wrong-attract": ("sign of the gradient", "repels is True, but pairs without weight get no gradient"),
     "method wrong-graph": ("shapes", "embeddings carries a gradient"),
@@ -231,7 +246,7 @@ def test_method_without_communication_fails_on_two_processes(wrong: Path, capsys
 def test_command_reports_that_all_checks_passed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "adaptive-hard", "--steps", "10"]) == 0
     output = capsys.readouterr().out
-    assert "13 of 13 checks passed" in output
+    assert "14 of 14 checks passed" in output
     assert "FAILED" not in output
 
 

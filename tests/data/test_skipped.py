@@ -48,7 +48,7 @@ def test_other_images_keep_their_ids_labels_and_pixels(damaged, settings):
 @pytest.mark.parametrize("settings", CACHES)
 def test_skipped_images_are_found_only_once(damaged, settings, monkeypatch):
     before = load(damaged, max_skipped=2, **settings)
-    monkeypatch.setattr("sslzoo.data.cache._decoded", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("sslzoo.data.cache._decode_all", lambda *_: pytest.fail("decoded again"))
     again = load(damaged, max_skipped=2, **settings)
     assert sorted(again.skipped.messages) == sorted(before.skipped.messages)
     assert again.train.fingerprint == before.train.fingerprint

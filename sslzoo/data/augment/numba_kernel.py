@@ -165,9 +165,9 @@ def resize(image, start, length, scale, offset, flip, cubic, one, other, view):
         compute_weights(size, length[axis], scale[axis], offset[axis], cubic, first[axis], count[axis], table[axis])
     for c in range(channels):
         for y in range(height):
-            source, line = image[c, start[0] + y], c * height + y
+            source, column = image[c, start[0] + y], c * height + y
             for x in range(width):
-                one[x, line] = source[start[1] + x] * np.float32(1 / 255)
+                one[x, column] = source[start[1] + x] * np.float32(1 / 255)
     for x in range(size):
         line = other[size - 1 - x if flip else x]
         combine(one, first[1, x], count[1, x], table[1, x], line, channels * height)

@@ -25,7 +25,7 @@ ATOL = 1e-5
 DIGEST = Path(__file__).with_name("digest_compiled_views.py")
 
 
-def create_both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def both(augmentation: Augmentation, channels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Create the views of random images of random sizes, by torch and compiled."""
     pixels, sizes = random_images(channels=channels)
     parameters = sample_parameters(augmentation, sizes, torch.arange(len(pixels)), seed=seed, epoch=0, view=0)
@@ -41,7 +41,7 @@ def create_both(augmentation: Augmentation, channels: int, seed: int = 0) -> tup
 def test_compiled_views_equal_torch(crop: str, interpolation: str, channels: int, size: int) -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
     augmentation = Augmentation(size=size, crop=crop, interpolation=interpolation, crop_pct=0.8, **settings)
-    plain, compiled = create_both(augmentation, channels)
+    plain, compiled = both(augmentation, channels)
     torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
 
 
@@ -53,21 +53,21 @@ def test_compiled_views_equal_torch(crop: str, interpolation: str, channels: int
     sigma=st.tuples(st.floats(0.1, 1), st.floats(1, 3)),
     channels=st.sampled_from([1, 3]),
 )
-def test_compiled_views_equal_torch_with_any_settings(
+def test_any_augmentation(
     seed: int, size: int, hue: float, strength: float, sigma: tuple[float, float], channels: int
 ) -> None:
     augmentation = Augmentation(
         size=size, crop="random", flip=0.5, jitter=0.9, brightness=strength, contrast=strength, saturation=strength,
         hue=hue, grayscale=0.3, blur=0.7, blur_sigma=sigma, blur_kernel=min(2 * (size // 2) + 1, 2 * size - 1),
     )  # fmt: skip
-    plain, compiled = create_both(augmentation, channels, seed)
+    plain, compiled = both(augmentation, channels, seed)
     torch.testing.assert_close(compiled, plain, atol=ATOL, rtol=0)
 
 
 def test_solarize_equals_torch_except_at_the_threshold() -> None:
     settings = {**EVERYTHING, "rotate": 0.0, "solarize": 0.0}
-    before, _ = create_both(Augmentation(size=24, crop="random", **settings), 3)
-    plain, compiled = create_both(Augmentation(size=24, crop="random", **{**settings, "solarize": 1.0}), 3)
+    before, _ = both(Augmentation(size=24, crop="random", **settings), 3)
+    plain, compiled = both(Augmentation(size=24, crop="random", **{**settings, "solarize": 1.0}), 3)
     clear = (before - 128 / 255).abs() > ATOL
     assert clear.float().mean() > 0.99
     torch.testing.assert_close(compiled[clear], plain[clear], atol=ATOL, rtol=0)
@@ -76,9 +76,9 @@ def test_solarize_equals_torch_except_at_the_threshold() -> None:
 @pytest.mark.parametrize("threads", [2, 3, 100])
 def test_number_of_threads_does_not_change_the_views(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     augmentation = Augmentation(size=24, crop="random", **{**EVERYTHING, "rotate": 0.0})
-    _, alone = create_both(augmentation, 3)
+    _, alone = both(augmentation, 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(create_both(augmentation, 3)[1], alone)
+    assert torch.equal(both(augmentation, 3)[1], alone)
     assert len(numba_kernel.augment_each.signatures) == 1
 
 
