@@ -63,15 +63,15 @@ def main(words: list[str]) -> None:
             subject_of(fresh, encoder, transform, train, test.subset(np.arange(1)), accelerator, quiet)
 
     with tempfile.TemporaryDirectory() as folder:
-        kept = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
-        subject = subject_of(kept, encoder, transform, train, test, accelerator, quiet)
+        cached_job = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
+        subject = subject_of(cached_job, encoder, transform, train, test, accelerator, quiet)
     learn = np.arange(len(train))
     features, labels = (part.to(accelerator.device) for part in (subject.train_features, labels_of(train)))
     grid = job.evaluation.linear.model_copy(update={"epochs": EPOCHS})
     few = grid.model_copy(update={"epochs": TIMED_EPOCHS})
     cached = LinearProbe(features, labels, features[:1], subject.classes, grid, seed=0)
     plain = replace(subject, probe=transform.augmentation)
-    again, augmented = (AugmentedProbe(judged, few, seed=0) for judged in (plain, subject))
+    again, augmented = (AugmentedProbe(case, few, seed=0) for case in (plain, subject))
 
     def fit(probe: AugmentedProbe) -> None:
         probe.guess(learn, learn[:1])

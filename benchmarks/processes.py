@@ -31,14 +31,14 @@ def relative_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> str
 
 def format_row(name: str, one: Outcome, two: Outcome, other: Outcome) -> str:
     """Format a row of the table."""
-    trained = {key for key in one.state if key in one.gradients}
+    trainable = {key for key in one.state if key in one.gradients}
     norm = {key: value for key, value in one.state.items() if key.endswith(NORM)}
-    kept = {key: value for key, value in one.state.items() if key not in trained and key not in norm}
+    other_state = {key: value for key, value in one.state.items() if key not in trainable and key not in norm}
     equal = all(torch.equal(value, other.state[key]) for key, value in two.state.items())
     figures = [
         relative_difference({"": torch.tensor(one.losses)}, {"": torch.tensor(two.losses)}),
         relative_difference(one.gradients, two.gradients),
-        relative_difference(kept, two.state),
+        relative_difference(other_state, two.state),
         relative_difference(norm, two.state),
         "yes" if equal else "NO",
     ]

@@ -100,7 +100,7 @@ def create_summary(samples: Sequence[Sample]) -> Table:
     return table
 
 
-def draw(samples: Sequence[Sample], path: Path, title: str) -> None:
+def draw_curves(samples: Sequence[Sample], path: Path, title: str) -> None:
     """Plot each value over steps."""
     figure = new_figure(width=9.0, height=2.6)
     names = [name for name in ("host_mib", "device_mib", "files", "threads") if any(getattr(s, name) for s in samples)]
@@ -131,7 +131,7 @@ def main(words: list[str]) -> int:
         return 2
     with (folder / "soak.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([Sample._fields, *samples])
-    draw(samples, folder / "soak", title=" ".join(flags))
+    draw_curves(samples, folder / "soak", title=" ".join(flags))
     console = Console()
     console.print(create_summary(samples))
     console.print(f"torch {torch.__version__}, {device_name()}; run.py {' '.join(flags)}", soft_wrap=True)

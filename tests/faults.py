@@ -465,11 +465,11 @@ setting(
 )
 
 
-# places
+# paths
 
 
 @fault(
-    "place",
+    "path",
     "cache that cannot be written",
     r"--dataset\.cache-dir .*/file/cache: Not a directory; name another folder, or decode every time",
 )
@@ -478,25 +478,25 @@ def cache_in_a_file(folder: Path) -> list[str]:
     return train_on(write_images(folder), "--dataset.cache-dir", str(folder / "file" / "cache"))
 
 
-@fault("place", "run folder that cannot be created", r"--run-folder .*/file/run: cannot be written: Not a directory")
+@fault("path", "run folder that cannot be created", r"--run-folder .*/file/run: cannot be written: Not a directory")
 def run_in_a_file(folder: Path) -> list[str]:
     (folder / "file").write_text("")
     return train_on(write_images(folder), "--run-folder", str(folder / "file" / "run"))
 
 
-@fault("place", "run folder that is not empty", r"--run-folder .*/images: is not empty")
+@fault("path", "run folder that is not empty", r"--run-folder .*/images: is not empty")
 def run_in_the_images(folder: Path) -> list[str]:
     images = write_images(folder)
     return train_on(images, "--run-folder", str(images))
 
 
-@fault("place", "resume without a run", r"--resume .*/images: not a run folder")
+@fault("path", "resume without a run", r"--resume .*/images: not a run folder")
 def resume_nothing(folder: Path) -> list[str]:
     return ["--resume", str(write_images(folder))]
 
 
 @fault(
-    "place",
+    "path",
     "evaluation of a run without weights",
     r"evaluate .*/run: the run is not finished, it has no backbone\.safetensors",
 )

@@ -109,10 +109,10 @@ def create_text_table(comparison: Comparison) -> Table:
     """Create a short version of the results table for the terminal."""
     content = create_results_table(comparison)
     table = Table(box=None, pad_edge=False)
-    kept = [i for i, name in enumerate(content.columns) if name not in ("loss", "differing settings", "p")]
-    for i in kept:
+    columns = [i for i, name in enumerate(content.columns) if name not in ("loss", "differing settings", "p")]
+    for i in columns:
         name = content.columns[i].removesuffix(" (points)")
         table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in content.rows:
-        table.add_row(*(escape(row[i].text) for i in kept))
+        table.add_row(*(escape(row[i].text) for i in columns))
     return table

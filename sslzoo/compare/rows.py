@@ -143,8 +143,10 @@ def group_runs(runs: Sequence[Run]) -> list[Row]:
         namesakes = [other for other, (known, _) in zip(names, groups, strict=True) if other == name]
         label = name
         if len(namesakes) > 1:
-            alike = [known for other, (known, _) in zip(names, groups, strict=True) if other == name]
-            label = " ".join([name, *(f"{key}={format_setting(settings.get(key))}" for key in find_differences(alike))])
+            configs = [known for other, (known, _) in zip(names, groups, strict=True) if other == name]
+            label = " ".join(
+                [name, *(f"{key}={format_setting(settings.get(key))}" for key in find_differences(configs))]
+            )
         rows.append(Row(label, tuple(sorted(members, key=lambda run: run.seed))))
     return rows
 
