@@ -124,7 +124,7 @@ def create_png(width: int, height: int) -> bytes:
 
 NAMED = r"/images \(train\), row \d+ \(.*/images/bad\.\w+\): not an image that can be decoded: "
 HINT = "; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
-TRAINED = r"25 images to train train_on(.|\n)*step 3/3"
+TRAINED = r"25 images to train on(.|\n)*step 3/3"
 
 add_image(
     "image",
