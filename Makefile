@@ -1,6 +1,8 @@
-# `make demo` trains and scores an encoder on the digits that ship with scikit-learn; `make test` runs the tests that take
-# minutes, `make test-all` the long ones as well; `make docs` builds the documentation into site/. Each creates .venv first
-# and installs the package into it.
+# make demo      train and evaluate an encoder on the digits of scikit-learn
+# make test      run the short tests (minutes); make test-all also runs the long ones
+# make docs      build the documentation into site/; make docs-serve serves it on 127.0.0.1:8000
+# make lint      check style and types
+# All targets create .venv and install the package into it first.
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -1,4 +1,4 @@
-"""`python run.py` or `accelerate launch run.py`: hands over to sslzoo's command line."""
+"""Entry point of `python run.py` and `accelerate launch run.py`."""
 
 import sys
 

@@ -1,23 +1,23 @@
-"""Evaluation beside lightly's and scikit-learn's: nearest neighbors, a linear sweep, features.
+"""Evaluation compared with lightly and scikit-learn: nearest neighbors, a linear sweep, features.
 
     python benchmarks/evaluation.py
     python benchmarks/evaluation.py --images 50000 --queries 10000
 
-Nearest neighbors and probes are of random features of 512 numbers; features are a ResNet-18's, with its stem for small
-images and random weights, of random images of 32 pixels.
+Nearest neighbors and probes use random features of dimension 512. Features are extracted by a ResNet-18 with the stem
+for small images and random weights from random images of 32 pixels.
 """
 
 import os
 from collections.abc import Callable
 
-os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it would ask a server
+os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # otherwise it contacts a server
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
 from rich.console import Console
-from rounds import DEVICE, Comparison, arguments, conditions, show
+from rounds import DEVICE, Comparison, describe_conditions, parse_arguments, show
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,43 +39,43 @@ REPEATS, WIDTH, CLASSES, K = 5, 512, 10, 200
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def neighbors(images: int, queries: int) -> Comparison:
-    """Weighted kNN, k 200."""
+def compare_knn(images: int, queries: int) -> Comparison:
+    """Compare weighted kNN with k = 200."""
     from lightly.utils.benchmarking.knn import knn_predict as lightly
 
     generator = torch.Generator().manual_seed(0)
-    queue, query = (F.normalize(torch.randn(n, WIDTH, generator=generator)).to(DEVICE) for n in (images, queries))
+    support, query = (F.normalize(torch.randn(n, WIDTH, generator=generator)).to(DEVICE) for n in (images, queries))
     labels = torch.arange(images, device=DEVICE) % CLASSES
     classifier = KNeighborsClassifier(K, weights=lambda d: np.exp((1 - d) / 0.1), algorithm="brute", metric="cosine")
-    classifier.fit(queue.cpu().numpy(), labels.cpu().numpy())
+    classifier.fit(support.cpu().numpy(), labels.cpu().numpy())
 
-    def by_lightly() -> Tensor:
-        parts = torch.split(query, 256)  # as its benchmark has them: a batch at a time
-        return torch.cat([lightly(part, queue.T, labels, CLASSES, K, 0.1)[:, 0] for part in parts])
+    def run_lightly() -> Tensor:
+        parts = torch.split(query, 256)  # one batch at a time, as in its benchmark
+        return torch.cat([lightly(part, support.T, labels, CLASSES, K, 0.1)[:, 0] for part in parts])
 
-    def ours() -> Tensor:
-        return knn_predict(queue, labels, query, classes=CLASSES, k=K, temperature=0.1)
+    def run_sslzoo() -> Tensor:
+        return knn_predict(support, labels, query, classes=CLASSES, k=K, temperature=0.1)
 
-    assert (ours() == by_lightly()).float().mean() > 0.999
+    assert (run_sslzoo() == run_lightly()).float().mean() > 0.999
     return Comparison(
         f"kNN, {queries:,} queries among {images:,} features of {WIDTH}, k {K}",
         "queries a second",
         queries,
         {
             "scikit-learn, KNeighborsClassifier": lambda: classifier.predict(query.cpu().numpy()),
-            "lightly, knn_predict in batches of 256": by_lightly,
-            "sslzoo, knn_predict": ours,
+            "lightly, knn_predict in batches of 256": run_lightly,
+            "sslzoo, knn_predict": run_sslzoo,
         },
     )
 
 
-def sweep(images: int) -> Comparison:
-    """A linear probe for each of several settings, on kept features."""
+def compare_sweeps(images: int) -> Comparison:
+    """Compare linear probes with several settings on cached features."""
     features = torch.randn(images, WIDTH, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     labels = torch.arange(images, device=DEVICE) % CLASSES
     grid = LinearGrid(epochs=2)
 
-    def one_by_one() -> None:
+    def run_one_by_one() -> None:
         for setting in grid.settings():
             head = nn.Linear(WIDTH, CLASSES).to(DEVICE)
             optimizer = torch.optim.SGD(
@@ -92,18 +92,18 @@ def sweep(images: int) -> Comparison:
                     optimizer.step()
 
     return Comparison(
-        f"linear probes of {len(grid.settings())} settings, {grid.epochs} epochs of {images:,} kept features",
+        f"linear probes of {len(grid.settings())} settings, {grid.epochs} epochs of {images:,} cached features",
         "",
         1,
         {
-            "torch, one nn.Linear after the other": one_by_one,
+            "torch, one nn.Linear after the other": run_one_by_one,
             "sslzoo, all as one matrix": lambda: fit_linear(features, labels, classes=CLASSES, grid=grid, seed=0),
         },
     )
 
 
-class Noise(Images):
-    """Random images of 32 pixels, decoded."""
+class RandomImages(Images):
+    """Random decoded images of 32 pixels."""
 
     decoded = True
 
@@ -113,13 +113,13 @@ class Noise(Images):
         self.fingerprint = "noise"
 
     def gather(self, indices: Indices) -> Batch:
-        """These images."""
+        """Return the images at these indices."""
         return self._batch(torch.from_numpy(self.pixels[indices]), torch.full((len(indices), 2), 32), indices)
 
 
-def features(images: int) -> Comparison:
-    """A frozen encoder on decoded images."""
-    noise = Noise(images)
+def compare_encoding(images: int) -> Comparison:
+    """Compare feature extraction from decoded images."""
+    noise = RandomImages(images)
     encoder = create_backbone(BackboneConfig(name="resnet18_cifar"), in_chans=3, img_size=32, view_sizes=[32])
     encoder.to(DEVICE).eval()
     augmentation = Augmentation(size=32, crop="center")
@@ -128,12 +128,12 @@ def features(images: int) -> Comparison:
     def view(batch: Batch) -> Tensor:
         return create_view(augmentation, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
 
-    def ours(precision: torch.dtype | None = None) -> None:
+    def run_sslzoo(precision: torch.dtype | None = None) -> None:
         with torch.autocast(DEVICE.type, precision or torch.bfloat16, enabled=precision is not None):
             for _ in encode(encoder, noise, view, accelerator, batch_size=128, workers=0):
                 pass
 
-    def one_by_one() -> None:
+    def run_one_by_one() -> None:
         prepare = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
         with torch.no_grad():
             for stored in ordered_batches(noise, 128):
@@ -141,27 +141,27 @@ def features(images: int) -> Comparison:
                 encoder(torch.stack([prepare(image) for image in images]).to(DEVICE)).cpu()
 
     contenders: dict[str, Callable[[], object]] = {
-        "torchvision's transforms, image by image": one_by_one,
-        "sslzoo, encode": ours,
-        "sslzoo, encode, bf16": lambda: ours(torch.bfloat16),
+        "torchvision's transforms, image by image": run_one_by_one,
+        "sslzoo, encode": run_sslzoo,
+        "sslzoo, encode, bf16": lambda: run_sslzoo(torch.bfloat16),
     }
     title = f"features of a ResNet-18, {images:,} images of 32 pixels, batch 128"
     return Comparison(title, "images a second", images, contenders)
 
 
 def report(console: Console, images: int, queries: int) -> None:
-    """Print all tables."""
-    show(console, neighbors(images, queries), REPEATS)
-    show(console, sweep(images), REPEATS)
-    show(console, features(queries // 4), REPEATS)
+    """Run all comparisons and print their tables."""
+    show(console, compare_knn(images, queries), REPEATS)
+    show(console, compare_sweeps(images), REPEATS)
+    show(console, compare_encoding(queries // 4), REPEATS)
 
 
 def main() -> None:
     """Print the tables."""
-    asked = arguments(__doc__, images=20_000, queries=2_000)
+    asked = parse_arguments(__doc__, images=20_000, queries=2_000)
     console = Console()
     report(console, asked.images, asked.queries)
-    console.print(conditions(REPEATS))
+    console.print(describe_conditions(REPEATS))
 
 
 if __name__ == "__main__":

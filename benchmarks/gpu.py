@@ -1,16 +1,15 @@
-"""The whole program on a GPU, in stages that fit a card which is at hand for minutes.
+"""Checks, speed and training on a GPU, in stages that fit into a few minutes.
 
     python benchmarks/gpu.py check                           # kernels, every method, resume, profile of a step
     python benchmarks/gpu.py speed                           # images/s by batch size and mode
-    python benchmarks/gpu.py train --data data/cifar10       # MoCo and ASCL on CIFAR-10, 200 epochs, seed after seed
+    python benchmarks/gpu.py train --data data/cifar10       # MoCo and ASCL on CIFAR-10, 200 epochs, several seeds
 
-`check` and `speed` work on random images and need no data. `train` runs the commands of `run.py` one after the other
-until `--seconds` are over; a run that did not finish resumes where it stopped when the same command is given again.
-Results go to `--out`: one JSON file a stage, and after every finished run `runs.tar.gz` with the configs, metrics,
-summaries and plots of all.
+`check` and `speed` use random images and need no data. `train` executes runs of `run.py` one after another until
+`--seconds` have passed; the same command resumes an unfinished run. Results are written to `--out`: one JSON file per
+stage, and after each finished run `runs.tar.gz` with the configs, metrics, summaries and plots of all runs.
 
-Nothing is fetched. Where packages are missing, `--wheels FOLDER` installs them from files. On a CPU the same stages run
-scaled down, which shows that they work and nothing else.
+Nothing is downloaded. If packages are missing, `--wheels FOLDER` installs them from files. On a CPU the stages run
+scaled down, which only tests that they work.
 """
 
 import argparse
@@ -38,10 +37,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 FLOPS_PER_IMAGE = 4 * 1.113e9
-"""Of ResNet-18 at 32 pixels with its stem for small images: forward and backward of the query, forward of the key."""
+"""ResNet-18 at 32 pixels with the stem for small images: forward and backward of the query, forward of the key."""
 NARROW = ["--backbone.kwargs", "{channels: [8, 16, 16, 16], zero_init_last: false}"]
 KNN_200 = ["--evaluation.knn-k", "200", "--evaluation.knn-temperature", "0.1"]
-"""The kNN that MoCo's authors report; others choose k and temperature on a held-out part of train."""
+"""kNN as reported by MoCo's authors; other runs choose k and temperature on a held-out part of train."""
 TRAIN = {
     "moco-authors": ["--config", "paper/moco-cifar10", *KNN_200],
     "ascl-authors": [
@@ -51,8 +50,7 @@ TRAIN = {
     "moco": ["--method", "moco", "--dataset", "cifar10"],
     "ascl": ["--method", "ascl", "--dataset", "cifar10"],
 }
-"""MoCo as its authors have it, ASCL in the same setting, and both in the setting of ASCL's authors."""
-
+"""MoCo with its authors' settings, ASCL with the same settings, and both with the settings of ASCL's authors."""
 
 MODES = {
     "graph": [],
@@ -60,25 +58,25 @@ MODES = {
     "no split batch norm": ["--method.split-bn", "1", "--method.shuffle", "false"],
     "compiled": ["--compile"],
 }
-"""Flags of what `speed` compares."""
+"""Flags of the modes that `speed` compares."""
 
 
 class Report:
-    """Lines for a person and values for a file, both written as they come."""
+    """Prints values as lines and writes them to a JSON file."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.values = file, dict[str, Any]()
-        self.began = time.monotonic()
+        self.start = time.monotonic()
 
     def add(self, name: str, value: Any) -> None:
-        """Note a value."""
+        """Add a value, print it and update the file."""
         self.values[name] = value
-        print(f"[{time.monotonic() - self.began:6.1f} s] {name}: {value}", flush=True)
+        print(f"[{time.monotonic() - self.start:6.1f} s] {name}: {value}", flush=True)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps(self.values, indent=2))
 
     def attempt(self, name: str, work: Callable[[], object]) -> bool:
-        """Do something, and note an exception instead of ending; whether there was none."""
+        """Call a function, report an exception as a value, and return whether it succeeded."""
         try:
             work()
         except Exception as error:
@@ -89,7 +87,7 @@ class Report:
 
 
 def install(wheels: Path) -> None:
-    """Install packages from files into a folder of this process and of its children."""
+    """Install packages from files into a temporary folder on the path of this process and its children."""
     folder = Path(tempfile.gettempdir()) / "sslzoo-wheels"
     files = [str(file) for file in sorted(wheels.glob("*.whl"))]
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
@@ -98,8 +96,8 @@ def install(wheels: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
 
-def cifar_like(*flags: str) -> "Experiment":
-    """The recipe for CIFAR-10; narrow and with small batches on a CPU."""
+def compose_cifar10(*flags: str) -> "Experiment":
+    """Compose the recipe for CIFAR-10; on a CPU with a narrow backbone and a small queue."""
     from sslzoo.experiment.compose import compose
 
     small = [] if CUDA else [*NARROW, "--method.queue-size", "256"] if "moco" in flags or "ascl" in flags else NARROW
@@ -107,7 +105,7 @@ def cifar_like(*flags: str) -> "Experiment":
 
 
 def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 512) -> "Stepper":
-    """A learner on random images, ready for its first step."""
+    """Create a stepper on random images, ready for its first step."""
     import numpy as np
     from accelerate.state import AcceleratorState
 
@@ -119,7 +117,7 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
     from sslzoo.train.step import Stepper
 
     class RandomImages(Images):
-        """Smooth noise, labeled."""
+        """Labeled smooth noise."""
 
         decoded, channels, fingerprint = True, 3, "random"
 
@@ -147,40 +145,40 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
 
 
 def run_steps(stepper: "Stepper", count: int) -> list[float]:
-    """Losses of the coming steps."""
+    """Run steps and return their losses."""
     losses = []
     while count:
-        epoch, place = divmod(stepper.step, stepper.per_epoch)
-        if place == 0:
+        epoch, index = divmod(stepper.step, stepper.per_epoch)
+        if index == 0:
             stepper.method.before_epoch(epoch)
-        batches = stepper.batches(epoch, skip=place)
-        for _ in range(min(count, stepper.per_epoch - place)):
+        batches = stepper.batches(epoch, skip=index)
+        for _ in range(min(count, stepper.per_epoch - index)):
             losses.append(stepper.optimize(batches, epoch).loss.clone())
             count -= 1
     stepper.finite.raise_pending()
     return torch.stack(losses).tolist()
 
 
-def wait() -> None:
-    """Wait until the device has finished."""
+def synchronize() -> None:
+    """Wait until the GPU has finished its work; does nothing on a CPU."""
     if CUDA:
         torch.cuda.synchronize()
 
 
-def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
-    """Seconds of one call, the mean of several after three."""
+def measure_seconds(work: Callable[[], object], repeats: int = 20) -> float:
+    """Measure the mean seconds of a call, after three calls as a warm-up."""
     for _ in range(3):
         work()
-    wait()
-    began = time.perf_counter()
+    synchronize()
+    start = time.perf_counter()
     for _ in range(repeats):
         work()
-    wait()
-    return (time.perf_counter() - began) / repeats
+    synchronize()
+    return (time.perf_counter() - start) / repeats
 
 
 def check_views(report: Report) -> None:
-    """The view kernel against torch's operations on the CPU, and how fast it is."""
+    """Compare the augmentation kernel with torch's operations on the CPU, and measure its speed."""
     from sslzoo.data.augment.config import Augmentation
     from sslzoo.data.augment.sampling import sample_parameters
     from sslzoo.data.augment.view import create_view
@@ -197,7 +195,7 @@ def check_views(report: Report) -> None:
         experiment = compose(["--method", "ascl", "--dataset", dataset])
         mean, std = experiment.dataset.mean, experiment.dataset.std
 
-        def make(augmentation: Augmentation, batch: Batch, mean: Any = mean, std: Any = std) -> torch.Tensor:
+        def create(augmentation: Augmentation, batch: Batch, mean: Any = mean, std: Any = std) -> torch.Tensor:
             compiled = batch.pixels.device.type == "cuda"
             return create_view(augmentation, batch, seed=0, epoch=0, view=0, mean=mean, std=std, compiled=compiled)
 
@@ -207,19 +205,19 @@ def check_views(report: Report) -> None:
                 random_batch(augmentation, 32, side),
                 random_batch(augmentation, count if CUDA else 4, side).to(DEVICE),
             )
-            difference = (make(augmentation, few.to(DEVICE)).cpu() - make(augmentation, few)).abs()
+            difference = (create(augmentation, few.to(DEVICE)).cpu() - create(augmentation, few)).abs()
             report.add(
                 f"views {dataset} {name}",
                 {
                     "largest difference": float(difference.max()),
                     "share above 1e-3": float((difference > 1e-3).float().mean()),
-                    "images/s": round(len(many.ids) / seconds_of(partial(make, augmentation, many))),
+                    "images/s": round(len(many.ids) / measure_seconds(partial(create, augmentation, many))),
                 },
             )
 
 
 def check_norm(report: Report) -> None:
-    """Split batch norm by its kernels against chunk by chunk in float64, and the time of both in bf16."""
+    """Compare the kernels of split batch norm with chunk-by-chunk float64, and measure both in bf16."""
     from sslzoo.modules.batch_norm import SplitBatchNorm2d
 
     torch.manual_seed(0)
@@ -227,7 +225,7 @@ def check_norm(report: Report) -> None:
     norm = SplitBatchNorm2d(torch.nn.BatchNorm2d(64), 8).to(DEVICE)
     norm.act = torch.nn.ReLU()
 
-    def both_ways(x: torch.Tensor, normalize: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+    def run_forward_backward(x: torch.Tensor, normalize: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
         image = x.clone().requires_grad_()
         y = normalize(image)
         y.backward(x)  # type: ignore[no-untyped-call]
@@ -235,38 +233,41 @@ def check_norm(report: Report) -> None:
         return [y.detach(), image.grad]
 
     few = x[:64].bfloat16()
-    made = both_ways(few, norm)
+    computed = run_forward_backward(few, norm)
     norm.double()
-    exact = both_ways(few.double(), lambda image: norm.act(norm._normalize_each(image)))
+    exact = run_forward_backward(few.double(), lambda image: norm.act(norm._normalize_each(image)))
     norm.float()
-    errors = [float((one - other).norm() / other.norm()) for one, other in zip(made, exact, strict=True)]
+    errors = [float((one - other).norm() / other.norm()) for one, other in zip(computed, exact, strict=True)]
     half = x.bfloat16()
     report.add(
         "split batch norm",
         {
             "relative errors of output and gradient, bf16": errors,
-            "ms": 1e3 * seconds_of(lambda: both_ways(half, norm)),
-            "ms chunk by chunk": 1e3 * seconds_of(lambda: both_ways(half, lambda x: norm.act(norm._normalize_each(x)))),
+            "ms": 1e3 * measure_seconds(lambda: run_forward_backward(half, norm)),
+            "ms chunk by chunk": 1e3
+            * measure_seconds(lambda: run_forward_backward(half, lambda x: norm.act(norm._normalize_each(x)))),
         },
     )
 
 
 def check_methods(report: Report, deadline: float, names: list[str]) -> None:
-    """Some steps of every method: replayed as a CUDA graph against run as they are, in bf16, and in fp16."""
+    """Run steps of every method: as a CUDA graph and without one, which must agree, in bf16; and in fp16."""
     from sslzoo.method.base import METHODS
 
-    different = dict[str, float]()
+    differences = dict[str, float]()
 
-    def losses(name: str, *flags: str) -> list[float]:
-        return run_steps(create_stepper(cifar_like("--method", name, "--batch-size", "64", *flags), images=4096), 6)
+    def compute_losses(name: str, *flags: str) -> list[float]:
+        return run_steps(
+            create_stepper(compose_cifar10("--method", name, "--batch-size", "64", *flags), images=4096), 6
+        )
 
     def run(name: str) -> None:
-        replayed = losses(name, "--precision", "bf16")
-        plain = losses(name, "--precision", "bf16", "--cuda-graph", "false")
+        replayed = compute_losses(name, "--precision", "bf16")
+        plain = compute_losses(name, "--precision", "bf16", "--cuda-graph", "false")
         if replayed != plain:
-            different[name] = max(abs(one - other) for one, other in zip(replayed, plain, strict=True))
+            differences[name] = max(abs(one - other) for one, other in zip(replayed, plain, strict=True))
         if CUDA:
-            losses(name, "--precision", "fp16")
+            compute_losses(name, "--precision", "fp16")
 
     failed, unchecked = [], []
     for name in names or METHODS.names():
@@ -274,17 +275,17 @@ def check_methods(report: Report, deadline: float, names: list[str]) -> None:
             unchecked.append(name)
         elif not report.attempt(f"method {name}", partial(run, name)):
             failed.append(name)
-    report.add("methods", {"failed": failed, "replayed differs by": different, "no time for": unchecked})
+    report.add("methods", {"failed": failed, "graph differs by": differences, "not enough time": unchecked})
 
 
 def check_resume(report: Report) -> None:
-    """Whether ten steps are bit-identical to five, saved and resumed in another learner, and five more."""
+    """Check that ten steps are bit-identical to five steps, saving, loading, and five more."""
     from sslzoo.runtime.distributed import state_digest
 
     digests = {}
     for precision in ("bf16", "fp32"):
         flags = ["--method", "ascl", "--batch-size", "256" if CUDA else "32", "--precision", precision]
-        whole, half, other = (create_stepper(cifar_like(*flags)) for _ in range(3))
+        whole, half, other = (create_stepper(compose_cifar10(*flags)) for _ in range(3))
         run_steps(whole, 10)
         run_steps(half, 5)
         other.method.load_state_dict(half.method.state_dict())
@@ -296,11 +297,11 @@ def check_resume(report: Report) -> None:
 
 
 def check_profile(report: Report) -> None:
-    """Kernels of a step and what they take."""
+    """Profile the kernels of a step."""
     from torch.profiler import ProfilerActivity, profile
 
     stepper = create_stepper(
-        cifar_like("--method", "ascl", "--batch-size", "512" if CUDA else "32", "--precision", "bf16")
+        compose_cifar10("--method", "ascl", "--batch-size", "512" if CUDA else "32", "--precision", "bf16")
     )
     run_steps(stepper, 6)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if CUDA else [])]
@@ -317,7 +318,7 @@ def check_profile(report: Report) -> None:
 
 
 def check(report: Report, asked: argparse.Namespace) -> None:
-    """Stage (a)."""
+    """Run the stage `check`."""
     deadline = time.monotonic() + asked.seconds
     parts = {"views": check_views, "norm": check_norm, "profile": check_profile, "resume": check_resume}
     for name in asked.parts:
@@ -326,29 +327,31 @@ def check(report: Report, asked: argparse.Namespace) -> None:
 
 
 def speed(report: Report, asked: argparse.Namespace) -> None:
-    """Stage (b): images a second of whole steps on random images."""
+    """Run the stage `speed`: images per second of training steps on random images."""
     deadline = time.monotonic() + asked.seconds
     batches = (512, 256) if CUDA else (32,)
     cases = [(method, batch, mode) for mode in asked.modes for method in ("ascl", "moco") for batch in batches]
     for method, batch, mode in cases:
         name = f"{method}, batch {batch}, {mode}"
         if time.monotonic() > deadline:
-            report.add(name, "no time for it")
+            report.add(name, "not enough time")
         else:
             report.attempt(name, partial(measure_speed, report, name, method, batch, MODES[mode]))
 
 
 def measure_speed(report: Report, name: str, method: str, batch: int, flags: list[str]) -> None:
-    """Images a second of one mode."""
-    began = time.monotonic()
-    stepper = create_stepper(cifar_like("--method", method, "--batch-size", str(batch), "--precision", "bf16", *flags))
+    """Measure the images per second of one mode."""
+    start = time.monotonic()
+    stepper = create_stepper(
+        compose_cifar10("--method", method, "--batch-size", str(batch), "--precision", "bf16", *flags)
+    )
     run_steps(stepper, 8)
-    wait()
-    ready, count = time.monotonic() - began, 40 if CUDA else 2
-    began = time.perf_counter()
+    synchronize()
+    ready, count = time.monotonic() - start, 40 if CUDA else 2
+    start = time.perf_counter()
     run_steps(stepper, count)
-    wait()
-    rate = count * batch / (time.perf_counter() - began)
+    synchronize()
+    rate = count * batch / (time.perf_counter() - start)
     report.add(
         name,
         {
@@ -367,7 +370,7 @@ def measure_speed(report: Report, name: str, method: str, batch: int, flags: lis
 
 
 def train(report: Report, asked: argparse.Namespace) -> None:
-    """Stage (c): runs of `run.py`, one seed after the other, for as long as they fit."""
+    """Run the stage `train`: runs of `run.py`, one seed after another, as long as time remains."""
     deadline = time.monotonic() + asked.seconds
     longest = 0.0
     for number, name in [(number, name) for number in range(asked.seeds) for name in asked.train]:
@@ -375,25 +378,25 @@ def train(report: Report, asked: argparse.Namespace) -> None:
         if (folder / "summary.json").exists():
             continue
         if time.monotonic() + 1.1 * longest > deadline:
-            report.add(f"{name}, seed {number}", "no time for it")
+            report.add(f"{name}, seed {number}", "not enough time")
             continue
         words = [*TRAIN[name], "--dataset.path", str(asked.data.resolve()), "--seed", str(number)]
         words += ["--run-folder", str(folder), "--resume", "auto", "--log-every", "100"]
-        words += ["--precision", "bf16", "--knn-every", "50"] if CUDA else scaled_down()
+        words += ["--precision", "bf16", "--knn-every", "50"] if CUDA else small_run_flags()
         words += asked.flags.split()
-        began = time.monotonic()
+        start = time.monotonic()
         done = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=False)
-        longest = max(longest, time.monotonic() - began)
+        longest = max(longest, time.monotonic() - start)
         if done.returncode:
             report.add(f"{name}, seed {number}", f"exit status {done.returncode}")
             continue
-        report.add(f"{name}, seed {number}", figures(folder) | {"seconds": round(time.monotonic() - began, 1)})
+        report.add(f"{name}, seed {number}", read_results(folder) | {"seconds": round(time.monotonic() - start, 1)})
         save_runs(asked.runs, asked.out / "runs.tar.gz")
-        save_half(folder, asked.out)
+        save_half_backbone(folder, asked.out)
 
 
-def scaled_down() -> list[str]:
-    """A hundredth of CIFAR-10 for a CPU."""
+def small_run_flags() -> list[str]:
+    """Return the flags of a small run for a CPU, with a hundredth of CIFAR-10."""
     size = ["--dataset.limit", "500", "--dataset.test-limit", "100", "--epochs", "2", "--batch-size", "64"]
     return [
         *size,
@@ -409,8 +412,8 @@ def scaled_down() -> list[str]:
     ]
 
 
-def figures(folder: Path) -> dict[str, Any]:
-    """Scores and cost of a finished run."""
+def read_results(folder: Path) -> dict[str, Any]:
+    """Read scores and cost of a finished run."""
     summary = json.loads((folder / "summary.json").read_text())
     trained = summary["test"]["trained"]
     return {
@@ -422,15 +425,15 @@ def figures(folder: Path) -> dict[str, Any]:
 
 
 def save_runs(runs: Path, archive: Path) -> None:
-    """All runs but their weights, in one file."""
+    """Write all runs without their weights into one archive."""
     with tarfile.open(archive, "w:gz") as tar:
         for file in sorted(runs.glob("*/*")):
             if file.is_file() and file.suffix != ".safetensors":
                 tar.add(file, file.relative_to(runs))
 
 
-def save_half(run: Path, out: Path) -> None:
-    """The backbone of a run in float16, in files of at most 15 MiB."""
+def save_half_backbone(run: Path, out: Path) -> None:
+    """Save the backbone of a run in float16, in files of at most 15 MiB."""
     from safetensors.torch import load_file, save_file
 
     files: list[dict[str, torch.Tensor]] = [{}]
@@ -444,23 +447,23 @@ def save_half(run: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Run the stages that are asked for."""
+    """Run the requested stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="+", choices=["check", "speed", "train"])
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     parser.add_argument("--runs", type=Path, default=Path("gpu/runs"), help="run folders of `train`")
     parser.add_argument("--data", type=Path, help="CIFAR-10 as parquet files")
-    parser.add_argument("--wheels", type=Path, help="folder of packages that are not installed")
-    parser.add_argument("--seconds", type=float, default=120, help="after which a stage starts nothing more")
+    parser.add_argument("--wheels", type=Path, help="folder with wheels of missing packages")
+    parser.add_argument("--seconds", type=float, default=120, help="time after which a stage starts no further work")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--flags", default="", help="further flags of every run of `train`")
+    parser.add_argument("--flags", default="", help="additional flags of all runs of `train`")
     parser.add_argument("--train", nargs="*", default=list(TRAIN), choices=list(TRAIN), help="runs of `train`")
-    parser.add_argument("--parts", nargs="*", default=["views", "norm", "profile", "resume"], help="of `check`")
-    parser.add_argument("--methods", nargs="*", default=[], help="that `check` tries; all where none is named")
-    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES), help="of `speed`")
+    parser.add_argument("--parts", nargs="*", default=["views", "norm", "profile", "resume"], help="parts of `check`")
+    parser.add_argument("--methods", nargs="*", default=[], help="methods of `check`; all if empty")
+    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES), help="modes of `speed`")
     asked = parser.parse_args()
     if "train" in asked.stages and asked.data is None:
-        parser.error("train needs --data")
+        parser.error("train requires --data")
     if asked.wheels is not None:
         install(asked.wheels)
     sys.path.insert(0, str(ROOT))

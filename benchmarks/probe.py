@@ -1,10 +1,10 @@
-"""What a linear probe costs: on features that are kept, with the encoder run every epoch, and on augmented images.
+"""Cost of a linear probe: on cached features, with the encoder in every epoch, and on augmented images.
 
     python benchmarks/probe.py --backbone resnet18 --img-size 32
     python benchmarks/probe.py --backbone resnet18 --dataset cifar10 --dataset.path data/cifar10 --dataset.limit 5000
 
-Takes the flags of `run.py evaluate`; the encoder has random weights, which cost what others do. Whole probes of 100
-epochs on kept features are timed; of the other two a few epochs are, and the rest is that many times as much.
+Accepts the flags of `run.py evaluate`; the encoder has random weights, which do not affect the time. Probes on cached
+features are timed for 100 epochs; the other two are timed for a few epochs and extrapolated.
 """
 
 import statistics
@@ -26,7 +26,7 @@ from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.compose import compose_jobs
 from sslzoo.evaluate.linear import LinearProbe
 from sslzoo.evaluate.run import create_encoder, labeled_images, labels_of, subject_of, transform_of
-from sslzoo.plan.clock import wait
+from sslzoo.plan.clock import synchronize
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores, create_accelerator
@@ -36,17 +36,17 @@ TIMED_EPOCHS = 2
 EPOCHS = 100
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long the work takes."""
-    wait(DEVICE)
-    began = time.perf_counter()
+def measure_seconds(work: Callable[[], object]) -> float:
+    """Measure the seconds of a call."""
+    synchronize(DEVICE)
+    start = time.perf_counter()
     work()
-    wait(DEVICE)
-    return time.perf_counter() - began
+    synchronize(DEVICE)
+    return time.perf_counter() - start
 
 
 def main(words: list[str]) -> None:
-    """Time the three and print a table."""
+    """Time the three kinds of probe and print a table."""
     ((_, job),) = compose_jobs(["--untrained", *words], prog="benchmarks/probe.py")
     claim_cores(job.threads)
     accelerator = create_accelerator(job.precision)
@@ -63,30 +63,32 @@ def main(words: list[str]) -> None:
             subject_of(fresh, encoder, transform, train, test.subset(np.arange(1)), accelerator, quiet)
 
     with tempfile.TemporaryDirectory() as folder:
-        kept = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
-        subject = subject_of(kept, encoder, transform, train, test, accelerator, quiet)
+        cached_job = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
+        subject = subject_of(cached_job, encoder, transform, train, test, accelerator, quiet)
     learn = np.arange(len(train))
     features, labels = (part.to(accelerator.device) for part in (subject.train_features, labels_of(train)))
     grid = job.evaluation.linear.model_copy(update={"epochs": EPOCHS})
     few = grid.model_copy(update={"epochs": TIMED_EPOCHS})
     cached = LinearProbe(features, labels, features[:1], subject.classes, grid, seed=0)
     plain = replace(subject, probe=transform.augmentation)
-    again, augmented = (AugmentedProbe(judged, few, seed=0) for judged in (plain, subject))
+    again, augmented = (AugmentedProbe(case, few, seed=0) for case in (plain, subject))
 
     def fit(probe: AugmentedProbe) -> None:
         probe.guess(learn, learn[:1])
         subject.unfinished.forget()  # or the next repeat would find it done
 
     rounds: list[dict[str, float]] = []
-    for _ in range(REPEATS):  # each round has all of them, so that a ratio compares what ran at one time
-        once, heads = seconds(extract), seconds(lambda: cached.guess(learn, learn[:1]))
+    for _ in range(REPEATS):  # each round times all, so that ratios compare the same conditions
+        once, heads = measure_seconds(extract), measure_seconds(lambda: cached.guess(learn, learn[:1]))
         rounds.append(
             {
-                "encoder once, heads on kept features": once + heads,
+                "encoder once, heads on cached features": once + heads,
                 "  of which the encoder": once,
                 "  of which the heads": heads,
-                "encoder in every epoch, no augmentation": seconds(lambda: fit(again)) * EPOCHS / TIMED_EPOCHS,
-                "encoder in every epoch, crop and flip": seconds(lambda: fit(augmented)) * EPOCHS / TIMED_EPOCHS,
+                "encoder in every epoch, no augmentation": measure_seconds(lambda: fit(again)) * EPOCHS / TIMED_EPOCHS,
+                "encoder in every epoch, crop and flip": measure_seconds(lambda: fit(augmented))
+                * EPOCHS
+                / TIMED_EPOCHS,
             }
         )
     table = Table(box=None, pad_edge=False)

@@ -1,10 +1,10 @@
-"""Which operations a training step spends its time on, by torch's profiler.
+"""Profile the operations of a training step with torch's profiler.
 
     python benchmarks/profile_step.py --method ascl --dataset cifar10 --dataset.path data/cifar10 --batch-size 64
     python benchmarks/profile_step.py --method ascl --precision fp32 --then="--precision bf16" --trace step.json
 
-Takes the flags of `run.py`. `--then` profiles a second time with further flags, before and after beside each other;
-`--trace` writes the last profile for chrome://tracing or ui.perfetto.dev.
+Accepts the flags of `run.py`. `--then` profiles a second time with additional flags and compares both; `--trace` writes
+the last profile for chrome://tracing or ui.perfetto.dev.
 """
 
 import shlex
@@ -25,7 +25,7 @@ from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores
 
-STEPS, SHOWN = 3, 12
+STEPS, MAX_ROWS = 3, 12
 
 KINDS = {
     "convolution": ("convolution", "cudnn", "mkldnn", "xnnpack"),
@@ -33,46 +33,46 @@ KINDS = {
     "matrix product": ("mm", "bmm", "addmm", "matmul", "einsum"),
     "copy": ("copy_", "_to_copy", "cat", "gather", "index", "repeat", "contiguous", "clone"),
 }
-"""Parts of the names of operations, by kind; the rest is element-wise, or too small to measure."""
+"""Substrings of the names of operations, by kind; all others are element-wise or small."""
 
 
 class Profile(NamedTuple):
-    """A step, operation by operation."""
+    """Operations of a training step."""
 
     flags: str
     operations: dict[str, tuple[float, float]]
-    """Milliseconds in itself, and calls, of each operation in a step."""
+    """Self time in milliseconds, and calls per step, by operation."""
 
     @property
     def milliseconds(self) -> float:
-        """Of a step."""
+        """Milliseconds per step."""
         return sum(time for time, _ in self.operations.values())
 
     @property
     def calls(self) -> float:
-        """Operations of a step."""
+        """Operations per step."""
         return sum(calls for _, calls in self.operations.values())
 
-    def kinds(self) -> dict[str, float]:
-        """Milliseconds of a step by kind, the longest first."""
-        taken: dict[str, float] = {}
+    def sum_by_kind(self) -> dict[str, float]:
+        """Milliseconds per step by kind, longest first."""
+        times: dict[str, float] = {}
         for name, (time, _) in self.operations.items():
             kind = next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "other")
-            taken[kind] = taken.get(kind, 0) + time
-        return dict(sorted(taken.items(), key=lambda kind: -kind[1]))
+            times[kind] = times.get(kind, 0) + time
+        return dict(sorted(times.items(), key=lambda kind: -kind[1]))
 
 
-def profiled(flags: list[str], trace: str | None) -> Profile:
+def profile_steps(flags: list[str], trace: str | None) -> Profile:
     """Profile some steps of a run."""
     experiment = compose(flags, prog="benchmarks/profile_step.py")
     claim_cores(experiment.threads)
-    course = StepRunner(experiment, load_data(experiment.dataset))
-    course.steps(0)
-    on_gpu = course.accelerator.device.type == "cuda"
+    runner = StepRunner(experiment, load_data(experiment.dataset))
+    runner.time_steps(0)
+    on_gpu = runner.accelerator.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiler:
         for _ in range(STEPS):
-            course.step()
+            runner.run_step()
     if trace:
         profiler.export_chrome_trace(trace)
     operations = {}
@@ -84,19 +84,19 @@ def profiled(flags: list[str], trace: str | None) -> Profile:
 
 
 def show(console: Console, profiles: list[Profile]) -> None:
-    """Print the longest operations, and what they add up to."""
+    """Print the longest operations and their sums."""
     for each in profiles:
         table = Table(box=None, pad_edge=False)
         for column in ("operation", "ms a step", "share", "calls"):
             table.add_column(column, justify="left" if column == "operation" else "right")
         longest = sorted(each.operations.items(), key=lambda operation: -operation[1][0])
-        for name, (time, count) in longest[:SHOWN]:
+        for name, (time, count) in longest[:MAX_ROWS]:
             table.add_row(name[:60], f"{time:,.1f}", f"{100 * time / each.milliseconds:.1f} %", f"{count:,.0f}")
         console.print(f"profile of {each.flags}", highlight=False, soft_wrap=True)
         console.print(table)
-        kinds = ", ".join(f"{kind} {100 * time / each.milliseconds:.0f} %" for kind, time in each.kinds().items())
+        kinds = ", ".join(f"{kind} {100 * time / each.milliseconds:.0f} %" for kind, time in each.sum_by_kind().items())
         console.print(f"by kind: {kinds}", highlight=False, soft_wrap=True)
-        largest = next(iter(each.kinds()))
+        largest = next(iter(each.sum_by_kind()))
         calls = f"{each.calls:,.0f} operations a step"
         console.print(f"largest part: {largest}; {each.milliseconds:,.0f} ms and {calls}\n", highlight=False)
     if len(profiles) == 2:
@@ -109,8 +109,8 @@ def show(console: Console, profiles: list[Profile]) -> None:
     console.print(f"torch {torch.__version__}, {device_name()}, {torch.get_num_threads()} threads, {STEPS} steps each")
 
 
-def arguments(words: list[str]) -> tuple[Namespace, list[str]]:
-    """What is asked for besides the flags of a run."""
+def parse_arguments(words: list[str]) -> tuple[Namespace, list[str]]:
+    """Parse the arguments of the profiler; return the others as flags of a run."""
     own = ArgumentParser(add_help=False)
     own.add_argument("--then")
     own.add_argument("--trace")
@@ -122,9 +122,9 @@ def main(words: list[str]) -> None:
     if {"-h", "--help"} & {*words}:
         print(__doc__)
         return
-    asked, flags = arguments(words)
+    asked, flags = parse_arguments(words)
     every = [flags] if asked.then is None else [flags, [*flags, *shlex.split(asked.then)]]
-    show(Console(), [profiled(each, asked.trace) for each in every])
+    show(Console(), [profile_steps(each, asked.trace) for each in every])
 
 
 if __name__ == "__main__":

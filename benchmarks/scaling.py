@@ -1,10 +1,10 @@
-"""Throughput on one process and on several of this machine, and the bytes that they exchange.
+"""Throughput of one and several processes on this machine, and the bytes that they exchange.
 
     python benchmarks/scaling.py --method ascl --dataset cifar10 --dataset.path data/cifar10 --batch-size 128
     python benchmarks/scaling.py --method simclr --processes 1 2 4
 
-Takes the flags of `run.py`; each process has one thread and the batch is of all of them together (`--weak` gives each
-process that batch). Below the table, an estimate for 8 and 64 GPUs from the bytes, with its arithmetic.
+Accepts the flags of `run.py`. Each process has one thread. The batch size is the total over all processes, or with
+`--weak` that of each process. Below the table follows an estimate for 8 and 64 GPUs from the number of bytes.
 """
 
 import json
@@ -22,20 +22,20 @@ from rich.table import Table
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.data.load import load_data
 from sslzoo.experiment.compose import compose
-from sslzoo.plan.measure import Measured, measure
+from sslzoo.plan.measure import Measurement, measure
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores
 
 SECONDS = 20
 LINKS = {"NVLink, 8 GPUs of a machine": (8, 300e9), "InfiniBand of 400 Gbit/s for each GPU, 64 GPUs": (64, 40e9)}
-"""GPUs, and bytes a second that a GPU receives at about nine tenths of what its maker states."""
+"""Number of GPUs, and bytes per second that a GPU receives, at about 90 % of the specified rate."""
 OVERLAPPED = "gradients"
-"""Bytes that torch sends during the backward pass."""
+"""Kind of bytes that DDP sends during the backward pass."""
 
 
-def work(flags: list[str], result: Path) -> None:
-    """One process of several: measure, and let the main one write down what came out."""
+def measure_process(flags: list[str], result: Path) -> None:
+    """Measure as one of several processes; the main process writes the result."""
     experiment = compose(flags, prog="benchmarks/scaling.py")
     claim_cores(experiment.threads)
     measured = measure(experiment, load_data(experiment.dataset), SECONDS)
@@ -45,11 +45,11 @@ def work(flags: list[str], result: Path) -> None:
         dist.destroy_process_group()
 
 
-def launch(processes: int, flags: list[str]) -> Measured:
-    """Measure on so many processes.
+def launch(processes: int, flags: list[str]) -> Measurement:
+    """Measure on this number of processes.
 
     Raises:
-        UserError: they failed; their output is above.
+        UserError: the processes failed; their output precedes the error.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "measured.json"
@@ -59,11 +59,11 @@ def launch(processes: int, flags: list[str]) -> Measured:
         done = subprocess.run(words, env=environment, check=False)
         if done.returncode:
             raise UserError(f"{processes} processes: ended with status {done.returncode}")
-        return Measured(**json.loads(result.read_text()))
+        return Measurement(**json.loads(result.read_text()))
 
 
-def show(console: Console, results: dict[int, Measured]) -> None:
-    """The table, and the estimate from the bytes of the most processes."""
+def show(console: Console, results: dict[int, Measurement]) -> None:
+    """Print the table."""
     table = Table(box=None, pad_edge=False)
     columns = ("processes", "images/s", "ratio", "of ideal", "communication, ms", "gradients", "gathered", "reduced")
     for column in columns:
@@ -81,11 +81,11 @@ def show(console: Console, results: dict[int, Measured]) -> None:
     console.print(table)
 
 
-def estimate(console: Console, measured: Measured, processes: int, seconds: float) -> None:
-    """Communication of a step on many GPUs, from the bytes counted here.
+def estimate(console: Console, measured: Measurement, processes: int, seconds: float) -> None:
+    """Print the estimated communication per step on many GPUs, from the bytes counted here.
 
-    A process's own share of images stays the same. An all-gather then brings (W - 1) shares instead of one less than
-    the processes here; a ring passes 2 (W - 1) / W of a tensor.
+    Each process keeps its number of images. With W processes, an all-gather receives W - 1 shares, and a ring
+    all-reduce receives 2 (W - 1) / W of a tensor.
     """
     for link, (world, speed) in LINKS.items():
         ring = (2 * (world - 1) / world) / (2 * (processes - 1) / processes)
@@ -108,7 +108,7 @@ def estimate(console: Console, measured: Measured, processes: int, seconds: floa
 
 
 def main(words: list[str]) -> None:
-    """Measure on each number of processes, and print."""
+    """Measure on each number of processes and print the results."""
     if {"-h", "--help"} & {*words}:
         print(__doc__)
         return
@@ -119,7 +119,7 @@ def main(words: list[str]) -> None:
     own.add_argument("--result", type=Path)
     asked, flags = own.parse_known_args(words)
     if asked.result:
-        work(flags, asked.result)
+        measure_process(flags, asked.result)
         return
     experiment = compose(flags, prog="benchmarks/scaling.py")
     results = {}
@@ -131,7 +131,7 @@ def main(words: list[str]) -> None:
     most = max(results)
     if most > 1:
         estimate(console, results[most], most, asked.gpu_step_ms / 1e3)
-    console.print(f"({device_name()}, one thread a process, {SECONDS} s each)")
+    console.print(f"({device_name()}, one thread per process, {SECONDS} s each)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Memory, open files and threads of a long run, as curves.
+"""Record memory, open files and threads of a long run, and plot them.
 
     python benchmarks/soak.py soak --epochs 250 --save-every 50 --knn-every 5
     python benchmarks/soak.py soak --dataset folder --dataset.path images --dataset.cache none --epochs 40
 
-The first word is a folder for soak.csv, soak.png and soak.svg, the others are the flags of `run.py`. A run is started
-and looked at every second, with the processes that it starts; what its scoring takes afterwards is left out.
+The first word is a folder for soak.csv, soak.png and soak.svg, the others are the flags of `run.py`. The run
+and its child processes are sampled every second until training ends; the evaluation afterwards is not included.
 """
 
 import csv
@@ -26,68 +26,68 @@ from sslzoo.report.plots import BLUE, new_figure, save
 from sslzoo.runtime.environment import device_name
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTLED = 0.2
-"""Part of the steps after which what a run holds should no longer grow."""
+WARMUP_SHARE = 0.2
+"""Share of the steps after which memory, files and threads should no longer grow."""
 
 
 class Sample(NamedTuple):
-    """A run at a moment, its processes together."""
+    """State of a run at one moment, summed over its processes."""
 
     step: int
     host_mib: float
-    """Resident memory, what processes share counted once (PSS; where a system has none, without what is shared)."""
+    """Resident memory; shared memory is counted once (PSS), or not at all if the system has no PSS."""
     device_mib: float
-    """Memory in use on the device, by whomever; 0 without one."""
+    """Memory in use on the device by all programs; 0 without a device."""
     files: int
     threads: int
     processes: int
 
 
-def watch(process: subprocess.Popen[bytes], run: Path) -> Iterator[Sample]:
-    """A sample each second from the first line of metrics on, while the run trains."""
+def sample_run(process: subprocess.Popen[bytes], run: Path) -> Iterator[Sample]:
+    """Yield a sample per second while the run trains, from the first line of metrics on."""
     root = psutil.Process(process.pid)
     while process.poll() is None and not (run / "backbone.safetensors").exists():
         time.sleep(1)
-        step = last_step(run / "metrics.jsonl")
+        step = read_last_step(run / "metrics.jsonl")
         try:
             members = [root, *root.children(recursive=True)]
             if step:
                 yield Sample(
                     step,
-                    sum(resident(member) for member in members) / 2**20,
-                    device_memory() / 2**20,
+                    sum(resident_bytes(member) for member in members) / 2**20,
+                    device_bytes() / 2**20,
                     sum(member.num_fds() for member in members),
                     sum(member.num_threads() for member in members),
                     len(members),
                 )
-        except psutil.NoSuchProcess:  # a worker that ended meanwhile
+        except psutil.NoSuchProcess:  # a worker ended in the meantime
             continue
 
 
-def resident(process: psutil.Process) -> int:
-    """Bytes of a process, its part of what it shares with others."""
+def resident_bytes(process: psutil.Process) -> int:
+    """Return the resident bytes of a process, including its share of shared memory."""
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", memory.uss))
 
 
-def last_step(metrics: Path) -> int:
-    """The step of the last whole line, 0 before there is one."""
+def read_last_step(metrics: Path) -> int:
+    """Read the step of the last complete line of metrics; 0 if there is none."""
     lines = metrics.read_bytes().rpartition(b"\n")[0].splitlines() if metrics.is_file() else []
     return int(json.loads(lines[-1])["step"]) if lines else 0
 
 
-def device_memory() -> int:
-    """Bytes in use on the device, 0 without one."""
+def device_bytes() -> int:
+    """Return the bytes in use on the device; 0 without a device."""
     if not torch.cuda.is_available():
         return 0
     free, total = torch.cuda.mem_get_info()
     return total - free
 
 
-def summary(samples: Sequence[Sample]) -> Table:
-    """What each figure was when it had settled and at the end, and how it changed."""
+def create_summary(samples: Sequence[Sample]) -> Table:
+    """Create a table of each value after the warm-up, at the end, and its slope."""
     last = samples[-1].step
-    settled = [sample for sample in samples if sample.step >= SETTLED * last]
+    settled = [sample for sample in samples if sample.step >= WARMUP_SHARE * last]
     steps = np.array([sample.step for sample in settled])
     table = Table(box=None, title=f"{last} steps, {len(samples)} samples, from step {settled[0].step} on")
     for column in ("", "first", "median", "last", "largest", "slope in 1,000 steps"):
@@ -100,8 +100,8 @@ def summary(samples: Sequence[Sample]) -> Table:
     return table
 
 
-def draw(samples: Sequence[Sample], path: Path, title: str) -> None:
-    """A curve of each figure over steps."""
+def draw_curves(samples: Sequence[Sample], path: Path, title: str) -> None:
+    """Plot each value over steps."""
     figure = new_figure(width=9.0, height=2.6)
     names = [name for name in ("host_mib", "device_mib", "files", "threads") if any(getattr(s, name) for s in samples)]
     for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
@@ -113,7 +113,7 @@ def draw(samples: Sequence[Sample], path: Path, title: str) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Run, watch, and write down what was seen."""
+    """Start the run, sample it, and write the samples, plot and summary."""
     if not words or words[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 2
@@ -125,15 +125,15 @@ def main(words: list[str]) -> int:
         (folder / "output.txt").open("wb") as output,
         subprocess.Popen(command, stdout=output, stderr=output) as process,
     ):
-        samples = list(watch(process, run))
+        samples = list(sample_run(process, run))
     if process.returncode or not samples:
         print(f"error: the run ended with {process.returncode}; see {folder}/output.txt", file=sys.stderr)
         return 2
     with (folder / "soak.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([Sample._fields, *samples])
-    draw(samples, folder / "soak", title=" ".join(flags))
+    draw_curves(samples, folder / "soak", title=" ".join(flags))
     console = Console()
-    console.print(summary(samples))
+    console.print(create_summary(samples))
     console.print(f"torch {torch.__version__}, {device_name()}; run.py {' '.join(flags)}", soft_wrap=True)
     return 0
 

@@ -1,14 +1,14 @@
-"""A training step beside lightly's parts, part by part, and beside the arithmetic that it cannot do without.
+"""A training step compared with lightly and with the time of its arithmetic, and its parts.
 
     python benchmarks/step.py
     python benchmarks/step.py --batch 256 --backbone resnet18 --img-size 32
 
-All train ResNet-18 with its stem for small images, split batch norm, a projector of 2048, a queue of 4096 and SGD, on
-images that are ready as tensors. lightly's step is put together from its backbone, head, loss, shuffling and momentum
-update, as its tutorial for CIFAR-10 does.
+All train a ResNet-18 with the stem for small images, split batch norm, a projector of width 2048, a queue of 4096 and
+SGD on prepared tensors. lightly's step consists of its backbone, head, loss, shuffling and momentum update, as in its
+tutorial for CIFAR-10.
 
-The floor is the number of floating-point operations of convolutions and matrix products, as torch counts them, over
-what one large matrix product reaches on this machine in the same arithmetic.
+The floor is the number of floating-point operations of convolutions and matrix products, as counted by torch, divided
+by the rate of one large matrix product on this machine in the same precision.
 """
 
 import copy
@@ -18,12 +18,12 @@ import sys
 import time
 from collections.abc import Callable
 
-os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it would ask a server
+os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # otherwise it contacts a server
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from rounds import DEVICE, Comparison, arguments, conditions, show
+from rounds import DEVICE, Comparison, describe_conditions, parse_arguments, show
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,7 +31,7 @@ from sslzoo.data.load import load_data
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.momentum import Teacher
-from sslzoo.plan.clock import wait
+from sslzoo.plan.clock import synchronize
 from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision
@@ -40,15 +40,15 @@ from sslzoo.train.setup import create_method
 REPEATS = 5
 
 
-def experiment(batch: int, threads: int, *flags: str) -> Experiment:
-    """The recipe for CIFAR-10, on scikit-learn's digits, which are always there and are enlarged."""
+def compose_experiment(batch: int, threads: int, *flags: str) -> Experiment:
+    """Compose the recipe for CIFAR-10 on the enlarged digits of scikit-learn, which need no download."""
     digits = ("--dataset.source", "digits", "--dataset.image", "image", "--dataset.label", "label")
     size = ("--batch-size", str(batch), "--threads", str(threads))
     return compose(["--dataset", "cifar10", *digits, *size, *flags])
 
 
 class LightlyMoCo(nn.Module):
-    """MoCo of lightly's parts."""
+    """MoCo built from lightly's modules."""
 
     def __init__(self) -> None:
         from lightly.loss import NTXentLoss
@@ -65,7 +65,7 @@ class LightlyMoCo(nn.Module):
         self.criterion = NTXentLoss(temperature=0.1, memory_bank_size=(4096, 128))
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        """Its loss."""
+        """Compute the loss."""
         from lightly.models.utils import batch_shuffle, batch_unshuffle
 
         queries = self.head(self.backbone(query).flatten(1))
@@ -75,28 +75,28 @@ class LightlyMoCo(nn.Module):
         loss: Tensor = self.criterion(queries, keys)
         return loss
 
-    def follow(self) -> None:
-        """Momentum update of both."""
+    def update_teacher(self) -> None:
+        """Update backbone and head of the teacher by momentum."""
         from lightly.models.utils import update_momentum
 
         update_momentum(self.backbone, self.key_backbone, m=0.99)
         update_momentum(self.head, self.key_head, m=0.99)
 
 
-def steps(batch: int) -> dict[str, Callable[[], object]]:
-    """Whole steps, on the same images."""
+def create_steps(batch: int) -> dict[str, Callable[[], object]]:
+    """Create the steps to time, all on the same images."""
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(batch, 3, 32, 32, generator=generator).to(DEVICE) for _ in range(2))
     if DEVICE.type == "cuda":
         query, key = (view.contiguous(memory_format=torch.channels_last) for view in (query, key))
     ids = torch.arange(batch, device=DEVICE)
 
-    def lightly_step() -> Callable[[], None]:
+    def create_lightly_step() -> Callable[[], None]:
         model = LightlyMoCo().to(DEVICE).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
 
         def step() -> None:
-            model.follow()
+            model.update_teacher()
             loss = model(query, key)
             loss.backward()
             optimizer.step()
@@ -104,8 +104,8 @@ def steps(batch: int) -> dict[str, Callable[[], object]]:
 
         return step
 
-    def own_step(name: str, precision: Precision = "fp32") -> Callable[[], None]:
-        method = create_method(experiment(batch, 1, "--method", name)).to(DEVICE).train()
+    def create_sslzoo_step(name: str, precision: Precision = "fp32") -> Callable[[], None]:
+        method = create_method(compose_experiment(batch, 1, "--method", name)).to(DEVICE).train()
         if DEVICE.type == "cuda":
             method.to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(method.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
@@ -122,18 +122,18 @@ def steps(batch: int) -> dict[str, Callable[[], object]]:
         return step
 
     return {
-        "lightly's parts, MoCo": lightly_step(),
-        "sslzoo, MoCo": own_step("moco"),
-        "sslzoo, ASCL": own_step("ascl"),
-        "sslzoo, ASCL, bf16": own_step("ascl", "bf16"),
+        "lightly, MoCo": create_lightly_step(),
+        "sslzoo, MoCo": create_sslzoo_step("moco"),
+        "sslzoo, ASCL": create_sslzoo_step("ascl"),
+        "sslzoo, ASCL, bf16": create_sslzoo_step("ascl", "bf16"),
     }
 
 
-def followers() -> dict[str, Callable[[], object]]:
-    """Momentum updates of a ResNet-18, buffers included in sslzoo's."""
+def create_teacher_updates() -> dict[str, Callable[[], object]]:
+    """Create the momentum updates of a ResNet-18 to time; that of sslzoo includes buffers."""
     from lightly.models.utils import update_momentum
 
-    student = create_method(experiment(16, 1, "--method", "moco")).to(DEVICE).get_submodule("student")
+    student = create_method(compose_experiment(16, 1, "--method", "moco")).to(DEVICE).get_submodule("student")
     theirs, ours = copy.deepcopy(student), Teacher(student, 0.99)
     return {
         "lightly, update_momentum": lambda: update_momentum(student, theirs, m=0.99),
@@ -141,44 +141,44 @@ def followers() -> dict[str, Callable[[], object]]:
     }
 
 
-def peak(kind: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product: the most of a few."""
+def measure_peak(kind: torch.dtype) -> float:
+    """Measure the peak floating-point operations per second of a large matrix product."""
     n = 8192 if DEVICE.type == "cuda" else 2048
     a = torch.randn(n, n, device=DEVICE, dtype=kind)
     rates = []
     for _ in range(6):
-        wait(DEVICE)
-        began = time.perf_counter()
+        synchronize(DEVICE)
+        start = time.perf_counter()
         a @ a
-        wait(DEVICE)
-        rates.append(2 * n**3 / (time.perf_counter() - began))
+        synchronize(DEVICE)
+        rates.append(2 * n**3 / (time.perf_counter() - start))
     return max(rates)
 
 
-def floors(work: dict[str, Callable[[], object]], took: dict[str, float]) -> Table:
-    """How far steps are from the arithmetic that they cannot do without."""
+def create_floor_table(work: dict[str, Callable[[], object]], seconds: dict[str, float]) -> Table:
+    """Compare the time of each step with the time of its arithmetic."""
     table = Table(box=None, pad_edge=False)
-    for column in ("", "GFLOP", "GFLOP/s at most", "floor, ms", "step, ms", "step / floor"):
+    for column in ("", "GFLOP", "peak GFLOP/s", "floor, ms", "step, ms", "step / floor"):
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     for name in ("sslzoo, ASCL", "sslzoo, ASCL, bf16"):
         with FlopCounterMode(display=False) as counter:
             work[name]()
-        rate = peak(torch.bfloat16 if "bf16" in name else torch.float32)
+        rate = measure_peak(torch.bfloat16 if "bf16" in name else torch.float32)
         count = counter.get_total_flops()
         floor = count / rate
-        cells = [count / 1e9, rate / 1e9, 1e3 * floor, 1e3 * took[name]]
-        table.add_row(name, *(f"{cell:,.0f}" for cell in cells), f"{took[name] / floor:.2f}")
+        cells = [count / 1e9, rate / 1e9, 1e3 * floor, 1e3 * seconds[name]]
+        table.add_row(name, *(f"{cell:,.0f}" for cell in cells), f"{seconds[name] / floor:.2f}")
     return table
 
 
-def parts(batch: int, threads: int) -> Table:
-    """A step of ASCL part by part."""
-    chosen = experiment(batch, threads, "--method", "ascl")
-    course = StepRunner(chosen, load_data(chosen.dataset))
-    course.steps(0)
-    rounds = [course.parts(1) for _ in range(REPEATS)]
+def create_part_table(batch: int, threads: int) -> Table:
+    """Time a step of ASCL part by part."""
+    chosen = compose_experiment(batch, threads, "--method", "ascl")
+    runner = StepRunner(chosen, load_data(chosen.dataset))
+    runner.time_steps(0)
+    rounds = [runner.time_parts(1) for _ in range(REPEATS)]
     table = Table(box=None, pad_edge=False)
-    for column in ("", "ms, median", "least to most", "share"):
+    for column in ("", "ms, median", "min - max", "share"):
         table.add_column(column, justify="right" if column else "left")
     medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     for name, seconds in sorted(medians.items(), key=lambda part: -part[1]):
@@ -189,25 +189,27 @@ def parts(batch: int, threads: int) -> Table:
 
 
 def report(console: Console, batch: int, threads: int) -> None:
-    """Print all tables."""
-    work = steps(batch)
+    """Run all comparisons and print their tables."""
+    work = create_steps(batch)
     title = f"a training step, ResNet-18, images of 32 pixels, batch {batch}"
     rows = show(console, Comparison(title, "images a second", batch, work, memory=True), REPEATS)
     console.print("the same steps and their floor")
-    console.print(floors(work, {row.name: row.median for row in rows}))
+    console.print(create_floor_table(work, {row.name: row.median for row in rows}))
     console.print()
-    show(console, Comparison("momentum update of ResNet-18 and projector", "", 1, followers()), 5 * REPEATS)
+    show(
+        console, Comparison("momentum update of ResNet-18 and projector", "", 1, create_teacher_updates()), 5 * REPEATS
+    )
     console.print("a step of sslzoo, ASCL, part by part, views and optimizer included")
-    console.print(parts(batch, threads))
+    console.print(create_part_table(batch, threads))
     console.print()
 
 
 def main() -> None:
     """Print the tables."""
-    asked = arguments(__doc__, batch=64)
+    asked = parse_arguments(__doc__, batch=64)
     console = Console()
     report(console, asked.batch, asked.threads)
-    console.print(conditions(REPEATS))
+    console.print(describe_conditions(REPEATS))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line."""
+"""Command line: dispatches to the commands."""
 
 import logging
 import os
@@ -14,11 +14,11 @@ from sslzoo.runtime.errors import UserError, near_misses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the first word names it, `pretrain` when it is a flag or nothing.
+    """Run the command that the first word names; without one, `pretrain`.
 
     Returns:
-        The exit status: 0, 1 where memory did not suffice or another process of the run has died, 2 for a mistake of
-        the user's, 128 + n when signal n stopped the run.
+        The exit status: 0; 1 if memory ran out or another process of the run died; 2 for invalid input; 128 + n if
+        signal n stopped the run.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             raise UserError(f"{command}: no such command{near_misses(command, COMMANDS)}")
         return COMMANDS[command](words)
-    except BrokenPipeError:  # the reader of the output was closed, as in `run.py list | head`
+    except BrokenPipeError:  # the reader closed the pipe, as in `run.py list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def pretrain(words: list[str]) -> int:
-    """Train, watch and score an encoder."""
+    """Train an encoder and evaluate it."""
     own = ArgumentParser(add_help=False)
     own.add_argument("--print-config", action="store_true")
     own.add_argument("--resume", type=lambda word: word if word == "auto" else Path(word))
@@ -74,7 +74,7 @@ def pretrain(words: list[str]) -> int:
 
 
 def evaluate(words: list[str]) -> int:
-    """Score a trained encoder: a run's, timm's, or that of a file."""
+    """Evaluate a trained encoder: of a run, of timm, or from a file."""
     from sslzoo.evaluate.compose import compose_jobs
 
     jobs = compose_jobs(words)
@@ -84,38 +84,42 @@ def evaluate(words: list[str]) -> int:
     try:
         run(jobs)
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the saved features and trainings", file=sys.stderr)
+        print("interrupted; repeat the command to resume from saved features and probes", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
 
 
 def list_parts(words: list[str]) -> int:
-    """Show methods, targets, losses and data sets, a line each."""
+    """List methods, targets, losses and data sets."""
     from sslzoo.config.registry import load_plugin
     from sslzoo.report.pairs import pairs_markdown, pairs_table
     from sslzoo.report.parts import parts_table
 
     parser = ArgumentParser(prog="run.py list", description=list_parts.__doc__)
     parser.add_argument("--plugin", nargs="+", action="extend", default=[], metavar="FILE", help=PLUGIN)
-    parser.add_argument("--pairs", action="store_true", help="which target goes with which method, and by which loss")
-    parser.add_argument("--markdown", action="store_true", help="--pairs as the table of the documentation")
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="show which targets are compatible with which methods, and the loss of each pair",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print --pairs as Markdown")
     asked = parser.parse_args(words)
     for plugin in asked.plugin:
         load_plugin(plugin)
     if asked.markdown:
         print(pairs_markdown(), end="")
     else:
-        Console(markup=False).print(pairs_table() if asked.pairs else parts_table())  # docstrings are text
+        Console(markup=False).print(pairs_table() if asked.pairs else parts_table())  # docstrings may contain brackets
     return 0
 
 
 def describe(words: list[str]) -> int:
-    """Show a part's settings, their defaults, and its paper."""
+    """Show the settings, defaults and paper of a part."""
     from sslzoo.config.registry import load_plugin
     from sslzoo.report.parts import describe_part
 
     parser = ArgumentParser(prog="run.py describe", description=describe.__doc__)
-    parser.add_argument("name", help="a part's name, as `list` shows it")
+    parser.add_argument("name", help="name of a part, as shown by `list`")
     parser.add_argument("--plugin", nargs="+", action="extend", default=[], metavar="FILE", help=PLUGIN)
     asked = parser.parse_args(words)
     for plugin in asked.plugin:
@@ -125,7 +129,7 @@ def describe(words: list[str]) -> int:
 
 
 def compare(words: list[str]) -> int:
-    """Run methods over seeds, and write the page that compares them."""
+    """Train methods with several seeds and write a page that compares them."""
     from sslzoo.compare.request import parse_request
 
     request = parse_request(words)
@@ -136,7 +140,7 @@ def compare(words: list[str]) -> int:
 
 
 def check(words: list[str]) -> int:
-    """Check parts: shapes, gradients, precision, order, state, two processes, collapse."""
+    """Check custom or built-in parts: shapes, gradients, precision, order, state, two processes, collapse."""
     from sslzoo.check.request import parse_request
 
     asked = parse_request(words)
@@ -147,14 +151,14 @@ def check(words: list[str]) -> int:
 
 
 def new(words: list[str]) -> int:
-    """Write a part of your own to start from, and its test."""
+    """Write the template of a custom part, and its test."""
     from sslzoo.scaffold.command import new as run
 
     return run(words)
 
 
 def plan(words: list[str]) -> int:
-    """Say what a run would take: time, memory, the slowest part, and what would help."""
+    """Estimate time, memory and bottleneck of a run, and measure what would make it faster."""
     from sslzoo.plan.request import parse_request
 
     asked, experiment = parse_request(words)
@@ -164,8 +168,7 @@ def plan(words: list[str]) -> int:
     return run(asked, experiment)
 
 
-PLUGIN = "files or modules that register parts of your own"
-
+PLUGIN = "files or modules that register custom parts"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "pretrain": pretrain,

@@ -35,7 +35,7 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuob
 
 
 class Recorder:
-    """Stands for a kernel: keeps the arguments that it is launched with."""
+    """Replaces a kernel and records the arguments of its launches."""
 
     def __init__(self, kernel: Any, launches: list[tuple[Any, dict[str, Any]]]) -> None:
         self.kernel, self.launches = kernel, launches

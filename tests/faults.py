@@ -1,4 +1,4 @@
-"""Faults that are injected into runs; `python tests/faults.py` makes each of them and prints what the user sees."""
+"""Faults that tests inject into runs; `python tests/faults.py` injects each one and prints docs/errors.md."""
 
 import functools
 import hashlib
@@ -38,11 +38,11 @@ SMALL = [
     "--schedule.warmup-epochs", "0", "--backbone", "resnet10t", "--backbone.kwargs", "{channels: [8, 8, 8, 8]}",
     "--threads", "1",
 ]  # fmt: skip
-"""Settings of a run that takes a second."""
+"""Settings of a run of about one second."""
 
 
-class Done(NamedTuple):
-    """How a command ended."""
+class Result(NamedTuple):
+    """Exit status and output of a command."""
 
     code: int
     stdout: str
@@ -51,67 +51,67 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault, and what has to come of it."""
+    """A fault with its expected exit status and message."""
 
-    what: str
-    make: Callable[[Path], list[str]]
-    """Makes it in a folder, and returns the words of the command."""
+    name: str
+    prepare: Callable[[Path], list[str]]
+    """Prepares the fault in a folder and returns the words of the command."""
     code: int
-    says: str
-    """A part of what is seen: of standard error where the command fails, else of the output."""
+    message: str
+    """Regular expression found in standard error if the command fails, else in standard output."""
     kind: str
 
 
 FAULTS: list[Fault] = []
 
 
-def fault(kind: str, what: str, says: str, code: int = 2) -> Callable[[Callable[[Path], list[str]]], None]:
-    """Add a function that makes a fault to the list."""
-    return lambda make: FAULTS.append(Fault(kind=kind, what=what, make=make, code=code, says=says))
+def fault(kind: str, name: str, message: str, code: int = 2) -> Callable[[Callable[[Path], list[str]]], None]:
+    """Add the decorated function, which prepares a fault, to the list."""
+    return lambda prepare: FAULTS.append(Fault(kind=kind, name=name, prepare=prepare, code=code, message=message))
 
 
-def image(number: int = 0, size: tuple[int, int] = (20, 24)) -> Image.Image:
-    """One of different images."""
+def create_image(number: int = 0, size: tuple[int, int] = (20, 24)) -> Image.Image:
+    """Create a random image; each number gives another image."""
     pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
-def holiday(folder: Path) -> Path:
-    """A folder of 24 images."""
+def write_images(folder: Path) -> Path:
+    """Write a folder of 24 images."""
     images = folder / "images"
     images.mkdir()
     for number in range(24):
-        image(number).save(images / f"{number:02d}.png")
+        create_image(number).save(images / f"{number:02d}.png")
     return images
 
 
-def on(images: Path | str, *more: str) -> list[str]:
-    """Train on these images."""
+def train_on(images: Path | str, *more: str) -> list[str]:
+    """Return the words of a training command for these images."""
     return ["--dataset", "folder", "--dataset.path", str(images), *SMALL, *more]
 
 
 # images
 
 
-def add_image(kind: str, what: str, name: str, content: Callable[[], bytes], says: str, code: int = 2) -> None:
-    """A fault of one file among good images."""
+def add_image(kind: str, name: str, file: str, content: Callable[[], bytes], message: str, code: int = 2) -> None:
+    """Add a fault of one file among valid images."""
 
-    @fault(kind, what, says, code)
-    def make(folder: Path) -> list[str]:
-        images = holiday(folder)
-        (images / name).write_bytes(content())
-        return on(images)
+    @fault(kind, name, message, code)
+    def prepare(folder: Path) -> list[str]:
+        images = write_images(folder)
+        (images / file).write_bytes(content())
+        return train_on(images)
 
 
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    """An image as the content of a file."""
+def encode(image: Image.Image, form: str, **options: object) -> bytes:
+    """Encode an image as the content of a file."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
 
 
-def png(width: int, height: int) -> bytes:
-    """A PNG whose header says so, and whose pixels are missing."""
+def create_png(width: int, height: int) -> bytes:
+    """Create a PNG with this size in its header but without pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -123,66 +123,74 @@ def png(width: int, height: int) -> bytes:
 
 
 NAMED = r"/images \(train\), row \d+ \(.*/images/bad\.\w+\): not an image that can be decoded: "
-MEND = "; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
+HINT = "; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
 TRAINED = r"25 images to train on(.|\n)*step 3/3"
 
 add_image(
     "image",
     "truncated JPEG",
     "bad.jpg",
-    lambda: encoded(image(), "JPEG")[:-300],
-    NAMED + f"image file is truncated.*{MEND}",
+    lambda: encode(create_image(), "JPEG")[:-300],
+    NAMED + f"image file is truncated.*{HINT}",
 )
 add_image("image", "empty file", "bad.png", lambda: b"", NAMED + "cannot identify image file")
 add_image("image", "text named .png", "bad.png", lambda: b"hello", NAMED + "cannot identify image file")
-add_image("image", "bomb (60,000 x 60,000)", "bad.png", lambda: png(60_000, 60_000), NAMED + ".*decompression bomb")
+add_image(
+    "image",
+    "decompression bomb (60,000 x 60,000)",
+    "bad.png",
+    lambda: create_png(60_000, 60_000),
+    NAMED + ".*decompression bomb",
+)
 add_image(
     "image",
     "floating-point TIFF",
     "bad.tiff",
-    lambda: encoded(Image.new("F", (20, 20)), "TIFF"),
+    lambda: encode(Image.new("F", (20, 20)), "TIFF"),
     NAMED + ".*8 or 16 bits are needed",
 )
 add_image(
     "image",
     "16-bit PNG",
     "bad.png",
-    lambda: encoded(Image.fromarray(np.full((9, 9), 40_000, np.uint16)), "PNG"),
+    lambda: encode(Image.fromarray(np.full((9, 9), 40_000, np.uint16)), "PNG"),
     TRAINED,
     0,
 )
-add_image("image", "palette PNG", "bad.png", lambda: encoded(image().quantize(16), "PNG"), TRAINED, 0)
-add_image("image", "CMYK JPEG", "bad.jpg", lambda: encoded(image().convert("CMYK"), "JPEG"), TRAINED, 0)
+add_image("image", "palette PNG", "bad.png", lambda: encode(create_image().quantize(16), "PNG"), TRAINED, 0)
+add_image("image", "CMYK JPEG", "bad.jpg", lambda: encode(create_image().convert("CMYK"), "JPEG"), TRAINED, 0)
 add_image(
     "image",
     "animated GIF",
     "bad.gif",
-    lambda: encoded(image(), "GIF", save_all=True, append_images=[image(1)]),
+    lambda: encode(create_image(), "GIF", save_all=True, append_images=[create_image(1)]),
     TRAINED,
     0,
 )
-add_image("image", "1 x 1 pixel", "bad.png", lambda: encoded(image(0, (1, 1)), "PNG"), TRAINED, 0)
-add_image("image", "1 x 4,000 pixels", "bad.png", lambda: encoded(image(0, (4000, 1)), "PNG"), TRAINED, 0)
+add_image("image", "1 x 1 pixel", "bad.png", lambda: encode(create_image(0, (1, 1)), "PNG"), TRAINED, 0)
+add_image("image", "1 x 4,000 pixels", "bad.png", lambda: encode(create_image(0, (4000, 1)), "PNG"), TRAINED, 0)
 
 
 @fault(
     "image",
-    "two damaged ones, two allowed",
+    "two damaged images, two allowed",
     r"warning: 2 images are skipped \(--dataset\.max-skipped 2\): .*a\.png.*b\.png",
     0,
 )
-def two_of_two(folder: Path) -> list[str]:
-    return on(two_damaged(folder), "--dataset.max-skipped", "2")
+def two_damaged_two_allowed(folder: Path) -> list[str]:
+    return train_on(write_damaged_images(folder), "--dataset.max-skipped", "2")
 
 
-@fault("image", "two damaged ones, one allowed", r"--dataset\.max-skipped 1: more cannot be decoded: .*a\.png.*b\.png")
-def two_of_one(folder: Path) -> list[str]:
-    return on(two_damaged(folder), "--dataset.max-skipped", "1")
+@fault(
+    "image", "two damaged images, one allowed", r"--dataset\.max-skipped 1: more cannot be decoded: .*a\.png.*b\.png"
+)
+def two_damaged_one_allowed(folder: Path) -> list[str]:
+    return train_on(write_damaged_images(folder), "--dataset.max-skipped", "1")
 
 
-def two_damaged(folder: Path) -> Path:
-    """A folder of images two of which are empty files."""
-    images = holiday(folder)
+def write_damaged_images(folder: Path) -> Path:
+    """Write a folder of images, two of which are empty files."""
+    images = write_images(folder)
     for name in ("a.png", "b.png"):
         (images / name).write_bytes(b"")
     return images
@@ -190,9 +198,9 @@ def two_damaged(folder: Path) -> Path:
 
 @fault("image", "spaces, quotes and unicode in paths", TRAINED, 0)
 def odd_paths(folder: Path) -> list[str]:
-    images = holiday(folder).rename(folder / "ein 'schöner' Täg 日本 #1 %20")
-    image(99).save(images / "bild\N{COMBINING DIAERESIS} & co.png")
-    return on(images)
+    images = write_images(folder).rename(folder / "ein 'schöner' Täg 日本 #1 %20")
+    create_image(99).save(images / "bild\N{COMBINING DIAERESIS} & co.png")
+    return train_on(images)
 
 
 @fault(
@@ -201,51 +209,51 @@ def odd_paths(folder: Path) -> list[str]:
     r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename the folder",
 )
 def pattern(folder: Path) -> list[str]:
-    return on(holiday(folder).rename(folder / "images [old]"))
+    return train_on(write_images(folder).rename(folder / "images [old]"))
 
 
 # data sets
 
 
-def table(folder: Path, **columns: object) -> Path:
-    """Images and other columns as train.parquet and test.parquet in a folder."""
+def write_table(folder: Path, **columns: object) -> Path:
+    """Write images and other columns as train.parquet and test.parquet into a folder."""
     path = folder / "set"
     path.mkdir(exist_ok=True)
-    content = {"image": [image(number) for number in range(24)], **columns}
+    content = {"image": [create_image(number) for number in range(24)], **columns}
     data = datasets.Dataset.from_dict(content).cast_column("image", datasets.Image())
     for split in ("train", "test"):
         data.to_parquet(path / f"{split}.parquet")
     return path
 
 
-def labeled(path: Path, *more: str) -> list[str]:
-    """Train on images with labels and score."""
-    return [*on(path, "--dataset.unlabeled", "false", "--dataset.test", "test"), *more]
+def train_labeled(path: Path, *more: str) -> list[str]:
+    """Return the words of a command that trains on labeled images and evaluates."""
+    return [*train_on(path, "--dataset.unlabeled", "false", "--dataset.test", "test"), *more]
 
 
-@fault("data set", "column that is not there", r"--dataset\.image pictur: no such column; available: image, label")
+@fault("data set", "unknown column", r"--dataset\.image pictur: no such column; available: image, label")
 def wrong_column(folder: Path) -> list[str]:
-    return labeled(table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
+    return train_labeled(write_table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
 
 
-@fault("data set", "column that holds no images", r"--dataset\.image label: a column of .*, not of images")
+@fault("data set", "column without images", r"--dataset\.image label: a column of .*, not of images")
 def column_without_images(folder: Path) -> list[str]:
-    return labeled(table(folder, label=[0, 1] * 12), "--dataset.image", "label")
+    return train_labeled(write_table(folder, label=[0, 1] * 12), "--dataset.image", "label")
 
 
-@fault("data set", "column that holds no labels", r"--dataset\.label x: a column of .*, not of class numbers or names")
+@fault("data set", "column without labels", r"--dataset\.label x: a column of .*, not of class numbers or names")
 def column_without_labels(folder: Path) -> list[str]:
-    return labeled(table(folder, x=[0.5] * 24), "--dataset.label", "x")
+    return train_labeled(write_table(folder, x=[0.5] * 24), "--dataset.label", "x")
 
 
-@fault("data set", "labels missing, evaluation asked for", r"evaluate: .* has no labels, which this protocol needs")
+@fault("data set", "evaluation without labels", r"evaluate: .* has no labels, which this protocol needs")
 def labels_missing(folder: Path) -> list[str]:
     return [
         "evaluate",
         "--backbone",
         "test_resnet",
         "--untrained",
-        *labeled(table(folder))[:4],
+        *train_labeled(write_table(folder))[:4],
         "--dataset.test",
         "test",
     ]
@@ -259,7 +267,7 @@ def labels_missing(folder: Path) -> list[str]:
 def labels_out_of_range(folder: Path) -> list[str]:
     path = folder / "set"
     path.mkdir()
-    cells = [{"bytes": encoded(image(number), "PNG"), "path": None} for number in range(24)]
+    cells = [{"bytes": encode(create_image(number), "PNG"), "path": None} for number in range(24)]
     labels = [0, 1, 0, 9, *[0, 1] * 10]
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
     schema = features.arrow_schema
@@ -268,30 +276,30 @@ def labels_out_of_range(folder: Path) -> list[str]:
             pa.table({"image": pa.array(cells, schema.field("image").type), "label": pa.array(labels)}, schema=schema),
             path / f"{split}.parquet",
         )
-    return labeled(path)
+    return train_labeled(path)
 
 
-@fault("data set", "split that is not there", r"--dataset\.train trian: no such split; .* has train, test")
+@fault("data set", "unknown split", r"--dataset\.train trian: no such split; .* has train, test")
 def wrong_split(folder: Path) -> list[str]:
-    return labeled(table(folder, label=[0, 1] * 12), "--dataset.train", "trian")
+    return train_labeled(write_table(folder, label=[0, 1] * 12), "--dataset.train", "trian")
 
 
-@fault("data set", "parquet cut short", r"--dataset\.path .*/set: not readable: .*[Pp]arquet")
+@fault("data set", "truncated parquet", r"--dataset\.path .*/set: not readable: .*[Pp]arquet")
 def cut_parquet(folder: Path) -> list[str]:
-    path = table(folder, label=[0, 1] * 12)
+    path = write_table(folder, label=[0, 1] * 12)
     (path / "train.parquet").write_bytes((path / "train.parquet").read_bytes()[:200])
-    return labeled(path)
+    return train_labeled(path)
 
 
 @fault("data set", "empty folder", r"--dataset\.path .*/empty: contains no images")
 def empty_folder(folder: Path) -> list[str]:
     (folder / "empty").mkdir()
-    return on(folder / "empty")
+    return train_on(folder / "empty")
 
 
-@fault("data set", "no such folder", r"--dataset\.path .*/nowhere: no such file or folder")
+@fault("data set", "missing folder", r"--dataset\.path .*/nowhere: no such file or folder")
 def no_folder(folder: Path) -> list[str]:
-    return on(folder / "nowhere")
+    return train_on(folder / "nowhere")
 
 
 @fault(
@@ -300,7 +308,7 @@ def no_folder(folder: Path) -> list[str]:
     r"--batch-size 64: one batch needs 64 images, but the training split has 24; use at most 24",
 )
 def small_set(folder: Path) -> list[str]:
-    return on(holiday(folder), "--batch-size", "64")
+    return train_on(write_images(folder), "--batch-size", "64")
 
 
 @fault(
@@ -310,56 +318,58 @@ def small_set(folder: Path) -> list[str]:
     0,
 )
 def small_for_the_queue(folder: Path) -> list[str]:
-    return on(holiday(folder), "--method.queue-size", "160")
+    return train_on(write_images(folder), "--method.queue-size", "160")
 
 
-@fault("data set", "last batch not full", r"step 2/2", 0)
+@fault("data set", "incomplete last batch", r"step 2/2", 0)
 def uneven(folder: Path) -> list[str]:
-    return on(holiday(folder), "--batch-size", "10")
+    return train_on(write_images(folder), "--batch-size", "10")
 
 
 @fault("data set", "name on the Hub, HF_HUB_OFFLINE=1", r"--dataset\.path someone/images: ")
 def hub_offline(folder: Path) -> list[str]:
-    return on("someone/images")
+    return train_on("someone/images")
 
 
 @fault(
     "data set",
-    "folder with a program of its own",
+    "folder with a script",
     r"--dataset\.path .*/images: not readable: .* scripts are no longer supported",
 )
 def program(folder: Path) -> list[str]:
-    images = holiday(folder)
+    images = write_images(folder)
     (images / "images.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
-    return on(images)
+    return train_on(images)
 
 
-@fault("data set", "archive whose paths lead outside", TRAINED, 0)
+@fault("data set", "archive with paths outside its folder", TRAINED, 0)
 def archive(folder: Path) -> list[str]:
-    images = holiday(folder)
+    images = write_images(folder)
     with zipfile.ZipFile(images / "more.zip", "w") as bundle:
         bundle.writestr("../../../../ran", b"outside")
-        bundle.writestr("25.png", encoded(image(25), "PNG"))
-    return on(images)
+        bundle.writestr("25.png", encode(create_image(25), "PNG"))
+    return train_on(images)
 
 
 # weights
 
 
-def weights(what: str, says: str) -> Callable[[Callable[[Path], object]], None]:
-    """A fault of a file of weights."""
+def weights(name: str, message: str) -> Callable[[Callable[[Path], object]], None]:
+    """Add a fault of a file of weights; the decorated function writes the file."""
 
     def add(write: Callable[[Path], object]) -> None:
-        @fault("weights", what, says)
-        def make(folder: Path) -> list[str]:
+        @fault("weights", name, message)
+        def prepare(folder: Path) -> list[str]:
             file = folder / "weights.safetensors"
             written = write(file)
-            return on(holiday(folder), "--backbone.checkpoint", str(written or file))
+            return train_on(write_images(folder), "--backbone.checkpoint", str(written or file))
 
     return add
 
 
-@weights("another model's", r"--backbone\.checkpoint .*: weights of another model: .*these are tensors of resnet18")
+@weights(
+    "weights of another model", r"--backbone\.checkpoint .*: weights of another model: .*these are tensors of resnet18"
+)
 def other_model(file: Path) -> None:
     save_file(timm.create_model("resnet18", num_classes=0).state_dict(), file)
 
@@ -370,7 +380,7 @@ def damaged_safetensors(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
-@weights("not finite", r"--backbone\.checkpoint .*: layer4\.0\.conv1\.weight has NaN or Inf: the file is damaged")
+@weights("NaN or Inf", r"--backbone\.checkpoint .*: layer4\.0\.conv1\.weight has NaN or Inf: the file is damaged")
 def weights_not_finite(file: Path) -> None:
     settings = {"in_chans": 3, "img_size": 16}
     model = create_backbone(BackboneConfig(name="resnet10t", kwargs={"channels": [8, 8, 8, 8]}), **settings)
@@ -379,8 +389,8 @@ def weights_not_finite(file: Path) -> None:
     save_file({name: value.contiguous() for name, value in state.items()}, file)
 
 
-class Runs:
-    """Makes a file when it is unpickled."""
+class CreatesFile:
+    """Creates a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -393,7 +403,7 @@ class Runs:
     "pickle that would run code", r"it contains more than tensors \(.*open\), which could run code and is never loaded"
 )
 def evil(file: Path) -> Path:
-    torch.save({"state_dict": {}, "x": Runs(file.parent / "ran")}, file.with_suffix(".pt"))
+    torch.save({"state_dict": {}, "x": CreatesFile(file.parent / "ran")}, file.with_suffix(".pt"))
     return file.with_suffix(".pt")
 
 
@@ -405,13 +415,13 @@ def no_weights(file: Path) -> None:
 # settings
 
 
-def setting(what: str, flags: str, says: str) -> None:
-    """A fault of settings."""
+def setting(name: str, flags: str, message: str) -> None:
+    """Add a fault of settings."""
 
-    @fault("setting", what, says)
-    def make(folder: Path) -> list[str]:
-        for name, content in FILES.items():
-            (folder / name).write_bytes(content)
+    @fault("setting", name, message)
+    def prepare(folder: Path) -> list[str]:
+        for file, content in FILES.items():
+            (folder / file).write_bytes(content)
         return [word.replace("HERE", str(folder)) for word in flags.split()]
 
 
@@ -425,21 +435,21 @@ FILES = {
     "python.yaml": b"epochs: !!python/object/apply:os.system ['touch ran']\n",
 }
 setting("unknown flag", "--epoch 3", r"Unrecognized options: --epoch, 3; did you mean --epochs or ")
-setting("word for a number", "--epochs many", r"--epochs: 'many' is not a whole number")
+setting("text instead of a number", "--epochs many", r"--epochs: 'many' is not a whole number")
 setting(
     "number out of range", "--method.momentum 1.5", r"method\.momentum = 1\.5: input should be less than or equal to 1"
 )
 setting("learning rate nan", "--optimizer.lr nan", r"optimizer\.lr = nan: input should be a finite number")
 setting("learning rate inf", "--optimizer.lr inf", r"optimizer\.lr = inf: input should be a finite number")
-setting("no epochs", "--epochs 0", r"epochs = 0: ")
-setting("method that is not there", "--method asl", r"--method asl: .*did you mean ascl")
-setting("target that a method does not take", "--method barlow-twins --target hard", r"--target hard: ")
+setting("zero epochs", "--epochs 0", r"epochs = 0: ")
+setting("unknown method", "--method asl", r"--method asl: .*did you mean ascl")
+setting("incompatible target", "--method barlow-twins --target hard", r"--target hard: ")
 setting(
     "flag of another method",
     "--method simclr --method.queue-size 64",
     r"Unrecognized options: --method\.queue-size, 64; simclr has --method\.views, ",
 )
-setting("YAML cut short", "--config HERE/broken.yaml", r"broken\.yaml: not readable as YAML: line 2: expected")
+setting("truncated YAML", "--config HERE/broken.yaml", r"broken\.yaml: not readable as YAML: line 2: expected")
 setting("binary file as config", "--config HERE/binary.yaml", r"binary\.yaml: not readable as YAML: ")
 setting("list as config", "--config HERE/list.yaml", r"list\.yaml: a config must be a mapping of settings, not a list")
 setting(
@@ -448,7 +458,7 @@ setting(
     r"unknown\.yaml: epoch: no such setting; did you mean epochs\?",
 )
 setting(
-    "key twice in a config",
+    "duplicate key in a config",
     "--config HERE/twice.yaml",
     r"twice\.yaml: not readable as YAML: line 2: epochs is given twice",
 )
@@ -459,44 +469,44 @@ setting(
 )
 
 
-# places
+# paths
 
 
 @fault(
-    "place",
+    "path",
     "cache that cannot be written",
     r"--dataset\.cache-dir .*/file/cache: Not a directory; name another folder, or decode on every read",
 )
 def cache_in_a_file(folder: Path) -> list[str]:
     (folder / "file").write_text("")
-    return on(holiday(folder), "--dataset.cache-dir", str(folder / "file" / "cache"))
+    return train_on(write_images(folder), "--dataset.cache-dir", str(folder / "file" / "cache"))
 
 
-@fault("place", "run folder that cannot be made", r"--run-folder .*/file/run: cannot be written: Not a directory")
+@fault("path", "run folder that cannot be created", r"--run-folder .*/file/run: cannot be written: Not a directory")
 def run_in_a_file(folder: Path) -> list[str]:
     (folder / "file").write_text("")
-    return on(holiday(folder), "--run-folder", str(folder / "file" / "run"))
+    return train_on(write_images(folder), "--run-folder", str(folder / "file" / "run"))
 
 
-@fault("place", "run folder with something in it", r"--run-folder .*/images: is not empty")
+@fault("path", "run folder that is not empty", r"--run-folder .*/images: is not empty")
 def run_in_the_images(folder: Path) -> list[str]:
-    images = holiday(folder)
-    return on(images, "--run-folder", str(images))
+    images = write_images(folder)
+    return train_on(images, "--run-folder", str(images))
 
 
-@fault("place", "resume where no run is", r"--resume .*/images: not a run folder")
+@fault("path", "resume without a run", r"--resume .*/images: not a run folder")
 def resume_nothing(folder: Path) -> list[str]:
-    return ["--resume", str(holiday(folder))]
+    return ["--resume", str(write_images(folder))]
 
 
 @fault(
-    "place",
-    "weights gone from a run that is judged",
+    "path",
+    "evaluation of a run without weights",
     r"evaluate .*/run: the run is not finished, it has no backbone\.safetensors",
 )
 def evaluate_unfinished(folder: Path) -> list[str]:
     run = folder / "run"
-    assert call(on(holiday(folder), "--run-folder", str(run)), folder).code == 0
+    assert call(train_on(write_images(folder), "--run-folder", str(run)), folder).code == 0
     (run / "backbone.safetensors").unlink()
     return ["evaluate", str(run)]
 
@@ -506,12 +516,12 @@ def evaluate_unfinished(folder: Path) -> list[str]:
 
 @fault(
     "number",
-    "learning rate far too high",
+    "diverging learning rate",
     r"step \d+: .* is NaN or Inf; a new run needs a lower optimizer\.lr than 1e\+25; .*/run",
 )
 def diverges(folder: Path) -> list[str]:
-    return on(
-        holiday(folder),
+    return train_on(
+        write_images(folder),
         "--optimizer",
         "sgd",
         "--optimizer.lr",
@@ -525,16 +535,16 @@ def diverges(folder: Path) -> list[str]:
 
 @fault("number", "queue that does not fit in memory", r"out of memory, could not allocate \d+ bytes; a smaller", 1)
 def enormous(folder: Path) -> list[str]:
-    return on(holiday(folder), "--method.queue-size", str(10**13))
+    return train_on(write_images(folder), "--method.queue-size", str(10**13))
 
 
 # checkpoints
 
 
-def two_checkpoints(folder: Path) -> tuple[Path, list[Path]]:
-    """A run of three epochs that was stopped before its scoring, with checkpoints of steps 6 and 9."""
+def create_two_checkpoints(folder: Path) -> tuple[Path, list[Path]]:
+    """Train a run of three epochs with checkpoints of steps 6 and 9."""
     run = folder / "run"
-    words = on(holiday(folder), "--run-folder", str(run), "--epochs", "3", "--save-every", "3")
+    words = train_on(write_images(folder), "--run-folder", str(run), "--epochs", "3", "--save-every", "3")
     assert call(words, folder).code == 0
     return run, sorted((run / "checkpoints").glob("step-*"))
 
@@ -543,7 +553,7 @@ def two_checkpoints(folder: Path) -> tuple[Path, list[Path]]:
     "checkpoint", "newest damaged", r"warning: step-00000009: model\.safetensors has changed; going on from step 6", 0
 )
 def newest_damaged(folder: Path) -> list[str]:
-    run, (_, newest) = two_checkpoints(folder)
+    run, (_, newest) = create_two_checkpoints(folder)
     file = newest / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -553,12 +563,12 @@ def newest_damaged(folder: Path) -> list[str]:
 
 @fault(
     "checkpoint",
-    "newest without one of its files",
+    "newest with a missing file",
     r"warning: step-00000009: optimizer\.bin is missing; going on from step 6",
     0,
 )
 def newest_without_file(folder: Path) -> list[str]:
-    run, (_, newest) = two_checkpoints(folder)
+    run, (_, newest) = create_two_checkpoints(folder)
     (newest / "optimizer.bin").unlink()
     return ["--resume", str(run)]
 
@@ -569,7 +579,7 @@ def newest_without_file(folder: Path) -> list[str]:
     r"/checkpoints: no checkpoint is whole \(step-00000009: model\.safetensors has changed\)",
 )
 def all_damaged(folder: Path) -> list[str]:
-    run, checkpoints = two_checkpoints(folder)
+    run, checkpoints = create_two_checkpoints(folder)
     for checkpoint in checkpoints:
         (checkpoint / "model.safetensors").write_bytes(b"")
     return ["--resume", str(run)]
@@ -577,14 +587,14 @@ def all_damaged(folder: Path) -> list[str]:
 
 @fault(
     "checkpoint",
-    "pickle that would run code, and its checksum with it",
+    "pickle that would run code, with matching checksum",
     r"step-00000009: holds more than tensors .*never loaded",
 )
 def evil_checkpoint(folder: Path) -> list[str]:
-    run, checkpoints = two_checkpoints(folder)
+    run, checkpoints = create_two_checkpoints(folder)
     for checkpoint in checkpoints:
         file = checkpoint / "optimizer.bin"
-        file.write_bytes(pickle.dumps(Runs(folder / "ran")))
+        file.write_bytes(pickle.dumps(CreatesFile(folder / "ran")))
         sums = json.loads((checkpoint / "checksums.json").read_text())
         sums["optimizer.bin"] = hashlib.sha256(file.read_bytes()).hexdigest()
         (checkpoint / "checksums.json").write_text(json.dumps(sums))
@@ -597,62 +607,64 @@ def evil_checkpoint(folder: Path) -> list[str]:
     r"--resume .*/run: a resumed run keeps its settings, and seed was 0, is 1",
 )
 def resume_otherwise(folder: Path) -> list[str]:
-    run, _ = two_checkpoints(folder)
+    run, _ = create_two_checkpoints(folder)
     return ["--resume", str(run), "--seed", "1"]
 
 
-# while a run is under way
+# during a run
 
 
-Befall = Callable[[subprocess.Popen[str], Path], Done | None]
+Inject = Callable[[subprocess.Popen[str], Path], Result | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running(Fault):
-    """A fault that befalls a run on its way; `make` gives the words of the run, in the folder `run`."""
+class RunningFault(Fault):
+    """A fault during a run in the folder `run`; `prepare` returns the words of the run."""
 
-    befall: Befall
-    """Called when the run has done three steps; returns another command's end where that is what is seen."""
+    inject: Inject
+    """Called after three steps; may return the result of another command to check instead."""
     launcher: tuple[str, ...] = ()
     file_size: int = resource.RLIM_INFINITY
-    """The largest file that the run may write, in bytes: a disk that is full."""
+    """Largest file that the run may write, in bytes; imitates a full disk."""
 
 
-RUNNING: list[Running] = []
+RUNNING: list[RunningFault] = []
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 SAVED = r"^stopped at step \d+ of 3000, saved; --resume .*/run continues it$"
 
 
-def long(folder: Path) -> list[str]:
-    """A run that does not end by itself soon."""
+def long_run(folder: Path) -> list[str]:
+    """Return the words of a run that does not end soon."""
     words = ["--epochs", "1000", "--log-every", "1", "--save-every", "1", "--run-folder", str(folder / "run")]
-    return on(holiday(folder), *words)
+    return train_on(write_images(folder), *words)
 
 
-def befalls(what: str, says: str, code: int, **more: Any) -> Callable[[Befall], None]:
-    """Add a function that does something to a run to the list."""
-    return lambda befall: RUNNING.append(
-        Running(kind="process", what=what, says=says, code=code, befall=befall, **({"make": long} | more))
+def running_fault(name: str, message: str, code: int, **more: Any) -> Callable[[Inject], None]:
+    """Add the decorated function, which injects a fault into a run, to the list."""
+    return lambda inject: RUNNING.append(
+        RunningFault(
+            kind="process", name=name, message=message, code=code, inject=inject, **({"prepare": long_run} | more)
+        )
     )
 
 
-def signalled(what: str, number: signal.Signals, says: str, code: int, **more: Any) -> None:
-    """A run that gets a signal."""
+def add_signal(name: str, number: signal.Signals, message: str, code: int, **more: Any) -> None:
+    """Add a fault in which a run receives a signal."""
 
-    @befalls(what, says, code, **more)
-    def befall(process: subprocess.Popen[str], folder: Path) -> Done | None:
+    @running_fault(name, message, code, **more)
+    def inject(process: subprocess.Popen[str], folder: Path) -> Result | None:
         process.send_signal(number)
 
 
-signalled("Ctrl-C", signal.SIGINT, SAVED, 130)
-signalled("SIGTERM", signal.SIGTERM, SAVED, 143)
-signalled("SIGUSR1", signal.SIGUSR1, SAVED, 138)
-signalled("SIGTERM to the launcher of two processes", signal.SIGTERM, SAVED, 1, launcher=TWO)
-signalled("SIGKILL", signal.SIGKILL, "^$", -signal.SIGKILL)
+add_signal("Ctrl-C", signal.SIGINT, SAVED, 130)
+add_signal("SIGTERM", signal.SIGTERM, SAVED, 143)
+add_signal("SIGUSR1", signal.SIGUSR1, SAVED, 138)
+add_signal("SIGTERM to the launcher of two processes", signal.SIGTERM, SAVED, 1, launcher=TWO)
+add_signal("SIGKILL", signal.SIGKILL, "^$", -signal.SIGKILL)
 
 
-@befalls("Ctrl-C, and a second one at once", "", -signal.SIGINT)
-def twice(process: subprocess.Popen[str], folder: Path) -> Done | None:
+@running_fault("Ctrl-C twice", "", -signal.SIGINT)
+def twice(process: subprocess.Popen[str], folder: Path) -> Result | None:
     for _ in range(1000):
         process.send_signal(signal.SIGINT)
         if process.poll() is not None:
@@ -660,60 +672,60 @@ def twice(process: subprocess.Popen[str], folder: Path) -> Done | None:
         time.sleep(0.001)
 
 
-@befalls("a second run in its folder", r"^error: .*/run: another run is writing there; it has to end first$", 2)
-def second(process: subprocess.Popen[str], folder: Path) -> Done | None:
+@running_fault("a second run in its folder", r"^error: .*/run: another run is writing there; it has to end first$", 2)
+def second(process: subprocess.Popen[str], folder: Path) -> Result | None:
     process.send_signal(signal.SIGSTOP)
     done = call(["--resume", str(folder / "run")], folder)
     process.kill()
     return done
 
 
-@befalls(
+@running_fault(
     "no space for checkpoints and weights",
     r"^stopped at step 9 of 9, NOT saved \(.*\); no checkpoint is yet in .*/run$",
     130,
-    make=lambda folder: [*long(folder), "--epochs", "3", "--dataset.cache", "none", "--dataset.workers", "0"],
+    prepare=lambda folder: [*long_run(folder), "--epochs", "3", "--dataset.cache", "none", "--dataset.workers", "0"],
     file_size=10_000,
 )
-def full(process: subprocess.Popen[str], folder: Path) -> Done | None:
+def full(process: subprocess.Popen[str], folder: Path) -> Result | None:
     while '"step": 9' not in (folder / "run" / "metrics.jsonl").read_text():
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
 
 
-@befalls(
+@running_fault(
     "another process of the run dies",
     r"^error: process 0: another process of the run has exited; .*--resume",
     1,
     launcher=TWO,
 )
-def peer(process: subprocess.Popen[str], folder: Path) -> Done | None:
+def peer(process: subprocess.Popen[str], folder: Path) -> Result | None:
     for child in psutil.Process(process.pid).children(recursive=True):
         if child.environ().get("LOCAL_RANK") == "1":
             child.kill()
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of a command, with caches and runs below the folder."""
+    """Return the environment of a command, with caches and runs in the folder."""
     return os.environ | {
         "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "COLUMNS": "200",
         "SSLZOO_CACHE": str(folder / "cache"), "HF_DATASETS_CACHE": str(folder / "datasets"),
     }  # fmt: skip
 
 
-def call(words: list[str], folder: Path) -> Done:
-    """Run the command line."""
+def call(words: list[str], folder: Path) -> Result:
+    """Run a command and return its result."""
     command = [sys.executable, str(ROOT / "run.py"), *words]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
-def call_and_meddle(fault: Running, folder: Path) -> Done:
-    """Start a run, and have the fault befall it."""
+def call_with_fault(fault: RunningFault, folder: Path) -> Result:
+    """Start a run and inject the fault after three steps."""
     limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (fault.file_size, fault.file_size))
     process = subprocess.Popen(
-        [sys.executable, *fault.launcher, str(ROOT / "run.py"), *fault.make(folder)],
+        [sys.executable, *fault.launcher, str(ROOT / "run.py"), *fault.prepare(folder)],
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.PIPE,
@@ -724,21 +736,21 @@ def call_and_meddle(fault: Running, folder: Path) -> Done:
     metrics = folder / "run" / "metrics.jsonl"
     while process.poll() is None and not (metrics.is_file() and '"step": 3' in metrics.read_text()):
         time.sleep(0.01)
-    seen = fault.befall(process, folder)
-    printed, said = process.communicate(timeout=120)
-    return seen or Done(process.returncode, printed, said)
+    result = fault.inject(process, folder)
+    stdout, stderr = process.communicate(timeout=120)
+    return result or Result(process.returncode, stdout, stderr)
 
 
-def status(code: int) -> int:
-    """A command's exit status as a shell shows it, which is 128 + n where signal n ended it."""
+def shell_status(code: int) -> int:
+    """Return the exit status as a shell shows it: 128 + n if signal n ended the command."""
     return code if code >= 0 else 128 - code
 
 
-def seen(fault: Fault, done: Done, folder: Path) -> str:
-    """The line that tells of the fault."""
+def find_message(done: Result, folder: Path) -> str:
+    """Find the lines that report the fault."""
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
-    told = [line for line in lines if line.startswith(("warning: ", "error: ", "stopped "))]
-    return ("<br>".join(dict.fromkeys(told)) or ("trains" if done.code == 0 else "nothing")).replace(
+    messages = [line for line in lines if line.startswith(("warning: ", "error: ", "stopped "))]
+    return ("<br>".join(dict.fromkeys(messages)) or ("trains" if done.code == 0 else "nothing")).replace(
         str(folder), "HERE"
     )
 
@@ -766,9 +778,13 @@ def main() -> None:
     for fault in [*FAULTS, *RUNNING]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            done = call_and_meddle(fault, folder) if isinstance(fault, Running) else call(fault.make(folder), folder)
-            told = seen(fault, done, folder).replace("|", "\\|")
-            print(f"| {fault.kind} | {fault.what} | {status(done.code)} | {told} |", flush=True)
+            done = (
+                call_with_fault(fault, folder)
+                if isinstance(fault, RunningFault)
+                else call(fault.prepare(folder), folder)
+            )
+            message = find_message(done, folder).replace("|", "\\|")
+            print(f"| {fault.kind} | {fault.name} | {shell_status(done.code)} | {message} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Benchmarks: their sums, and that the stages for a GPU run."""
+"""Benchmarks: their calculations, and a scaled-down run of the GPU stages."""
 
 import importlib.util
 import json
@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from sslzoo.experiment.compose import compose
-from sslzoo.plan.measure import Measured
+from sslzoo.plan.measure import Measurement
 
 pytestmark = pytest.mark.long
 
@@ -21,21 +21,21 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Imports a benchmark under a name of its own."""
+    """Import a benchmark under a unique module name."""
 
-    def module(name: str) -> ModuleType:
+    def load_module(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
-        made = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, made)  # dataclasses look for their module
-        spec.loader.exec_module(made)
-        return made
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses need their module
+        spec.loader.exec_module(module)
+        return module
 
-    return module
+    return load_module
 
 
-def test_the_runs_on_a_gpu_are_those_of_the_papers(load: Callable[[str], ModuleType]) -> None:
+def test_gpu_runs_have_the_settings_of_the_papers(load: Callable[[str], ModuleType]) -> None:
     runs = {name: compose(flags) for name, flags in load("gpu").TRAIN.items()}
     authors, moco, ascl = runs["moco-authors"], runs["moco"], runs["ascl"]
     assert (authors.epochs, authors.batch_size, authors.optimizer.lr) == (200, 512, 0.06)
@@ -46,16 +46,16 @@ def test_the_runs_on_a_gpu_are_those_of_the_papers(load: Callable[[str], ModuleT
     assert (moco.target.name, ascl.target.name) == ("one-hot", "adaptive-soft")
 
 
-def test_the_gpu_stages_take_the_defaults_of_a_run(load: Callable[[str], ModuleType]) -> None:
-    """What is `auto` is resolved: unresolved, views would be made without their kernel."""
+def test_gpu_stages_resolve_auto_settings(load: Callable[[str], ModuleType]) -> None:
+    """If `auto` were not resolved, augmentations would not use their kernel."""
     gpu = load("gpu")
-    stepper = gpu.create_stepper(gpu.cifar_like("--method", "ascl", "--batch-size", "32"), images=64)
+    stepper = gpu.create_stepper(gpu.compose_cifar10("--method", "ascl", "--batch-size", "32"), images=64)
     assert stepper.experiment.compile_augmentations is True
     assert stepper.experiment.precision != "auto"
 
 
-def test_the_gpu_stages_run_scaled_down(tmp_path: Path) -> None:
-    """Of `check` all but the methods, for which no time is given."""
+def test_gpu_stages_run_scaled_down(tmp_path: Path) -> None:
+    """Runs `check` without the methods, for which zero seconds remain."""
     words = [sys.executable, BENCHMARKS / "gpu.py", "check", "speed", "--seconds", "0", "--out", tmp_path]
     subprocess.run(words, check=True, capture_output=True)
     checked, speed = (json.loads((tmp_path / f"{stage}.json").read_text()) for stage in ("check", "speed"))
@@ -65,21 +65,21 @@ def test_the_gpu_stages_run_scaled_down(tmp_path: Path) -> None:
     assert len(speed) > 1
 
 
-def test_contenders_are_timed_in_turn_and_their_ratio_is_to_the_first(load: Callable[[str], ModuleType]) -> None:
+def test_contenders_are_timed_in_turn(load: Callable[[str], ModuleType]) -> None:
     rounds, calls = load("rounds"), []
     contenders = {name: (lambda name=name: calls.append(name)) for name in ("first", "second")}
     comparison = rounds.Comparison("work", "calls a second", 1, contenders)
-    rows = rounds.run(comparison, repeats=3)
+    rows = rounds.time_contenders(comparison, repeats=3)
     assert calls == ["first", "second"] * 4  # the first round is not counted
     assert [(row.name, len(row.seconds)) for row in rows] == [("first", 3), ("second", 3)]
-    assert rounds.spelled(comparison, 0.01) == "100"
-    assert rounds.spelled(rounds.Comparison("", "", 1, {}), 0.25) == "250.0"
+    assert rounds.format_time(comparison, 0.01) == "100"
+    assert rounds.format_time(rounds.Comparison("", "", 1, {}), 0.25) == "250.0"
 
 
-def test_scaling_estimates_by_hand(load: Callable[[str], ModuleType]) -> None:
+def test_scaling_estimates_match_calculation_by_hand(load: Callable[[str], ModuleType]) -> None:
     mib = 2**20
     received = {"gradients": 40 * mib, "keys and images": mib, "statistics": 0}
-    measured = Measured([1.0], {}, 1, 1, 0, None, received, None)
+    measured = Measurement([1.0], {}, 1, 1, 0, None, received, None)
     console = Console(width=400, record=True, quiet=False, file=None)
     with console.capture() as capture:
         load("scaling").estimate(console, measured, 2, 0.01)
@@ -91,7 +91,7 @@ def test_scaling_estimates_by_hand(load: Callable[[str], ModuleType]) -> None:
     assert "keys and images 63.0 MiB" in infiniband
 
 
-def test_operations_are_told_by_kind(load: Callable[[str], ModuleType]) -> None:
+def test_operations_are_grouped_by_kind(load: Callable[[str], ModuleType]) -> None:
     operations = {
         "mkldnn_convolution": (5.0, 2.0),
         "addmm": (1.0, 1.0),
@@ -99,7 +99,7 @@ def test_operations_are_told_by_kind(load: Callable[[str], ModuleType]) -> None:
         "native_batch_norm": (1.0, 1.0),
     }
     profile = load("profile_step").Profile("", operations)
-    assert list(profile.kinds().items()) == [
+    assert list(profile.sum_by_kind().items()) == [
         ("convolution", 5.0), ("other", 2.0), ("matrix product", 1.0), ("batch norm", 1.0),
     ]  # fmt: skip
     assert (profile.milliseconds, profile.calls) == (9.0, 13.0)

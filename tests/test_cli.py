@@ -1,4 +1,4 @@
-"""What the command line returns and says, whatever its commands do."""
+"""Exit status, messages and imports of the command line."""
 
 import subprocess
 import sys
@@ -12,33 +12,31 @@ from sslzoo.modules.optim import USUAL
 from sslzoo.runtime.errors import UserError
 
 
-def command(error: BaseException) -> None:
+def raise_error(error: BaseException) -> None:
     raise error
 
 
-def test_a_mistake_is_one_line_and_status_2(
+def test_user_error_is_one_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: command(UserError("of two\n  lines")))
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: raise_error(UserError("of two\n  lines")))
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == "error: of two lines\n"
 
 
-def test_ctrl_c_before_there_is_anything_to_save(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: command(KeyboardInterrupt()))
+def test_ctrl_c_is_one_line_and_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: raise_error(KeyboardInterrupt()))
     assert cli.main(["list"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: command(ZeroDivisionError()))
+def test_unexpected_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda words: raise_error(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         cli.main(["list"])
 
 
-def test_the_package_is_a_command_without_a_checkout(tmp_path: Path) -> None:
+def test_package_runs_as_a_module(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "sslzoo", "describe", "adaptive-soft"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -61,7 +59,7 @@ def test_the_package_is_a_command_without_a_checkout(tmp_path: Path) -> None:
         ["--print-config"],
     ],
 )
-def test_what_trains_nothing_imports_nothing_slow(words: list[str]) -> None:
+def test_commands_without_training_import_no_slow_package(words: list[str]) -> None:
     slow = ["timm", "torchvision", "torch._dynamo", "datasets", "accelerate", "sklearn", "scipy", "matplotlib"]
     code = f"""
 import sys
@@ -77,5 +75,5 @@ print("imported:", *[name for name in {slow} if name in sys.modules])
     assert done.stdout.splitlines()[-1] == "imported:", done.stdout
 
 
-def test_optimizers_that_need_no_look_into_timm_are_timms() -> None:
+def test_common_optimizers_exist_in_timm() -> None:
     assert set(USUAL) <= set(list_optimizers())

@@ -1,4 +1,4 @@
-"""What the Triton kernels compile to, without a GPU."""
+"""Triton kernels compile for GPUs without register spills; no GPU is needed."""
 
 import json
 import os
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).with_name("compile_for_gpu.py")
 
 @pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_without_spills(capability: int) -> None:
-    """To machine code for A100 and H100; in a process of its own, where kernels are not interpreted."""
+    """Compile to machine code for A100 and H100, in a separate process in which kernels are not interpreted."""
     pytest.importorskip("triton")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(capability)],

@@ -1,4 +1,4 @@
-"""Imports point down the layers of the package, in no circle, and `import sslzoo` stays light."""
+"""Imports point down the layers and form no circle, and `import sslzoo` does not import torch."""
 
 import ast
 import shutil
@@ -30,20 +30,20 @@ LAYERS = (
     ("weights",),
     ("runtime",),
 )
-"""Packages from the top down; each imports from those below it, `sslzoo` itself apart."""
+"""Packages from the top down; each imports only from those below it."""
 
 LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 
 
 def module_name(root: Path, file: Path) -> str:
-    """Dotted name of a file below `root`; `methods/` at the top is `sslzoo.methods`."""
+    """Return the dotted name of a file in `root`; the folder `methods/` is `sslzoo.methods`."""
     parts = file.relative_to(root).with_suffix("").parts
     parts = parts if parts[0] == "sslzoo" else ("sslzoo", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(tree: ast.AST, package: str, modules: set[str]) -> set[str]:
-    """Modules of sslzoo that a file imports, those within functions included."""
+def find_imports(tree: ast.AST, package: str, modules: set[str]) -> set[str]:
+    """Find the modules of sslzoo that a file imports, including imports within functions."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -56,8 +56,8 @@ def imported(tree: ast.AST, package: str, modules: set[str]) -> set[str]:
     return found & modules
 
 
-def import_graph(root: Path) -> dict[str, set[str]]:
-    """Module to the modules of sslzoo that it imports."""
+def build_graph(root: Path) -> dict[str, set[str]]:
+    """Map each module to the modules of sslzoo that it imports."""
     files = {
         module_name(root, file): file
         for folder in ("sslzoo", "methods")
@@ -67,37 +67,37 @@ def import_graph(root: Path) -> dict[str, set[str]]:
     graph = {}
     for name, file in files.items():
         package = name if file.stem == "__init__" else name.rpartition(".")[0]
-        graph[name] = imported(ast.parse(file.read_text(encoding="utf-8")), package, set(files)) - {name}
-    del graph["sslzoo"]  # the public face, which imports lazily
+        graph[name] = find_imports(ast.parse(file.read_text(encoding="utf-8")), package, set(files)) - {name}
+    del graph["sslzoo"]  # the public interface, which imports lazily
     return {name: targets - {"sslzoo"} for name, targets in graph.items()}
 
 
-def upward_imports(graph: dict[str, set[str]]) -> list[str]:
-    """Imports from a higher package, or from another one of the same layer."""
-    faults = []
+def find_upward_imports(graph: dict[str, set[str]]) -> list[str]:
+    """Find imports from a higher package, or from another package of the same layer."""
+    upward = []
     for name, targets in graph.items():
         here = name.split(".")[1]
         for target in targets:
             there = target.split(".")[1]
             if there != here and LAYER_OF[there] <= LAYER_OF[here]:
-                faults.append(f"{name} imports {target}")
-    return sorted(faults)
+                upward.append(f"{name} imports {target}")
+    return sorted(upward)
 
 
-def without_packages(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The graph without `__init__` modules, which re-export what is below them."""
+def remove_packages(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Remove `__init__` modules, which re-export the names of their submodules."""
     packages = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
     return {name: targets - packages for name, targets in graph.items() if name not in packages}
 
 
 def test_imports_point_down() -> None:
-    graph = import_graph(ROOT)
+    graph = build_graph(ROOT)
     assert len(graph) > 150
-    assert upward_imports(graph) == []
+    assert find_upward_imports(graph) == []
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
-    tuple(TopologicalSorter(without_packages(import_graph(ROOT))).static_order())
+def test_imports_form_no_circle() -> None:
+    tuple(TopologicalSorter(remove_packages(build_graph(ROOT))).static_order())
 
 
 @pytest.mark.parametrize(
@@ -108,25 +108,25 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         ("sslzoo/method/base.py", "def f():\n    import sslzoo.methods.moco", "imports sslzoo.methods.moco"),
     ],
 )
-def test_a_planted_upward_import_is_found(file: str, line: str, fault: str, tmp_path: Path) -> None:
+def test_planted_upward_import_is_found(file: str, line: str, fault: str, tmp_path: Path) -> None:
     for folder in ("sslzoo", "methods"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / file).open("a") as source:
         source.write(f"\n{line}\n")
-    (found,) = upward_imports(import_graph(tmp_path))
+    (found,) = find_upward_imports(build_graph(tmp_path))
     assert found.endswith(fault)
 
 
-def test_a_planted_circle_is_found(tmp_path: Path) -> None:
+def test_planted_circle_is_found(tmp_path: Path) -> None:
     for folder in ("sslzoo", "methods"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "sslzoo/data/augment/config.py").open("a") as source:
         source.write("\ndef f():\n    from sslzoo.data.augment.view import create_view\n")
     with pytest.raises(CycleError):
-        tuple(TopologicalSorter(without_packages(import_graph(tmp_path))).static_order())
+        tuple(TopologicalSorter(remove_packages(build_graph(tmp_path))).static_order())
 
 
-def test_public_names_exist_and_are_imported_when_used() -> None:
+def test_public_names_are_imported_on_first_use() -> None:
     code = (
         "import sys, sslzoo\n"
         "assert not {'torch', 'timm', 'datasets', 'pydantic'} & set(sys.modules)\n"

@@ -1,4 +1,4 @@
-"""Work on local data opens no connection, whatever is or is not in the environment."""
+"""Training and evaluation on local data open no network connection, regardless of environment variables."""
 
 import socket
 from pathlib import Path
@@ -13,13 +13,13 @@ from sslzoo.cli import main
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.load import load_data
 
-Tried = list[Any]
+Attempts = list[Any]
 
 
 @pytest.fixture
-def tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tried:
-    """Addresses that were asked for or connected to; none can be reached. No variable keeps libraries offline."""
-    addresses: Tried = []
+def attempts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Attempts:
+    """Addresses of attempted connections, all of which fail; no variable keeps libraries offline."""
+    addresses: Attempts = []
 
     def refuse(*arguments: Any, **_: Any) -> NoReturn:
         addresses.append(arguments)
@@ -37,21 +37,23 @@ def tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tried:
     return addresses
 
 
-def test_the_guard_itself(tried: Tried) -> None:
+def test_fixture_records_attempts(attempts: Attempts) -> None:
     with pytest.raises(OSError, match="no network"):
         socket.create_connection(("localhost", 9))
-    assert tried
+    assert attempts
 
 
-def test_training_and_evaluating(tried: Tried, tmp_path: Path) -> None:
-    assert main(faults.on(faults.holiday(tmp_path), "--run-folder", "run")) == 0
+def test_training_and_evaluation_open_no_connection(attempts: Attempts, tmp_path: Path) -> None:
+    assert main(faults.train_on(faults.write_images(tmp_path), "--run-folder", "run")) == 0
     assert main(["evaluate", "run", "--protocol", "representation"]) == 0
-    assert tried == []
+    assert attempts == []
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("what", ["", "train.parquet", "*.parquet"], ids=["folder", "file", "pattern"])
-def test_reading_local_files(what: str, streaming: bool, tried: Tried, tmp_path: Path) -> None:
-    path = faults.table(tmp_path, label=[0, 1] * 12) / what
+@pytest.mark.parametrize("name", ["", "train.parquet", "*.parquet"], ids=["folder", "file", "pattern"])
+def test_reading_local_files_opens_no_connection(
+    name: str, streaming: bool, attempts: Attempts, tmp_path: Path
+) -> None:
+    path = faults.write_table(tmp_path, label=[0, 1] * 12) / name
     load_data(DatasetConfig(path=str(path), test=None, streaming=streaming, epoch_images=8))
-    assert tried == []
+    assert attempts == []

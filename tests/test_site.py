@@ -1,4 +1,4 @@
-"""The inputs of the documentation site are sound; mkdocs is not needed."""
+"""Links, navigation and generated pages of the documentation are complete; mkdocs is not needed."""
 
 import importlib.util
 import re
@@ -39,18 +39,18 @@ def generated(generate: ModuleType) -> dict[str, str]:
     return pages
 
 
-def anchors(generate: ModuleType, text: str) -> set[str]:
-    """Anchors of the headings of a page, code left out."""
+def find_anchors(generate: ModuleType, text: str) -> set[str]:
+    """Return the anchors of the headings of a page, without code blocks."""
     text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return {generate.anchor(title) for title in re.findall(r"^#+ (.*)", text, flags=re.MULTILINE)}
 
 
-def keys(config: type[BaseModel], prefix: str) -> Iterator[str]:
-    """Keys of the settings of a config whose values are not configs, the names of parts left out."""
+def list_keys(config: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Yield the keys of all settings of a config, except nested configs and names of parts."""
     for name, field in config.model_fields.items():
         nested = field.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
-            yield from keys(nested, f"{prefix}{name}.")
+            yield from list_keys(nested, f"{prefix}{name}.")
         elif not (prefix in ("method.", "target.", "loss.") and name == "name"):
             yield f"{prefix}{name}"
 
@@ -61,7 +61,7 @@ def test_links_resolve(page: Path, generate: ModuleType) -> None:
     broken = []
     for path, anchor in LINK.findall(text):
         file = page.parent / path if path else page
-        if not file.is_file() or (anchor and anchor not in anchors(generate, file.read_text(encoding="utf-8"))):
+        if not file.is_file() or (anchor and anchor not in find_anchors(generate, file.read_text(encoding="utf-8"))):
             broken.append(f"{path}#{anchor}" if anchor else path)
     assert broken == []
 
@@ -72,7 +72,7 @@ def test_links_of_generated_pages_resolve(generate: ModuleType, generated: dict[
             target = (DOCS / source).parent / path if path else DOCS / source
             relative = target.resolve().relative_to(DOCS).as_posix()
             content = generated.get(relative) or (DOCS / relative).read_text(encoding="utf-8")
-            assert not anchor or anchor in anchors(generate, content), (source, path, anchor)
+            assert not anchor or anchor in find_anchors(generate, content), (source, path, anchor)
 
 
 def test_all_pages_are_in_the_navigation(generated: dict[str, str]) -> None:
@@ -89,11 +89,11 @@ def test_each_method_has_a_complete_page(name: str, generate: ModuleType, genera
     assert f"**Source:** {generate.with_links(method.paper)}" in page
     assert generate.equations()[name]["where"].strip()
     assert "No results yet" not in page
-    flags = {f"`--{key.replace('_', '-')}`" for key in keys(method.Config, "method.")}
+    flags = {f"`--{key.replace('_', '-')}`" for key in list_keys(method.Config, "method.")}
     assert {flag for flag in flags if flag not in page} == set()
 
 
-def test_equations_are_of_methods(generate: ModuleType) -> None:
+def test_each_method_has_an_equation(generate: ModuleType) -> None:
     assert sorted(generate.equations()) == METHODS.names()
     for equation in generate.equations().values():
         for line in equation["equation"].splitlines():
@@ -101,19 +101,19 @@ def test_equations_are_of_methods(generate: ModuleType) -> None:
             assert line.count(r"\left(") == line.count(r"\right)")
 
 
-def test_the_config_reference_has_each_key(generated: dict[str, str]) -> None:
+def test_config_reference_lists_each_key(generated: dict[str, str]) -> None:
     page = generated["reference/config.md"]
-    expected = {*keys(Experiment, ""), *keys(Job, ""), *keys(Augmentation, "augmentations.NAME.")}
+    expected = {*list_keys(Experiment, ""), *list_keys(Job, ""), *list_keys(Augmentation, "augmentations.NAME.")}
     for kind, registry in (("target", TARGETS), ("loss", LOSSES)):
         for name, part in registry:
             assert f"### {kind}.name: {name}\n" in page
-            expected |= {*keys(part.Config, f"{kind}.")}
+            expected |= {*list_keys(part.Config, f"{kind}.")}
     sections = {"augmentations", "method", "target", "loss"}
     missing = {key for key in expected if f"| `{key}` |" not in page and key not in sections}
-    assert missing == {"method.views", "method.split_bn"}  # every method's own, on its page
+    assert missing == {"method.views", "method.split_bn"}  # these differ by method and are on its page
 
 
-def test_the_reference_has_the_public_names_and_commands(generated: dict[str, str]) -> None:
+def test_reference_lists_public_names_and_commands(generated: dict[str, str]) -> None:
     import sslzoo
     from sslzoo.cli import COMMANDS
 
@@ -127,7 +127,7 @@ def test_the_reference_has_the_public_names_and_commands(generated: dict[str, st
     assert max(len(line) for block in blocks for line in block.splitlines()) <= 100
 
 
-def test_the_site_loads_nothing_from_the_network() -> None:
+def test_site_loads_nothing_from_the_network() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert "http" not in text
     assert "font: false" in text

@@ -1,4 +1,4 @@
-"""The first loss of docs/plugins.md, done as the page says, command by command and edit by edit."""
+"""The tutorial of docs/plugins.md works command by command and edit by edit."""
 
 import os
 import re
@@ -25,11 +25,11 @@ QUICK = shlex.split(
     "--epochs 1 --schedule.warmup-epochs 0 --dataset.limit 256 --backbone.kwargs '{channels: [8, 8, 8, 8]}' "
     "--evaluation.draws 2 --evaluation.linear.epochs 5 --knn-every 0 --threads 1"
 )
-"""What makes a training run short."""
+"""Flags that make a training run short."""
 
 
-def edit(file: Path, diff: str) -> None:
-    """Replace the one place that the lines without + show by those without -."""
+def apply_diff(file: Path, diff: str) -> None:
+    """Apply a diff whose context occurs exactly once."""
     lines = diff.splitlines(keepends=True)
     old = "".join(line[1:] for line in lines if line[0] != "+")
     text = file.read_text(encoding="utf-8")
@@ -37,15 +37,15 @@ def edit(file: Path, diff: str) -> None:
     file.write_text(text.replace(old, "".join(line[1:] for line in lines if line[0] != "-")), encoding="utf-8")
 
 
-def python(*words: str) -> str:
-    """What a process of Python prints."""
+def run_python(*words: str) -> str:
+    """Run Python in a separate process and return its output."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_the_page_is_followed_to_its_end(
+def test_tutorial_works_to_its_end(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -55,14 +55,14 @@ def test_the_page_is_followed_to_its_end(
     done = []
     for kind, block in BLOCKS:
         if kind == "diff":
-            edit(Path("margin.py"), block)
+            apply_diff(Path("margin.py"), block)
             done.append("edit")
             continue
         for command in block.splitlines():
             program, *words = shlex.split(command)[1:]
-            forget_plugins()  # each command is a process of its own
+            forget_plugins()  # each command is a separate process in the tutorial
             if program == "-m":
-                assert "passed" in python("-m", *words, "-p", "no:cacheprovider")
+                assert "passed" in run_python("-m", *words, "-p", "no:cacheprovider")
                 done.append(words[0])
                 continue
             assert program == "run.py"
@@ -75,11 +75,11 @@ def test_the_page_is_followed_to_its_end(
             elif "--loss.margin" in words:
                 assert compose(words).loss.margin == 0.4
             elif words[0] != "check":
-                assert "Test accuracy" in python("-m", "sslzoo", *words, *QUICK)
+                assert "Test accuracy" in run_python("-m", "sslzoo", *words, *QUICK)
     assert done == [
         "new", "pytest", "--plugin", "edit", "pytest", "edit", "edit", "describe", "--plugin", "check", "compare",
     ]  # fmt: skip
     assert "--loss.margin" in capsys.readouterr().out
     margin = Path("margin.py").read_text(encoding="utf-8")
     assert len(margin.splitlines()) < 40
-    python("-m", "ruff", "check", "--isolated", "--no-cache", "margin.py")
+    run_python("-m", "ruff", "check", "--isolated", "--no-cache", "margin.py")

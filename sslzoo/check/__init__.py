@@ -1,1 +1,1 @@
-"""The battery of checks that built-in parts pass, for anyone's part."""
+"""Checks that built-in methods, targets and losses pass, for custom ones."""

@@ -1,4 +1,4 @@
-"""What a check is, and how its outcome is kept."""
+"""Run checks and collect their results."""
 
 import traceback
 from collections.abc import Callable
@@ -9,31 +9,32 @@ from sslzoo.runtime.errors import UserError
 Subject = TypeVar("Subject")
 
 
-class Fault(AssertionError):
-    """A part does not do what it has to; the message says in a line what was seen."""
+class CheckError(AssertionError):
+    """A part violates a requirement; the message describes the violation in one line."""
 
 
-class Finding(NamedTuple):
-    """The outcome of one check."""
+class CheckResult(NamedTuple):
+    """The result of one check."""
 
     check: str
-    fault: str | None
-    """What went wrong; None where nothing did."""
+    """Name of the check."""
+    failure: str | None
+    """What went wrong; None if the check passed."""
 
 
-def run_check(check: str, look: Callable[[], None]) -> Finding:
-    """Run a check; whatever it raises is its fault."""
+def run_check(name: str, check: Callable[[], None]) -> CheckResult:
+    """Run a check and catch any exception as its failure."""
     try:
-        look()
-    except Fault as fault:
-        return Finding(check, str(fault))
-    except Exception as error:  # anyone's part may fail in any way
-        return Finding(check, summarize_error(error))
-    return Finding(check, None)
+        check()
+    except CheckError as error:
+        return CheckResult(name, str(error))
+    except Exception as error:  # a custom part may raise anything
+        return CheckResult(name, summarize_error(error))
+    return CheckResult(name, None)
 
 
 def summarize_error(error: Exception) -> str:
-    """What was raised, in a line, and where."""
+    """Describe an exception in one line, with the file and line that raised it."""
     reason = str(error).partition("\n")[0]
     if isinstance(error, UserError):
         return reason
@@ -41,16 +42,16 @@ def summarize_error(error: Exception) -> str:
     return f"{type(error).__name__}: {reason} ({where.filename}:{where.lineno})"
 
 
-def run_checks(checks: dict[str, Callable[[Subject], None]], subject: Subject) -> list[Finding]:
-    """The outcomes of checks of one subject."""
-    return [run_check(name, lambda look=look: look(subject)) for name, look in checks.items()]  # type: ignore[misc]
+def run_checks(checks: dict[str, Callable[[Subject], None]], subject: Subject) -> list[CheckResult]:
+    """Run all checks on one subject."""
+    return [run_check(name, lambda check=check: check(subject)) for name, check in checks.items()]  # type: ignore[misc]
 
 
-def require(condition: object, fault: str) -> None:
-    """Raise what is wrong.
+def require(condition: object, failure: str) -> None:
+    """Assert a requirement.
 
     Raises:
-        Fault: the condition does not hold.
+        CheckError: the condition is false; `failure` is the message.
     """
     if not condition:
-        raise Fault(fault)
+        raise CheckError(failure)

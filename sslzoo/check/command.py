@@ -1,4 +1,4 @@
-"""`run.py check`: the battery on parts by name."""
+"""`run.py check`: run the checks on parts by name."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sslzoo.check import losses, methods, targets
-from sslzoo.check.battery import Finding, run_check, run_checks, summarize_error
-from sslzoo.check.processes import Outcome, require_equal, train, train_on_two
+from sslzoo.check.battery import CheckResult, run_check, run_checks, summarize_error
+from sslzoo.check.processes import Outcome, require_equal, train, train_on_two_processes
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import check_collapse
 from sslzoo.config.registry import Registry, load_plugin
@@ -23,8 +23,8 @@ from sslzoo.runtime.progress import show_stage
 from sslzoo.targets import TARGETS
 
 REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
-FIRST = ("moco", "byol")
-"""Methods that a target or loss is tried on first."""
+PREFERRED_METHODS = ("moco", "byol")
+"""Methods that a target or loss is combined with if possible."""
 
 
 class Part(NamedTuple):
@@ -38,10 +38,13 @@ class Part(NamedTuple):
 
 
 def check(asked: Namespace) -> int:
-    """Check parts: shapes, gradients, precision, order, state, two processes, and that training does not collapse.
+    """Check shapes, gradients, precision, order, state, two processes, and collapse in training.
 
     Returns:
-        The exit status: 0 where every check passed, else 1.
+        The exit status: 0 if all checks passed, else 1.
+
+    Raises:
+        UserError: no part is named, a name is unknown, or a plug-in cannot be loaded.
     """
     for plugin in asked.plugin:
         load_plugin(plugin)
@@ -50,64 +53,64 @@ def check(asked: Namespace) -> int:
         if name not in {part.name for part in parts}:
             raise UserError(f"check {name}: no part has that name{near_misses(name, [p.name for p in _list_parts()])}")
     if not parts:
-        raise UserError("check: takes names of methods, targets or losses, or --all")
+        raise UserError("check: requires names of methods, targets or losses, or --all")
     plugins = ["--plugin", *asked.plugin] if asked.plugin else []
     console = Console()
-    outcomes = dict(check_parts(parts, plugins, asked.steps, console))
-    console.print(table(outcomes))
-    failed = sum(finding.fault is not None for found in outcomes.values() for finding in found)
-    total = sum(map(len, outcomes.values()))
+    results = dict(check_parts(parts, plugins, asked.steps, console))
+    console.print(create_table(results))
+    failed = sum(result.failure is not None for part in results.values() for result in part)
+    total = sum(map(len, results.values()))
     console.print(f"{total - failed} of {total} checks passed", highlight=False)
     return 1 if failed else 0
 
 
 def check_parts(
     parts: Sequence[Part], plugins: Sequence[str], steps: int, console: Console
-) -> Iterator[tuple[Part, list[Finding]]]:
-    """The outcomes of each part's checks.
+) -> Iterator[tuple[Part, list[CheckResult]]]:
+    """Run all checks of each part.
 
     Args:
-        plugins: flags that load the files where the parts are.
-        steps: optimizer steps on the digits; 0 leaves training out.
+        plugins: flags that load the files of the parts.
+        steps: optimizer steps on the digits; 0 skips training.
     """
     flags: dict[Part, list[str]] = {}
-    broken: dict[Part, list[Finding]] = {}
+    failed: dict[Part, list[CheckResult]] = {}
     for part in parts:
         try:
             flags[part] = [*plugins, *find_flags(part)]
             Tiny.of(*flags[part]).method()
-        except Exception as error:  # anyone's part may fail in any way
-            broken[part] = [Finding("can be made", summarize_error(error))]
-    sound = [part for part in parts if part not in broken]
+        except Exception as error:  # a custom part may raise anything
+            failed[part] = [CheckResult("can be created", summarize_error(error))]
+    created = [part for part in parts if part not in failed]
     with show_stage(console, "two processes"):
-        on_two = dict(zip(sound, train_on_two([flags[part] for part in sound]), strict=True))
+        on_two = dict(zip(created, train_on_two_processes([flags[part] for part in created]), strict=True))
     for part in parts:
-        if part in broken:
-            yield part, broken[part]
+        if part in failed:
+            yield part, failed[part]
             continue
         with show_stage(console, str(part)):
-            yield part, [*_check_alone(part), *_check_in_training(flags[part], on_two[part], steps)]
+            yield part, [*_check_part(part), *_check_method(flags[part], on_two[part], steps)]
 
 
-def _check_in_training(flags: Sequence[str], on_two: Sequence[Outcome | str], steps: int) -> list[Finding]:
-    """Checks of the method that these flags make."""
-    found = run_checks(methods.CHECKS, Tiny.of(*flags))
-    found.append(run_check("one and two processes", lambda: require_equal(train(flags), on_two)))
+def _check_method(flags: Sequence[str], on_two: Sequence[Outcome | str], steps: int) -> list[CheckResult]:
+    """Check the method that these flags select, on one process, on two, and in training."""
+    results = run_checks(methods.CHECKS, Tiny.of(*flags))
+    results.append(run_check("one and two processes", lambda: require_equal(train(flags), on_two)))
     if steps:
-        found.append(run_check("no collapse", lambda: check_collapse(flags, steps)))
-    return found
+        results.append(run_check("no collapse", lambda: check_collapse(flags, steps)))
+    return results
 
 
 def find_flags(part: Part) -> list[str]:
-    """Flags of a training run with this part, and with others that go with it.
+    """Find flags of a training run with this part and compatible others.
 
     Raises:
-        UserError: nothing goes with it, or it does not import.
+        UserError: no method is compatible with the part, or it cannot be imported.
     """
     if part.kind == "method":
         return ["--method", part.name]
     REGISTRIES[part.kind].get(part.name)
-    for method in [*FIRST, *(name for name, _ in METHODS)]:
+    for method in [*PREFERRED_METHODS, *(name for name, _ in METHODS)]:
         framework = METHODS.get(method)
         if not issubclass(framework, PairMethod):
             continue
@@ -116,29 +119,31 @@ def find_flags(part: Part) -> list[str]:
             loss = LOSSES.get(part.name) if part.kind == "loss" else choose_loss(framework, chosen)
             if explain_mismatch(framework, chosen, loss) is None:
                 return ["--method", method, "--target", target, "--loss", loss.name]
-    raise UserError(f"no method goes with the {part}: see its class's soft, positive and repels")
+    raise UserError(
+        f"no method is compatible with the {part}: check the attributes soft, positive and repels of its class"
+    )
 
 
-def table(outcomes: dict[Part, list[Finding]]) -> Table:
-    """A line for each part and check; of many parts, one for each part and one for each fault."""
-    result = Table("part", "check", "outcome", box=None, pad_edge=False)
-    for part, found in outcomes.items():
-        faults = [finding for finding in found if finding.fault is not None]
-        if len(outcomes) > len(REGISTRIES):
-            result.add_row(str(part), f"{len(found)} checks", "passed" if not faults else f"{len(faults)} failed")
-        for finding in found if len(outcomes) <= len(REGISTRIES) else faults:
-            fault = finding.fault
-            result.add_row(str(part), finding.check, "passed" if fault is None else Text(f"FAILED: {fault}", "red"))
-    return result
+def create_table(results: dict[Part, list[CheckResult]]) -> Table:
+    """Create a table with a row per check; for many parts, with a row per part and per failure."""
+    table = Table("part", "check", "result", box=None, pad_edge=False)
+    detailed = len(results) <= len(REGISTRIES)
+    for part, checks in results.items():
+        failures = [check for check in checks if check.failure is not None]
+        if not detailed:
+            table.add_row(str(part), f"{len(checks)} checks", f"{len(failures)} failed" if failures else "passed")
+        for name, failure in checks if detailed else failures:
+            table.add_row(str(part), name, "passed" if failure is None else Text(f"FAILED: {failure}", "red"))
+    return table
 
 
-def _check_alone(part: Part) -> list[Finding]:
-    """Checks of a target or loss without a method."""
+def _check_part(part: Part) -> list[CheckResult]:
+    """Check a target or loss without a method; a method has no such checks."""
     if part.kind == "method":
         return []
     cls = REGISTRIES[part.kind].get(part.name)
-    made = cls(cls.Config(name=part.name))
-    return run_checks(targets.CHECKS, made) if part.kind == "target" else run_checks(losses.CHECKS, made)
+    instance = cls(cls.Config(name=part.name))
+    return run_checks(targets.CHECKS, instance) if part.kind == "target" else run_checks(losses.CHECKS, instance)
 
 
 def _list_parts() -> list[Part]:

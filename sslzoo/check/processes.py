@@ -1,4 +1,4 @@
-"""The same steps on one process and on two, which must train alike."""
+"""Compare the same training steps on one process and on two."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from sslzoo.check.battery import Fault
+from sslzoo.check.battery import CheckError
 from sslzoo.check.tiny import Tiny, run
 from sslzoo.runtime.distributed import average_norm_statistics, gather
 
 WORLD, STEPS = 2, 3
 ABSOLUTE, RELATIVE = 1e-5, 1e-4
-"""Float32 sums taken in another order differ by this much; relative to the largest entry of a tensor."""
+"""Tolerances of float32 sums in another order; `RELATIVE` to the largest entry of a tensor."""
 
 
 class Outcome(NamedTuple):
-    """What some steps came to."""
+    """Losses, gradients and state after some training steps."""
 
     losses: list[float]
-    """Mean over the global batch, of each step."""
+    """Mean over the global batch, one per step."""
     gradients: dict[str, Tensor]
-    """Of the last step, averaged over processes."""
+    """Gradients of the last step, averaged over processes."""
     state: dict[str, Tensor]
-    """Weights, teacher, queue and all else, after the last step."""
+    """The `state_dict` after the last step: weights, teacher, queue and so on."""
 
 
 def train(flags: Sequence[str]) -> Outcome:
-    """A few steps of plain SGD on this process's share of every batch, gradients averaged as DDP does."""
+    """Train a few steps of plain SGD on this process's share of each batch; gradients are averaged as in DDP."""
     tiny = Tiny.of(*flags)
     method = tiny.method()
     losses = []
@@ -42,10 +42,10 @@ def train(flags: Sequence[str]) -> Outcome:
         torch.autograd.backward(output.loss)
         method.after_batch(output)
         method.before_step(step / STEPS)
-        trained = {name: parameter for name, parameter in method.named_parameters() if parameter.grad is not None}
-        gradients = {name: gather(p.grad[None]).mean(0) for name, p in trained.items() if p.grad is not None}
+        trainable = {name: parameter for name, parameter in method.named_parameters() if parameter.grad is not None}
+        gradients = {name: gather(p.grad[None]).mean(0) for name, p in trainable.items() if p.grad is not None}
         with torch.no_grad():
-            for name, parameter in trained.items():
+            for name, parameter in trainable.items():
                 parameter.sub_(gradients[name], alpha=0.1)
         average_norm_statistics(method)
         method.after_step((step + 1) / STEPS)
@@ -53,14 +53,18 @@ def train(flags: Sequence[str]) -> Outcome:
     return Outcome(losses, gradients, {name: value.clone() for name, value in method.state_dict().items()})
 
 
-def train_on_two(cases: Sequence[Sequence[str]]) -> list[list[Outcome | str]]:
-    """The outcome of each case on each of two gloo processes, `[case][process]`; a reason where a case fails."""
+def train_on_two_processes(cases: Sequence[Sequence[str]]) -> list[list[Outcome | str]]:
+    """Train each case on two gloo processes.
+
+    Returns:
+        The outcome by case and process, `[case][process]`; an error message if the case failed.
+    """
     if not cases:
         return []
     with tempfile.TemporaryDirectory() as folder:
         spawn(_process, (folder, cases), nprocs=WORLD)  # type: ignore[no-untyped-call]
-        answers = [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
-    return [list(outcomes) for outcomes in zip(*answers, strict=True)]
+        results = [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
+    return [list(outcomes) for outcomes in zip(*results, strict=True)]
 
 
 def _process(rank: int, folder: str, cases: Sequence[Sequence[str]]) -> None:
@@ -70,41 +74,41 @@ def _process(rank: int, folder: str, cases: Sequence[Sequence[str]]) -> None:
     for flags in cases:
         try:
             outcomes.append(train(flags))
-        except (
-            Exception
-        ) as error:  # a plug-in may fail in any way; where all processes fail alike, the next case can start
+        except Exception as error:  # a custom part may raise anything; the next case runs if all processes failed
             outcomes.append(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
     torch.save(outcomes, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 def require_equal(one: Outcome, two: Sequence[Outcome | str]) -> None:
-    """Both processes have what one process has, and exactly the same state.
+    """Require that both processes match one process within tolerance, and that their states are bit-identical.
 
     Raises:
-        Fault: they do not; the first difference is named.
+        CheckError: they differ; the message names the first difference.
     """
     for rank, other in enumerate(two):
         if isinstance(other, str):
-            raise Fault(f"process {rank} of {WORLD}: {other}")
+            raise CheckError(f"process {rank} of {WORLD}: {other}")
         for what, ours, theirs in (
             ("loss", {"": torch.tensor(one.losses)}, {"": torch.tensor(other.losses)}),
             ("gradient", one.gradients, other.gradients),
             ("state", one.state, other.state),
         ):
             if ours.keys() != theirs.keys():
-                raise Fault(f"{what}: not of the same tensors: {', '.join(sorted(ours.keys() ^ theirs.keys()))}")
+                raise CheckError(f"{what}: different tensors: {', '.join(sorted(ours.keys() ^ theirs.keys()))}")
             for name, value in ours.items():
-                apart = _largest(theirs[name].double() - value.double())
-                if not apart <= ABSOLUTE + RELATIVE * _largest(value.double()):
-                    raise Fault(f"{what} {name}".rstrip() + f" on process {rank} of {WORLD}: {apart:.2g} off")
+                difference = _max_abs(theirs[name].double() - value.double())
+                if not difference <= ABSOLUTE + RELATIVE * _max_abs(value.double()):
+                    raise CheckError(
+                        f"{what} {name}".rstrip() + f" on process {rank} of {WORLD}: off by {difference:.2g}"
+                    )
     first, second = two
     assert isinstance(first, Outcome)
     assert isinstance(second, Outcome)
     for name, value in first.state.items():
         if not torch.equal(value, second.state[name]):
-            raise Fault(f"state {name}: the processes drift apart")
+            raise CheckError(f"state {name}: differs between the processes")
 
 
-def _largest(values: Tensor) -> float:
+def _max_abs(values: Tensor) -> float:
     return values.abs().max().item() if values.numel() else 0.0

@@ -1,4 +1,4 @@
-"""A method small enough to check in moments: its settings for the digits on a backbone of one convolution."""
+"""Tiny methods and batches for fast checks: settings for the digits, and a backbone of one convolution."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class TinyBackbone(nn.Sequential):
 
 @dataclass(frozen=True)
 class Sample:
-    """A batch of made-up images, as `Method.forward` takes it."""
+    """A random batch: the inputs of `Method.forward`."""
 
     views: list[Tensor]
     """A (B, C, size, size) tensor for each view of the method."""
@@ -41,29 +41,29 @@ class Sample:
     """(B,) int64."""
 
     def local(self) -> "Sample":
-        """The part of this process."""
+        """This process's share of the batch."""
         return Sample([local_part(view) for view in self.views], local_part(self.ids), local_part(self.labels))
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """Makes tiny methods and batches for one choice of parts."""
+    """Creates tiny methods and batches for one combination of parts."""
 
     experiment: Experiment
     images: int = 32
-    """Size of a batch, and the bound of sample ids."""
+    """Batch size; sample ids are below it."""
 
     @classmethod
     def of(cls, *arguments: str) -> "Tiny":
-        """From flags of a training run, such as `--method simclr`; the data set is the digits."""
+        """Compose the settings from flags of a training run, such as `--method simclr`, for the digits."""
         return cls(compose([*arguments, "--dataset", "digits"]))
 
     def method(self, *, norm: bool = True, backbone: nn.Module | None = None) -> Method:
-        """The method, the same at every call.
+        """Create the method; every call returns equal weights.
 
         Args:
             norm: whether the tiny backbone has batch norm.
-            backbone: another backbone instead.
+            backbone: replaces the tiny backbone.
         """
         experiment = self.experiment
         torch.manual_seed(experiment.seed)
@@ -73,7 +73,7 @@ class Tiny:
         return method
 
     def sample(self, seed: int = 0) -> Sample:
-        """A batch, another one for each seed; the views of an image are it and some noise."""
+        """Sample a batch; the views of an image share a random base and differ in weaker noise."""
         generator = torch.Generator().manual_seed(seed)
         experiment, n = self.experiment, self.images
         views = []
@@ -87,7 +87,7 @@ class Tiny:
 
 
 def run(method: Method, sample: Sample) -> MethodOutput:
-    """The method's answer to a batch."""
+    """Run a method on a batch."""
     labels = {"labels": sample.labels} if method.supervised else {}
     output: MethodOutput = method(sample.views, sample.ids, **labels)
     return output

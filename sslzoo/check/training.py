@@ -1,9 +1,9 @@
-"""A few hundred steps on the digits: does the representation stay alive?"""
+"""Train a few hundred steps on the digits and check for collapse."""
 
 from collections.abc import Sequence
 from math import ceil
 
-from sslzoo.check.battery import Fault
+from sslzoo.check.battery import CheckError
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
 from sslzoo.experiment.compose import compose
@@ -14,10 +14,10 @@ from sslzoo.train.step import Stepper
 
 
 def check_collapse(flags: Sequence[str], steps: int) -> None:
-    """Train with the settings for the digits; the last batch's embeddings are neither a point nor a line.
+    """Train on the digits and check that the embeddings of the last batch have not collapsed.
 
     Raises:
-        Fault: the loss is no longer finite, or the embeddings have collapsed.
+        CheckError: the embeddings have collapsed, or training produced NaN or Inf.
     """
     experiment = compose([*flags, "--dataset", "digits"])
     data = load_data(experiment.dataset)
@@ -27,17 +27,17 @@ def check_collapse(flags: Sequence[str], steps: int) -> None:
     accelerator = start_accelerator(experiment)
     experiment = resolve_auto(experiment, accelerator)
     learner = create_learner(experiment, data, accelerator)
-    training = Stepper(experiment, data.train, learner, accelerator, IntervalMeans())
+    stepper = Stepper(experiment, data.train, learner, accelerator, IntervalMeans())
     learner.model.train()
     try:
         for epoch in range(ceil(steps / per_epoch)):
-            training.method.before_epoch(epoch)
-            batches = training.batches(epoch, skip=0)
-            for _ in range(min(per_epoch, steps - training.step)):
-                output = training.optimize(batches, epoch)
-        training.finite.raise_pending()
+            stepper.method.before_epoch(epoch)
+            batches = stepper.batches(epoch, skip=0)
+            for _ in range(min(per_epoch, steps - stepper.step)):
+                output = stepper.optimize(batches, epoch)
+        stepper.finite.raise_pending()
     except NonFiniteError as error:
-        raise Fault(str(error)) from error
-    spread, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))
-    if warning := collapse_warning(spread, rank, output.embeddings.shape):
-        raise Fault(f"after {training.step} steps {warning}")
+        raise CheckError(str(error)) from error
+    std, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))
+    if warning := collapse_warning(std, rank, output.embeddings.shape):
+        raise CheckError(f"after {stepper.step} steps {warning}")

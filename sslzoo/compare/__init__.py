@@ -1,1 +1,1 @@
-"""Comparison of methods or settings: the runs, and the page of results."""
+"""Compare methods or settings: run them and write a page of results."""

@@ -1,4 +1,4 @@
-"""Features of a finished run's test images."""
+"""Encode the test images of a finished run."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -18,24 +18,24 @@ from sslzoo.runtime.launch import accelerator_precision, create_accelerator
 from sslzoo.runtime.progress import Steps
 
 
-class Encoded(NamedTuple):
-    """The test split through a trained backbone."""
+class EncodedImages(NamedTuple):
+    """Test images and their features from a trained backbone."""
 
     features: NDArray[np.float32]
-    """(N, D)."""
+    """Features (N, D)."""
     labels: NDArray[np.int64]
-    """(N,)."""
+    """Class of each image (N,)."""
     classes: list[str]
-    """Names of the classes."""
+    """Class names."""
     images: Images
-    """The images, in the same order."""
+    """Images in the same order."""
 
 
-def encode_test(run: Path) -> Encoded:
-    """The labeled test images through the backbone that a run has trained; features are kept, as `evaluate` does.
+def encode_test(run: Path) -> EncodedImages:
+    """Encode the labeled test images with the backbone of a run; features are cached, as in `evaluate`.
 
     Raises:
-        UserError: images, labels or backbone are not to be had any more.
+        UserError: images, labels or backbone are not available.
     """
     ((_, job),) = compose_jobs([str(run)])
     data = load_data(job.dataset)
@@ -47,12 +47,12 @@ def encode_test(run: Path) -> Encoded:
     encoder, _ = create_encoder(job, transform)
     store = feature_store(job, encoder.to(accelerator.device), transform, accelerator)
     features = store.features(data.test, transform, Steps(Console(quiet=True), "", len(data.test)))
-    return Encoded(features.numpy(), data.test.labels, data.classes, data.test)
+    return EncodedImages(features.numpy(), data.test.labels, data.classes, data.test)
 
 
-def show_images(experiment: Experiment, images: Images, places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The test views at these indices (n,) as displayable images, (n, H, W, C) in [0, 1]."""
-    batch = images.gather(places)
+def render_images(experiment: Experiment, images: Images, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Render the test views at these indices (n,) as images (n, H, W, C) in [0, 1]."""
+    batch = images.gather(indices)
     views = create_view(experiment.augmentation("test"), batch, seed=0, epoch=0, view=0, mean=(0.0,), std=(1.0,))
-    shown: NDArray[np.float32] = views.clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    return shown
+    rendered: NDArray[np.float32] = views.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return rendered

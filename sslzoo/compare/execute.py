@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import sslzoo
-from sslzoo.compare.agreement import find_differences, format_setting, settings_of
+from sslzoo.compare.agreement import comparable_settings, find_differences, format_setting
 from sslzoo.compare.cells import Cell
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.experiment.compose import compose
@@ -24,97 +24,99 @@ from sslzoo.runtime.errors import UserError
 from sslzoo.train.folder import RunFolder
 from sslzoo.train.stop import SIGNALS, Interrupted
 
-State = Literal["finished", "begun", "new"]
+State = Literal["finished", "started", "new"]
 
 POLL_SECONDS = 0.2
-MISTAKE = 2
-"""Exit status of a run that was asked for something that cannot be."""
+INVALID_INPUT = 2
+"""Exit status of a run with an invalid setting."""
 
 
-def state_of(cell: Cell, path: Path) -> State:
-    """How far a cell's run in that folder is.
+def get_state(cell: Cell, path: Path) -> State:
+    """Return the state of a cell's run in a folder.
 
     Raises:
-        UserError: the folder holds a run with other settings.
+        UserError: the folder contains a run with other settings.
     """
     folder = RunFolder(path)
     if not folder.config.is_file():
         return "new"
     if folder.config.read_text(encoding="utf-8") != cell.experiment.as_yaml():
         run = compose(["--config", str(folder.config)])
-        there = settings_of(run)
-        asked = settings_of(cell.experiment.resolve_auto(run.precision, run.compile_augmentations))
-        for name in find_differences([there, asked]):
+        existing = comparable_settings(run)
+        requested = comparable_settings(cell.experiment.resolve_auto(run.precision, run.compile_augmentations))
+        for name in find_differences([existing, requested]):
             raise UserError(
-                f"{path}: holds a run with {name} = {format_setting(there.get(name))}, "
-                f"asked is {format_setting(asked.get(name))}; "
-                "--folder takes another folder for another comparison"
+                f"{path}: contains a run with {name} = {format_setting(existing.get(name))}, "
+                f"but {format_setting(requested.get(name))} is requested; "
+                "choose another folder with --folder"
             )
-    return "finished" if folder.summary.is_file() else "begun"
+    return "finished" if folder.summary.is_file() else "started"
 
 
 def run_cells(
-    cells: Sequence[Cell], folder: ComparisonFolder, launch: Sequence[str], console: Console, again: str
+    cells: Sequence[Cell], folder: ComparisonFolder, launch: Sequence[str], console: Console, resume_command: str
 ) -> list[str]:
-    """Run what has not finished, all configs being checked before anything is started.
+    """Execute all runs that have not finished; existing run folders are checked first.
 
     Args:
-        launch: words before `-m sslzoo ...`; none starts this Python.
-        again: command that resumes after an interruption.
+        launch: words before `-m sslzoo ...`; the current Python if empty.
+        resume_command: command that resumes after an interruption.
 
     Returns:
-        Runs that failed, in words, with their log.
+        Descriptions of the runs that failed, with their logs.
 
     Raises:
-        UserError: a run with other settings is in the folder; or a run says that it was asked for what cannot be.
-        Interrupted: a signal came, and the run that was under way has saved.
+        UserError: the folder contains a run with other settings, or a run reports an invalid setting.
+        Interrupted: a signal arrived, and the current run has saved a checkpoint.
     """
-    states = [state_of(cell, folder.run(cell)) for cell in cells]
-    left = [(cell, state) for cell, state in zip(cells, states, strict=True) if state != "finished"]
+    states = [get_state(cell, folder.run_path(cell)) for cell in cells]
+    unfinished = [(cell, state) for cell, state in zip(cells, states, strict=True) if state != "finished"]
     console.print(
-        f"{len(cells)} runs, {len(cells) - len(left)} of them finished before; {folder.path}",
+        f"{len(cells)} runs, {len(cells) - len(unfinished)} of them already finished; {folder.path}",
         highlight=False,
         soft_wrap=True,
     )
     failed: list[str] = []
-    began = time.monotonic()
+    start = time.monotonic()
     with catch_signals() as received:
-        for number, (cell, state) in enumerate(left):
-            eta = _eta(time.monotonic() - began, number, len(left))
-            title = f"run {len(cells) - len(left) + number + 1}/{len(cells)}: {cell.label}, seed {cell.seed}{eta}"
+        for number, (cell, state) in enumerate(unfinished):
+            eta = _format_eta(time.monotonic() - start, number, len(unfinished))
+            title = f"run {len(cells) - len(unfinished) + number + 1}/{len(cells)}: {cell.label}, seed {cell.seed}{eta}"
             console.print(title, highlight=False, soft_wrap=True, markup=False)
-            words = [*(launch or [sys.executable]), "-m", "sslzoo", *_arguments(cell, folder, state)]
-            log = folder.log(cell)
-            code = _run(words, log, title, console, received)
+            words = [*(launch or [sys.executable]), "-m", "sslzoo", *_run_arguments(cell, folder, state)]
+            log = folder.log_path(cell)
+            code = _run_process(words, log, title, console, received)
             if received:
                 raise Interrupted(
-                    f"stopped while {cell.label}, seed {cell.seed} ran; to resume: {again}", 128 + received[0]
+                    f"stopped during {cell.label}, seed {cell.seed}; to resume: {resume_command}", 128 + received[0]
                 )
-            if code == MISTAKE and not launch:
-                raise UserError(f"{cell.label}, seed {cell.seed}: {last_line(log).removeprefix('error: ')} ({log})")
-            if code or not RunFolder(folder.run(cell)).summary.is_file():
+            if code == INVALID_INPUT and not launch:
+                raise UserError(
+                    f"{cell.label}, seed {cell.seed}: {read_last_line(log).removeprefix('error: ')} ({log})"
+                )
+            if code or not RunFolder(folder.run_path(cell)).summary.is_file():
                 failed.append(f"{cell.label}, seed {cell.seed} (exit status {code}): {log}")
                 console.print(f"failed: {failed[-1]}", style="red", highlight=False, soft_wrap=True, markup=False)
-            elif line := last_line(log, "epoch "):
+            elif line := read_last_line(log, "epoch "):
                 console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
     return failed
 
 
-def _arguments(cell: Cell, folder: ComparisonFolder, state: State) -> list[str]:
-    """Arguments of a run: start from its config, which is written here, or resume."""
-    if state == "begun":
-        return ["--resume", str(folder.run(cell))]
-    config = folder.config(cell)
+def _run_arguments(cell: Cell, folder: ComparisonFolder, state: State) -> list[str]:
+    """Return the arguments that start or resume a run; write its config if it starts."""
+    if state == "started":
+        return ["--resume", str(folder.run_path(cell))]
+    config = folder.config_path(cell)
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(cell.experiment.as_yaml(), encoding="utf-8")
-    return ["--config", str(config), "--run-folder", str(folder.run(cell))]
+    return ["--config", str(config), "--run-folder", str(folder.run_path(cell))]
 
 
-def _run(words: list[str], log: Path, title: str, console: Console, received: list[int]) -> int:
-    """The exit status of a process; signals received meanwhile are forwarded to it and its children.
+def _run_process(words: list[str], log: Path, title: str, console: Console, received: list[int]) -> int:
+    """Run a process, forward received signals to its process group, and return its exit status.
 
     Raises:
-        UserError: it cannot be started.
+        UserError: the process cannot be started.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as output:
@@ -124,52 +126,52 @@ def _run(words: list[str], log: Path, title: str, console: Console, received: li
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
-                process_group=0,  # so that Ctrl-C on a terminal reaches it once, from here
+                env=_create_environment(),
+                process_group=0,  # Ctrl-C on a terminal reaches it only through the loop below
             )
         except OSError as error:
             raise UserError(f"--launch {words[0]}: cannot be started: {error.strerror}") from error
-    handed_on = 0
+    forwarded = 0
     with console.status(escape(title)) as status:
-        while child.poll() is None or (received and _send(child.pid, 0)):
-            for number in received[handed_on:]:
-                _send(child.pid, signal.SIGTERM if number == signal.SIGHUP else number)
-                handed_on += 1
+        while child.poll() is None or (received and _send_signal(child.pid, 0)):
+            for number in received[forwarded:]:
+                _send_signal(child.pid, signal.SIGTERM if number == signal.SIGHUP else number)
+                forwarded += 1
             if console.is_terminal:
-                status.update(escape(f"{title}  {last_line(log, 'epoch ')}"))
+                status.update(escape(f"{title}  {read_last_line(log, 'epoch ')}"))
             time.sleep(POLL_SECONDS)
     return child.returncode
 
 
 @contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """The list fills with the signals that come: Ctrl-C, SIGTERM, and that of a closed terminal unless ignored."""
+    """Collect signals in the yielded list instead of handling them; includes SIGHUP unless it is ignored."""
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def collect(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    watched = [*SIGNALS]
+    numbers = [*SIGNALS]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        watched.append(signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in watched}
+        numbers.append(signal.SIGHUP)
+    original = {number: signal.signal(number, collect) for number in numbers}
     try:
         yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in original.items():
             signal.signal(number, handler)
 
 
-def last_line(log: Path, start: str = "") -> str:
-    """The last line of a log that starts like that, or nothing."""
+def read_last_line(log: Path, start: str = "") -> str:
+    """Read the last non-empty line of a log that begins with `start`; empty if there is none."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 8192))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip() and line.startswith(start)), "")
 
 
-def _send(group: int, number: int) -> bool:
-    """Send a signal to a group of processes; whether there is one. Signal 0 only asks."""
+def _send_signal(group: int, number: int) -> bool:
+    """Send a signal to a process group and return whether the group exists; signal 0 only checks."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -177,14 +179,14 @@ def _send(group: int, number: int) -> bool:
     return True
 
 
-def _environment() -> Mapping[str, str]:
-    """With this very package importable, also in a checkout that is not installed."""
+def _create_environment() -> Mapping[str, str]:
+    """Environment in which this package is importable, even if it is not installed."""
     paths = [str(Path(sslzoo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
 
 
-def _eta(seconds: float, done: int, total: int) -> str:
-    """Time left, from the runs of this session."""
+def _format_eta(seconds: float, done: int, total: int) -> str:
+    """Format the remaining time, estimated from the runs of this session."""
     if not done:
         return ""
     return f"  ETA {timedelta(seconds=round(seconds / done * (total - done)))}"

@@ -1,4 +1,4 @@
-"""The folder of a comparison: what it holds and under which names."""
+"""Files and folders of a comparison."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,9 +11,9 @@ from sslzoo.config.layers import dump_layer
 from sslzoo.runtime.errors import UserError
 
 ROOT = Path("comparisons")
-"""Where folders are made that were not asked for by name."""
-LONGEST = 100
-"""Letters of such a folder's name."""
+"""Parent of the default folders."""
+MAX_NAME_LENGTH = 100
+"""Characters of a default folder's name."""
 
 
 class ComparisonFolder:
@@ -26,37 +26,37 @@ class ComparisonFolder:
         self.html, self.markdown = path / "report.html", path / "report.md"
         self.runs_csv, self.rows_csv = path / "report.csv", path / "summary.csv"
 
-    def run(self, cell: Cell) -> Path:
-        """Folder of a cell's run."""
+    def run_path(self, cell: Cell) -> Path:
+        """Run folder of a cell."""
         return self.path / "runs" / cell.name
 
-    def placed(self, cell: Cell) -> Cell:
-        """The cell with its run folder in its config."""
-        return replace(cell, experiment=cell.experiment.model_copy(update={"run_folder": self.run(cell)}))
+    def with_run_folder(self, cell: Cell) -> Cell:
+        """Return the cell with its run folder set in its config."""
+        return replace(cell, experiment=cell.experiment.model_copy(update={"run_folder": self.run_path(cell)}))
 
-    def config(self, cell: Cell) -> Path:
-        """The config that a cell's run is started with."""
+    def config_path(self, cell: Cell) -> Path:
+        """Config with which a cell's run starts."""
         return self.path / "configs" / f"{cell.name}.yaml"
 
-    def log(self, cell: Cell) -> Path:
-        """What a cell's run prints."""
+    def log_path(self, cell: Cell) -> Path:
+        """Output of a cell's run."""
         return self.path / "logs" / f"{cell.name}.log"
 
-    def open(self, record: dict[str, Any]) -> None:
-        """Make the folder, or take the one of an earlier comparison, and write down what is compared.
+    def create(self, record: dict[str, Any]) -> None:
+        """Create the folder or reuse that of an earlier comparison, and write comparison.yaml.
 
         Raises:
-            UserError: something else is in it, or it cannot be written.
+            UserError: the folder contains other files, or it cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()) and not self.record.is_file():
-                raise UserError(f"--folder {self.path}: is not empty, and holds no comparison (no comparison.yaml)")
+                raise UserError(f"--folder {self.path}: is not empty and contains no comparison (no comparison.yaml)")
             self.record.write_text(dump_layer(record), encoding="utf-8")
         except OSError as error:
             raise UserError(f"--folder {self.path}: cannot be written: {error.strerror}") from error
 
 
 def default_folder(dataset: str, labels: Sequence[str]) -> Path:
-    """The same for the same rows, so that the same command finds what it began."""
-    return ROOT / slugify("-".join([dataset, *labels]))[:LONGEST]
+    """Default folder of these rows; the same command finds its folder again."""
+    return ROOT / slugify("-".join([dataset, *labels]))[:MAX_NAME_LENGTH]

@@ -1,4 +1,4 @@
-"""The page as Markdown."""
+"""Render the page as Markdown."""
 
 from collections.abc import Iterable
 
@@ -7,45 +7,51 @@ from sslzoo.compare.figures import Figure
 from sslzoo.compare.tables import Table
 
 
-def as_markdown(content: Content) -> str:
-    """The whole page; its images are the files beside it."""
-    setting = "\n".join(f"- {name}: {plain(text)}" for name, text in content.setting.items())
-    parts = [f"# {plain(content.title)}", plain(content.introduction)]
-    parts += [f"**{plain(text)}**" for text in content.warnings]
-    parts += [setting, "## Results", table(content.results), bullets(content.result_notes), figure(content.accuracy)]
-    parts += ["## Cost", table(content.cost), bullets(content.cost_notes)]
-    parts += ["## Training", figure(content.curves)]
-    parts += ["## Features of the test images", *map(plain, content.left_out)]
+def render_markdown(content: Content) -> str:
+    """Render the page; figures refer to the files in `images/`."""
+    setting = "\n".join(f"- {name}: {escape(text)}" for name, text in content.setting.items())
+    parts = [f"# {escape(content.title)}", escape(content.introduction)]
+    parts += [f"**{escape(text)}**" for text in content.warnings]
+    parts += [
+        setting,
+        "## Results",
+        render_table(content.results),
+        render_list(content.result_notes),
+        render_figure(content.accuracy),
+    ]
+    parts += ["## Cost", render_table(content.cost), render_list(content.cost_notes)]
+    parts += ["## Training", render_figure(content.curves)]
+    parts += ["## Features of the test images", *map(escape, content.skipped)]
     if content.tsne is not None:
-        parts += [figure(content.tsne), "## Nearest neighbors", plain(content.neighbors_note)]
-        parts += map(figure, content.neighbors)
-    parts += ["## What differed", table(content.find_differences)]
-    parts += ["## How to repeat it", f"```sh\n{content.command}\n```"]
+        parts += [render_figure(content.tsne), "## Nearest neighbors", escape(content.neighbors_note)]
+        parts += map(render_figure, content.neighbors)
+    parts += ["## Differences", render_table(content.differences)]
+    parts += ["## How to reproduce it", f"```sh\n{content.command}\n```"]
     if content.published is not None:
-        parts += ["## Published numbers", plain(content.published_note), table(content.published)]
+        parts += ["## Published numbers", escape(content.published_note), render_table(content.published)]
     return "\n\n".join(parts) + "\n"
 
 
-def table(content: Table) -> str:
-    """Columns and cells, numbers aligned right."""
-    rule = ["---" if i < content.words else "---:" for i in range(len(content.columns))]
-    lines = [[plain(name) for name in content.columns], rule]
-    lines += [[f"**{plain(cell.text)}**" if cell.strong else plain(cell.text) for cell in row] for row in content.rows]
+def render_table(content: Table) -> str:
+    """Render a table with right-aligned numbers."""
+    rule = ["---" if i < content.text_columns else "---:" for i in range(len(content.columns))]
+    lines = [[escape(name) for name in content.columns], rule]
+    lines += [[f"**{escape(cell.text)}**" if cell.bold else escape(cell.text) for cell in row] for row in content.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def figure(content: Figure) -> str:
-    """The bitmap, its caption below."""
-    return f"![{plain(content.title)}](images/{content.name}.png)\n\n{plain(content.caption)}"
+def render_figure(content: Figure) -> str:
+    """Render a figure with its caption below."""
+    return f"![{escape(content.title)}](images/{content.name}.png)\n\n{escape(content.caption)}"
 
 
-def bullets(notes: Iterable[str]) -> str:
-    """A list."""
-    return "\n".join(f"- {plain(note)}" for note in notes)
+def render_list(notes: Iterable[str]) -> str:
+    """Render a list."""
+    return "\n".join(f"- {escape(note)}" for note in notes)
 
 
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+def escape(text: str) -> str:
+    """Escape a text for Markdown and join its lines."""
     for mark in "\\`*_[]<>|":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Nearest neighbors of a few images, as a method sees them."""
+"""Find nearest neighbors of a few images in feature space."""
 
 from typing import NamedTuple
 
@@ -9,22 +9,22 @@ QUERIES, NEIGHBORS = 10, 8
 
 
 class Neighbors(NamedTuple):
-    """The images that are most similar to a few others."""
+    """Query images and their nearest neighbors."""
 
     queries: NDArray[np.int64]
-    """(Q,) places of the images that are asked about."""
+    """Indices of the query images (Q,)."""
     nearest: NDArray[np.int64]
-    """(Q, K) places of the others, the most similar first."""
+    """Indices of their neighbors (Q, K), most similar first."""
 
 
 def choose_queries(labels: NDArray[np.int64], at_most: int = QUERIES) -> NDArray[np.int64]:
-    """The first image of each class, (Q,), of the first classes where there are more than `at_most`."""
+    """Choose the first image of each class (Q,); at most that many classes."""
     _, first = np.unique(labels, return_index=True)
     return first[:at_most]
 
 
-def nearest_neighbors(features: NDArray[np.float32], queries: NDArray[np.int64], k: int = NEIGHBORS) -> Neighbors:
-    """By cosine similarity of features (N, D), each image itself left out; fewer than k where N is smaller."""
+def find_neighbors(features: NDArray[np.float32], queries: NDArray[np.int64], k: int = NEIGHBORS) -> Neighbors:
+    """Find the k images with the highest cosine similarity of features (N, D); queries are not their own neighbors."""
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     similarity = unit[queries] @ unit.T
     similarity[np.arange(len(queries)), queries] = -np.inf

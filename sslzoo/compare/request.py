@@ -1,4 +1,4 @@
-"""What `compare` is asked for on the command line."""
+"""Command-line arguments of `run.py compare`."""
 
 import argparse
 import os
@@ -11,30 +11,30 @@ from sslzoo.config.arguments import ArgumentParser
 from sslzoo.runtime.errors import UserError
 
 DESCRIPTION = """\
-Train methods on the same backbone, data, budget and seeds, one run after another, and write a page that compares them:
+Train methods with the same backbone, data, budget and seeds, one run after another, and write a page of results:
 
   run.py compare --methods moco,ascl:hard,ascl --seeds 3 --dataset cifar10 --backbone resnet18 --epochs 200
   run.py compare --methods ascl --vary target.neighbors=1,5,10 --vary target.temperature=0.05,0.1
   run.py compare --runs runs/moco-0 runs/moco-1 runs/ascl-0 runs/ascl-1 --baseline moco
 
-The same command resumes where it stopped, and rewrites the page when all runs are finished.
+Repeat the command to resume; it rewrites the page when all runs are finished.
 """
 
 EPILOG = """\
-Every other flag is one of training (`run.py --help` lists them) and holds for all runs; one of a method's, target's or
-loss's own settings holds for the methods that have it.
+All training flags (listed by `run.py --help`) apply to all runs; a setting of a method, target or loss applies to the
+methods that have it.
 """
 
-INSTEAD = {
+REPLACEMENTS = {
     "--method": "--methods takes the names, as in --methods moco,ascl",
     "--target": "give the target after its method, as in --methods moco:hard",
     "--seed": "--seeds takes the seeds, as in --seeds 0,1,2",
     "--run-folder": "--folder is the folder of all runs",
     "--output": "--folder is the folder of all runs",
-    "--resume": "the same command resumes where it stopped",
-    "--print-config": "the configs are written below --folder",
+    "--resume": "repeat the same command to resume",
+    "--print-config": "the configs are written to --folder",
 }
-"""Flags of one run, and what a comparison has instead."""
+"""Flags of a single run, and their replacements in a comparison."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Axis:
     """A setting that differs between rows."""
 
     setting: str
-    """As its flag, without the leading dashes: `target.neighbors`."""
+    """The flag without leading dashes, such as `target.neighbors`."""
     values: tuple[str, ...]
-    """As words of the command line; none where finished runs are compared."""
+    """Values as on the command line; empty if finished runs are compared."""
 
 
 @dataclass(frozen=True)
@@ -52,57 +52,59 @@ class Request:
     """The arguments of `compare`."""
 
     methods: tuple[str, ...]
-    """NAME or NAME:TARGET."""
+    """`NAME` or `NAME:TARGET` of each row."""
     seeds: tuple[int, ...]
     axes: tuple[Axis, ...]
     runs: tuple[Path, ...]
     """Folders of finished runs to compare, instead of `methods`."""
     baseline: str | None
-    """The label that differences are taken to; None is the first row's."""
+    """Label of the row that others are compared with; None for the first row."""
     folder: Path | None
     launch: tuple[str, ...]
-    """Words before `-m sslzoo ...`; none starts Python."""
+    """Words before `-m sslzoo ...`; the current Python if empty."""
     mixed: bool
     flags: tuple[str, ...]
-    """Flags of training, for all runs."""
+    """Training flags for all runs."""
     words: tuple[str, ...]
-    """All of it, as it was given."""
+    """All arguments as given."""
 
     @property
     def command(self) -> str:
-        """What to type to repeat it."""
+        """The command line that repeats the comparison."""
         return shlex.join(["python", "run.py", "compare", *self.words])
 
 
 def parse_request(words: Sequence[str]) -> Request:
-    """Read the arguments.
+    """Parse the arguments.
 
     Raises:
-        UserError: one is missing, or has a value that it cannot have.
+        UserError: an argument is missing or invalid.
         SystemExit: after `--help`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            "compare: starts its runs itself, so it is to be one process: `python run.py compare ...`, with the "
+            "compare: must be a single process, because it starts the runs: use `python run.py compare ...` with the "
             'launcher of the runs in --launch "accelerate launch --multi_gpu --num_processes 8"'
         )
-    asked, flags = _parser().parse_known_args(list(words))
+    asked, flags = _create_parser().parse_known_args(list(words))
     for flag in flags:
         name = flag.partition("=")[0]
-        if name in INSTEAD:
-            raise UserError(f"compare {name}: {INSTEAD[name]}")
-    axes = tuple(_axis(text, with_values=not asked.runs) for text in asked.vary)
+        if name in REPLACEMENTS:
+            raise UserError(f"compare {name}: {REPLACEMENTS[name]}")
+    axes = tuple(_parse_axis(text, with_values=not asked.runs) for text in asked.vary)
     if asked.runs and (asked.methods or flags or asked.launch):
         other = "--methods" if asked.methods else flags[0] if flags else "--launch"
-        raise UserError(f"compare --runs: takes finished runs as they are, so {other} does not go with it")
+        raise UserError(f"compare --runs: takes finished runs, so {other} is not allowed")
     if not asked.runs and not asked.methods:
-        raise UserError("compare: takes --methods, as in --methods moco,ascl, or --runs with folders of finished runs")
+        raise UserError(
+            "compare: requires --methods, as in --methods moco,ascl, or --runs with folders of finished runs"
+        )
     for setting in (names := [axis.setting for axis in axes]):
         if names.count(setting) > 1:
-            raise UserError(f"--vary {setting}: is given twice; one takes all values, as in --vary {setting}=1,5")
+            raise UserError(f"--vary {setting}: is given twice; give all values at once, as in --vary {setting}=1,5")
     return Request(
-        methods=_distinct("--methods", asked.methods or "") if asked.methods else (),
-        seeds=_seeds(asked.seeds),
+        methods=_split_items("--methods", asked.methods or "") if asked.methods else (),
+        seeds=_parse_seeds(asked.seeds),
         axes=axes,
         runs=tuple(asked.runs),
         baseline=asked.baseline,
@@ -114,7 +116,7 @@ def parse_request(words: Sequence[str]) -> Request:
     )
 
 
-def _parser() -> ArgumentParser:
+def _create_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="run.py compare",
         description=DESCRIPTION,
@@ -122,17 +124,19 @@ def _parser() -> ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--methods", metavar="NAME[:TARGET],...", help="the methods, with their own target or the one after a colon")
-    add("--seeds", default="3", metavar="N", help="3 is the seeds 0, 1 and 2; 0,4,7 is just these (default: 3)")
+    add(
+        "--methods", metavar="NAME[:TARGET],...", help="the methods, with their default target or the one after a colon"
+    )
+    add("--seeds", default="3", metavar="N", help="3 means the seeds 0, 1 and 2; 0,4,7 means these seeds (default: 3)")
     add(
         "--vary", action="append", default=[], metavar="SETTING=A,B",
-        help="values of a setting, spelled as its flag; a row for each, or for each combination when given again; "
-        "methods without the setting stay one row. With --runs: SETTING alone, which may differ between rows",
+        help="values of a setting, spelled as its flag without dashes; one row per value, or per combination if "
+        "repeated; methods without the setting stay one row. With --runs: SETTING alone may differ between rows",
     )  # fmt: skip
     add("--runs", nargs="+", type=Path, default=[], metavar="RUN", help="finished runs, instead of --methods")
     add("--baseline", metavar="LABEL", help="the row that the others are compared with (default: the first)")
-    add("--folder", type=Path, help="where runs and page go (default: one below comparisons/)")
-    add("--launch", metavar="WORDS", help='what starts a run, as in "accelerate launch --multi_gpu --num_processes 8"')
+    add("--folder", type=Path, help="folder of runs and page (default: a folder in comparisons/)")
+    add("--launch", metavar="WORDS", help='launcher of a run, as in "accelerate launch --multi_gpu --num_processes 8"')
     add(
         "--mixed",
         action="store_true",
@@ -141,25 +145,27 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _axis(text: str, *, with_values: bool) -> Axis:
+def _parse_axis(text: str, *, with_values: bool) -> Axis:
     setting, equals, values = text.partition("=")
     setting = setting.removeprefix("--")
     if not with_values:
         if equals:
-            raise UserError(f"--vary {text}: finished runs have their values; --vary {setting} lets them differ")
+            raise UserError(
+                f"--vary {text}: finished runs already have their values; --vary {setting} allows them to differ"
+            )
         return Axis(setting, ())
     if not setting or not values:
         raise UserError(f"--vary {text}: takes a setting and its values, as in --vary target.neighbors=1,5,10")
     if setting in ("method", "target", "seed"):
-        raise UserError(f"--vary {text}: {INSTEAD[f'--{setting}']}")
-    return Axis(setting, _distinct(f"--vary {setting}=", values))
+        raise UserError(f"--vary {text}: {REPLACEMENTS[f'--{setting}']}")
+    return Axis(setting, _split_items(f"--vary {setting}=", values))
 
 
-def _distinct(what: str, text: str) -> tuple[str, ...]:
-    """The words between the commas.
+def _split_items(what: str, text: str) -> tuple[str, ...]:
+    """Split a text at its commas.
 
     Raises:
-        UserError: one is empty, or there twice.
+        UserError: an item is empty or repeated.
     """
     items = tuple(item.strip() for item in text.split(","))
     for item in items:
@@ -170,13 +176,13 @@ def _distinct(what: str, text: str) -> tuple[str, ...]:
     return items
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    items = _distinct("--seeds", text)
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    items = _split_items("--seeds", text)
     if not all(item.isdecimal() for item in items):
-        raise UserError(f"--seeds {text}: takes how many, as in --seeds 3, or which, as in --seeds 0,4,7")
+        raise UserError(f"--seeds {text}: must be a number of seeds, as in --seeds 3, or a list, as in --seeds 0,4,7")
     numbers = tuple(int(item) for item in items)
     if len(numbers) > 1:
         return numbers
     if numbers[0] == 0:
-        raise UserError("--seeds 0: takes at least 1")
+        raise UserError("--seeds 0: must be at least 1")
     return tuple(range(numbers[0]))

@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders and gathered into the rows of a table."""
+"""Read finished runs from their folders and group them into rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sslzoo.compare.agreement import Settings, check_agreement, find_differences, format_setting, settings_of
+from sslzoo.compare.agreement import Settings, check_agreement, comparable_settings, find_differences, format_setting
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import METHODS
@@ -24,31 +24,31 @@ class Run:
     folder: Path
     experiment: Experiment
     summary: Mapping[str, Any]
-    """summary.json."""
+    """Content of summary.json."""
     environment: Mapping[str, Any]
-    """environment.json."""
+    """Content of environment.json."""
     records: tuple[Mapping[str, Any], ...]
-    """Lines of metrics.jsonl."""
+    """Records of metrics.jsonl."""
 
     @property
     def seed(self) -> int:
-        """Of weights, order and views."""
+        """Seed of the run."""
         return self.experiment.seed
 
     def percent(self, encoder: Encoder, classifier: Classifier) -> float | None:
-        """Accuracy on the test split in percent; None where it was not scored."""
+        """Accuracy on the test split in percent; None if it was not evaluated."""
         for name, scores in self.summary.get("test", {}).items():
-            if _encoder(name) == encoder and classifier in scores:
+            if _encoder_kind(name) == encoder and classifier in scores:
                 return 100 * float(scores[classifier]["accuracy"])
         return None
 
     def encoder_name(self, encoder: Encoder) -> str:
-        """What the summary calls an encoder, as `raw pixels (8 px)`."""
-        names = [name for name in self.summary.get("test", {}) if _encoder(name) == encoder]
+        """Name of an encoder in the summary, such as `raw pixels (8 px)`."""
+        names = [name for name in self.summary.get("test", {}) if _encoder_kind(name) == encoder]
         return names[0] if names else encoder
 
 
-def _encoder(name: str) -> Encoder:
+def _encoder_kind(name: str) -> Encoder:
     if name.startswith("raw pixels"):
         return "raw pixels"
     return "trained" if name == "trained" else "untrained"
@@ -56,16 +56,16 @@ def _encoder(name: str) -> Encoder:
 
 @dataclass(frozen=True)
 class Row:
-    """The runs of one method that differ in their seed alone."""
+    """Runs that differ only in their seed."""
 
     label: str
     runs: tuple[Run, ...]
-    """In the order of their seeds."""
+    """Runs in the order of their seeds."""
 
     @property
     def settings(self) -> Settings:
-        """What its runs have in common."""
-        return settings_of(self.runs[0].experiment)
+        """Settings that its runs share."""
+        return comparable_settings(self.runs[0].experiment)
 
     def percents(self, encoder: Encoder, classifier: Classifier) -> dict[int, float]:
         """Accuracies in percent by seed."""
@@ -75,31 +75,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Content of the page."""
+    """Rows of a comparison, and how they are compared."""
 
     rows: tuple[Row, ...]
     baseline: Row
     axes: tuple[str, ...]
     """Settings in which rows may differ, besides method, target and loss."""
     command: str
-    """What repeats it."""
+    """Command that repeats the comparison."""
     missing: tuple[str, ...] = ()
-    """Runs that were asked for and did not finish, in words."""
+    """Descriptions of requested runs that did not finish."""
 
     @property
     def runs(self) -> list[Run]:
-        """Of all rows."""
+        """Runs of all rows."""
         return [run for row in self.rows for run in row.runs]
 
 
 def read_run(path: Path, experiment: Experiment | None = None) -> Run:
-    """A finished run.
+    """Read a finished run.
 
     Args:
-        experiment: its config, where that is known.
+        experiment: its config, if already composed.
 
     Raises:
-        UserError: it is not a finished run, or its files are damaged.
+        UserError: the run is not finished, or its files are damaged.
     """
     folder = RunFolder(path)
     for file in (folder.config, folder.summary):
@@ -116,19 +116,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__}, not a mapping")
+        raise UserError(f"{path}: contains a {type(content).__name__}, not a mapping")
     return content
 
 
-def rows_of(runs: Sequence[Run]) -> list[Row]:
-    """Group runs that differ in their seed alone into rows, labeled by method, target and other differing settings.
+def group_runs(runs: Sequence[Run]) -> list[Row]:
+    """Group runs that differ only in their seed into rows, labeled by method, target and differing settings.
 
     Raises:
         UserError: two runs of a row have the same seed.
     """
     groups: list[tuple[Settings, list[Run]]] = []
     for run in runs:
-        settings = settings_of(run.experiment)
+        settings = comparable_settings(run.experiment)
         members = next((members for known, members in groups if known == settings), None)
         if members is None:
             groups.append((settings, [run]))
@@ -137,20 +137,22 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
             if other.seed == run.seed:
                 raise UserError(f"{run.folder}: is the same run as {other.folder}, seed {run.seed}")
         members.append(run)
-    names = [_name(members[0].experiment) for _, members in groups]
+    names = [_row_name(members[0].experiment) for _, members in groups]
     rows = []
     for name, (settings, members) in zip(names, groups, strict=True):
         namesakes = [other for other, (known, _) in zip(names, groups, strict=True) if other == name]
         label = name
         if len(namesakes) > 1:
-            alike = [known for other, (known, _) in zip(names, groups, strict=True) if other == name]
-            label = " ".join([name, *(f"{key}={format_setting(settings.get(key))}" for key in find_differences(alike))])
+            configs = [known for other, (known, _) in zip(names, groups, strict=True) if other == name]
+            label = " ".join(
+                [name, *(f"{key}={format_setting(settings.get(key))}" for key in find_differences(configs))]
+            )
         rows.append(Row(label, tuple(sorted(members, key=lambda run: run.seed))))
     return rows
 
 
-def _name(experiment: Experiment) -> str:
-    """`ascl`, or `ascl:hard` with a target that the method does not come with."""
+def _row_name(experiment: Experiment) -> str:
+    """Name such as `ascl`, or `ascl:hard` if the target is not the default of the method."""
     name = experiment.method.name
     if experiment.target is None or experiment.target.name == METHODS.get(name).default_target:
         return name
@@ -158,22 +160,22 @@ def _name(experiment: Experiment) -> str:
 
 
 def check_rows(rows: Sequence[Row], axes: Sequence[str]) -> None:
-    """Whether rows of finished runs belong in one table.
+    """Check that rows of finished runs can be compared in one table.
 
     Raises:
-        UserError: they do not.
+        UserError: a setting differs that must be equal.
     """
     check_agreement({str(row.runs[0].folder): row.settings for row in rows}, axes)
 
 
-def find_baseline(labels: Sequence[str], asked: str | None) -> str:
-    """The label that others are compared with.
+def find_baseline(labels: Sequence[str], requested: str | None) -> str:
+    """Return the label of the baseline: the requested one, or the first.
 
     Raises:
-        UserError: there is no such label.
+        UserError: no row has that label.
     """
-    if asked is None:
+    if requested is None:
         return labels[0]
-    if asked not in labels:
-        raise UserError(f"--baseline {asked}: no row has that label{near_misses(asked, labels)}")
-    return asked
+    if requested not in labels:
+        raise UserError(f"--baseline {requested}: no row has that label{near_misses(requested, labels)}")
+    return requested

@@ -1,1 +1,1 @@
-"""`run.py plan`: what a run would take, and where its time would go."""
+"""`run.py plan`: estimate the duration and bottleneck of a run."""

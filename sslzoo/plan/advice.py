@@ -1,4 +1,4 @@
-"""Ways to make a run faster: measured where possible, suggested otherwise."""
+"""Suggest flags and other changes that make a run faster."""
 
 import os
 from collections.abc import Iterator
@@ -10,75 +10,76 @@ import torch
 
 from sslzoo.data.load import Data
 from sslzoo.experiment.schema import Experiment
-from sslzoo.plan.measure import AUGMENT, COMMUNICATION, DATA, Measured
+from sslzoo.plan.measure import AUGMENT, COMMUNICATION, DATA, Measurement
 from sslzoo.runtime.distributed import world_size
 
-WORTH_IT = 0.1
-"""Share of a step below which a part is not worth a word."""
+MIN_SHARE = 0.1
+"""Share of a step above which a part is worth a suggestion."""
 
-LONG = 600
-"""Seconds of a training that is worth compiling for."""
+MIN_COMPILE_SECONDS = 600
+"""Training time in seconds above which compilation is worth its time."""
 
 GROUPS = (DATA, AUGMENT, "compute", COMMUNICATION)
 
 
 class Suggestion(NamedTuple):
-    """A change that may help."""
+    """Flags that may make a run faster."""
 
     flags: str
-    """As the user would give them."""
+    """The flags, as on the command line."""
     changes: dict[str, object]
-    """The settings that they change."""
+    """Values by setting, for `Experiment.model_copy`."""
     note: str
-    """What else it changes."""
+    """The effect on results."""
 
 
-def groups(measured: Measured) -> dict[str, float]:
-    """Shares of a step of data, augment, compute and communication."""
-    whole = sum(measured.parts.values())
+def group_shares(measured: Measurement) -> dict[str, float]:
+    """Compute the shares of data, augment, compute and communication in a step."""
+    total = sum(measured.parts.values())
     shares = dict.fromkeys(GROUPS, 0.0)
     for name, seconds in measured.parts.items():
-        shares[name if name in shares else "compute"] += seconds / whole
+        shares[name if name in shares else "compute"] += seconds / total
     return shares
 
 
-def suggestions(
+def suggest_flags(
     experiment: Experiment, device: torch.device, shares: dict[str, float], training: float
 ) -> Iterator[Suggestion]:
-    """Changes that are worth measuring on this machine.
+    """Suggest flags that are worth measuring on this machine.
 
     Args:
-        training: seconds of the whole run as it is; to compile takes a minute or more.
+        shares: shares of a step, from `group_shares`.
+        training: estimated training time in seconds; compilation takes a minute or more.
     """
     on_cpu = device.type == "cpu"
     if experiment.precision == "fp32":
-        yield Suggestion("--precision bf16", {"precision": "bf16"}, "encoders calculate with 8 bits of mantissa")
-    if on_cpu and not experiment.compile_augmentations and shares[AUGMENT] > WORTH_IT and find_spec("numba"):
+        yield Suggestion("--precision bf16", {"precision": "bf16"}, "encoders compute with 8 bits of mantissa")
+    if on_cpu and not experiment.compile_augmentations and shares[AUGMENT] > MIN_SHARE and find_spec("numba"):
         yield Suggestion("--compile-augmentations true", {"compile_augmentations": True}, "views equal to rounding")
-    if not experiment.compile and training > LONG and (not on_cpu or which("g++") or which("clang")):
+    if not experiment.compile and training > MIN_COMPILE_SECONDS and (not on_cpu or which("g++") or which("clang")):
         yield Suggestion("--compile", {"compile": True}, "equal to rounding")
 
 
-def hints(experiment: Experiment, data: Data, device: torch.device, shares: dict[str, float]) -> Iterator[str]:
-    """What to do that is not tried here."""
+def list_hints(experiment: Experiment, data: Data, device: torch.device, shares: dict[str, float]) -> Iterator[str]:
+    """List changes that cannot be measured here."""
     dataset = experiment.dataset
-    if shares[DATA] > WORTH_IT:
+    if shares[DATA] > MIN_SHARE:
         if not getattr(data.train, "decoded", False):
             yield (
-                f"images are decoded as they are read: more than --dataset.workers {dataset.workers}, a smaller "
-                "--dataset.short-side, or --dataset.cache memory-map where there is disk for it"
+                f"images are decoded on the fly: use more than --dataset.workers {dataset.workers}, a smaller "
+                "--dataset.short-side, or --dataset.cache memory-map if the disk has room"
             )
         else:
-            yield "decoded images are waited for: a faster disk for --dataset.cache-dir, or more memory"
+            yield "training waits for decoded images: use a faster disk for --dataset.cache-dir, or more memory"
     if (
         device.type == "cpu"
-        and shares[AUGMENT] > WORTH_IT
+        and shares[AUGMENT] > MIN_SHARE
         and not experiment.compile_augmentations
         and not find_spec("numba")
     ):
-        yield "pip install numba, which --compile-augmentations auto makes the views with"
-    if shares[COMMUNICATION] > WORTH_IT:
-        yield "fewer, larger steps: --accumulate with a larger --batch-size"
+        yield "pip install numba, which --compile-augmentations auto uses"
+    if shares[COMMUNICATION] > MIN_SHARE:
+        yield "use fewer, larger steps: --accumulate with a larger --batch-size"
     cores = len(os.sched_getaffinity(0))
     if device.type == "cpu" and world_size() * torch.get_num_threads() < cores:
-        yield f"{torch.get_num_threads()} threads of {cores} cores are used: --threads 0 takes all"
+        yield f"{torch.get_num_threads()} threads on {cores} cores are in use: --threads 0 uses all"

@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""Measure the time of each part of a step."""
 
 import time
 from collections import defaultdict
@@ -11,66 +11,67 @@ import torch
 Item = TypeVar("Item")
 
 
-def wait(device: torch.device) -> None:
-    """Wait until the GPU has finished."""
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished its work; does nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def replace_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """A function of a module or an object is another for a while."""
-    before, own = getattr(owner, name), name in vars(owner)
+    """Replace a function of a module or an object within the context."""
+    original, own = getattr(owner, name), name in vars(owner)
     setattr(owner, name, function)
     try:
         yield
     finally:
         if own:
-            setattr(owner, name, before)
+            setattr(owner, name, original)
         else:
             delattr(owner, name)
 
 
 class Clock:
-    """Seconds by part. A part within another one is not counted in that as well.
+    """Seconds by part; the time of a nested part is not counted in the outer part.
 
-    It waits for the device at both ends of a part, so parts add up, and all together take longer than without a clock.
+    The device is synchronized at both ends of a part. Parts therefore add up, but a step takes longer than without a
+    clock.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._device = device
         self._open: list[float] = []
-        """Seconds already counted within each part that is open."""
-        self._watched = ExitStack()
+        """Seconds already counted by nested parts, for each open part."""
+        self._replaced = ExitStack()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What happens meanwhile is this part's."""
-        wait(self._device)
+        """Add the time of the context to a part."""
+        synchronize(self._device)
         self._open.append(0.0)
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             yield
         finally:
-            wait(self._device)
-            took = time.perf_counter() - began
-            self.seconds[name] += took - self._open.pop()
+            synchronize(self._device)
+            elapsed = time.perf_counter() - start
+            self.seconds[name] += elapsed - self._open.pop()
             if self._open:
-                self._open[-1] += took
+                self._open[-1] += elapsed
 
-    def watch(self, owner: Any, function: str, name: str) -> None:
-        """Every call of a function of the owner is this part's, until `stop`."""
+    def time_calls(self, owner: Any, function: str, name: str) -> None:
+        """Add the time of every call of the owner's function to a part, until `stop`."""
         call = getattr(owner, function)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             with self.part(name):
                 return call(*args, **kwargs)
 
-        self._watched.enter_context(replace_method(owner, function, timed))
+        self._replaced.enter_context(replace_method(owner, function, timed))
 
-    def each(self, items: Iterator[Item], name: str) -> Iterator[Item]:
-        """The items; getting them is this part's."""
+    def time_items(self, items: Iterator[Item], name: str) -> Iterator[Item]:
+        """Yield the items and add the time to get them to a part."""
         while True:
             with self.part(name):
                 try:
@@ -80,5 +81,5 @@ class Clock:
             yield item
 
     def stop(self) -> None:
-        """What is watched is as it was."""
-        self._watched.close()
+        """Restore the replaced functions."""
+        self._replaced.close()

@@ -1,34 +1,34 @@
-"""From some steps to a whole run."""
+"""Estimate the duration of a run from some steps."""
 
 from typing import NamedTuple
 
 from sslzoo.data.load import Data
 from sslzoo.experiment.schema import Experiment
-from sslzoo.plan.measure import Measured
+from sslzoo.plan.measure import Measurement
 
 
 class Estimate(NamedTuple):
-    """Seconds of a whole run."""
+    """Estimated duration of a run in seconds."""
 
     training: float
     """All optimizer steps."""
-    watching: float
-    """Features for the kNN scores on the way."""
-    scoring: float
-    """Features for the scores at the end, of the trained and the untrained backbone; probes come on top."""
+    knn: float
+    """Feature extraction for kNN during training."""
+    features: float
+    """Feature extraction at the end, for the trained and the untrained backbone; probes are not included."""
 
     @property
-    def whole(self) -> float:
-        """All of it."""
-        return self.training + self.watching + self.scoring
+    def total(self) -> float:
+        """Sum of all parts."""
+        return self.training + self.knn + self.features
 
 
-def estimate(experiment: Experiment, data: Data, measured: Measured) -> Estimate:
-    """What the run would take at the measured speed."""
+def estimate(experiment: Experiment, data: Data, measured: Measurement) -> Estimate:
+    """Estimate the duration of the run at the measured speed."""
     training = experiment.epochs * measured.steps_per_epoch * measured.seconds
     labeled, test = (0 if part is None else len(part) for part in (data.labeled, data.test))
     if not measured.encoded_per_second or not labeled:
         return Estimate(training, 0, 0)
-    watched = len(experiment.knn_epochs) * min(labeled, experiment.knn_images)
-    scored = 2 * (labeled + test) if test else 0
-    return Estimate(training, watched / measured.encoded_per_second, scored / measured.encoded_per_second)
+    knn_images = len(experiment.knn_epochs) * min(labeled, experiment.knn_images)
+    final_images = 2 * (labeled + test) if test else 0
+    return Estimate(training, knn_images / measured.encoded_per_second, final_images / measured.encoded_per_second)

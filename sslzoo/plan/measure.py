@@ -1,4 +1,4 @@
-"""Some steps of a run, timed: as they are, and part by part."""
+"""Measure some steps of a run, as a whole and part by part."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ from sslzoo.data.load import Data
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.pair import PairMethod
 from sslzoo.modules.momentum import Teacher
-from sslzoo.plan.clock import Clock, replace_method, wait
+from sslzoo.plan.clock import Clock, replace_method, synchronize
 from sslzoo.runtime.distributed import world_size
 from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import Steps
@@ -29,56 +29,56 @@ from sslzoo.train.run import peak_resident_bytes
 from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
 from sslzoo.train.step import Stepper
 
-WARM = 2
-"""Steps that are not counted: they compile, fill caches and start workers."""
-LEAST, MOST = 3, 200
-"""Steps that are counted, however long or short they are."""
-PARTED = 10
-"""Steps that are timed part by part, at most."""
+WARMUP_STEPS = 2
+"""Steps before the measurement: they compile, fill caches and start workers."""
+MIN_STEPS, MAX_STEPS = 3, 200
+"""Limits of the number of measured steps."""
+MAX_PART_STEPS = 10
+"""Largest number of steps that are measured part by part."""
 COLLECTIVES = ("all_gather", "all_reduce")
-"""Functions of torch.distributed by which the processes of sslzoo communicate."""
+"""Functions of torch.distributed with which sslzoo communicates."""
 
 DATA, AUGMENT, FORWARD, KEYS, LOSS = "data", "augment", "forward", "key forward", "loss"
-BACKWARD, CHECK, QUEUE, OPTIMIZER, TEACHER = "backward", "check of numbers", "queue", "optimizer", "teacher"
+BACKWARD, NAN_CHECK, QUEUE, OPTIMIZER, TEACHER = "backward", "NaN check", "queue", "optimizer", "teacher"
 COMMUNICATION, REST = "communication", "rest"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What some steps took."""
+class Measurement:
+    """Time, memory and communication of some steps."""
 
     steps: list[float]
-    """Seconds of each step, in a row and undisturbed."""
+    """Seconds of each step, without a clock."""
     parts: dict[str, float]
-    """Seconds of a step, part by part, the mean of other steps; their sum is more than a step undisturbed."""
+    """Mean seconds per step by part, from other steps; their sum exceeds the time of a step without a clock."""
     steps_per_epoch: int
     images: int
-    """Of a step, over all processes."""
+    """Images per step, over all processes."""
     host_bytes: int
-    """The most that this process has held so far."""
+    """Peak host memory of this process."""
     device_bytes: int | None
-    """The most that it has held on the device; None on a CPU."""
+    """Peak device memory of this process; None on a CPU."""
     received: dict[str, int]
-    """Bytes that a process receives from the others in a step, by what they are."""
+    """Bytes that a process receives from the others per step, by kind."""
     encoded_per_second: float | None
-    """Images that all processes encode for evaluation; None where there are none."""
+    """Images per second that all processes encode for evaluation; None without labeled or test images."""
 
     @property
     def seconds(self) -> float:
-        """Of a step, the median."""
+        """Median seconds per step."""
         return statistics.median(self.steps)
 
     @property
     def images_per_second(self) -> float:
-        """Training images a second, over all processes."""
+        """Training images per second, over all processes."""
         return self.images / self.seconds
 
 
 class StepRunner:
-    """The steps of a run, one after the other, without a folder: nothing is saved."""
+    """Runs training steps without a run folder; nothing is saved."""
 
     def __init__(self, experiment: Experiment, data: Data) -> None:
-        AcceleratorState._reset_state()  # one process measures several precisions, one after the other
+        AcceleratorState._reset_state()  # a process measures several precisions in turn
         self.accelerator: Accelerator = start_accelerator(experiment)
         experiment = resolve_auto(experiment, self.accelerator)
         self.experiment, self.data = experiment, data
@@ -89,112 +89,114 @@ class StepRunner:
         self._clock: Clock | None = None
         learner.model.train()
 
-    def step(self) -> float:
-        """Take a step; seconds."""
-        wait(self.accelerator.device)
-        began = time.perf_counter()
-        epoch, place = divmod(self.stepper.step, self.stepper.per_epoch)
-        if place == 0:
+    def run_step(self) -> float:
+        """Run a step and return its seconds."""
+        synchronize(self.accelerator.device)
+        start = time.perf_counter()
+        epoch, index = divmod(self.stepper.step, self.stepper.per_epoch)
+        if index == 0:
             self.stepper.method.before_epoch(epoch)
             self._batches = self.stepper.batches(epoch, skip=0)
-        batches = self._batches if self._clock is None else self._clock.each(self._batches, DATA)
+        batches = self._batches if self._clock is None else self._clock.time_items(self._batches, DATA)
         self.stepper.optimize(batches, epoch)
-        wait(self.accelerator.device)
-        return time.perf_counter() - began
+        synchronize(self.accelerator.device)
+        return time.perf_counter() - start
 
-    def steps(self, seconds: float) -> list[float]:
-        """Seconds of each step, for about so long; the first ones are left out."""
-        *_, warm = (self.step() for _ in range(WARM))
-        count = run_on_main_process(self.accelerator, lambda: min(MOST, max(LEAST, round(seconds / warm))))
-        return [self.step() for _ in range(count)]
+    def time_steps(self, seconds: float) -> list[float]:
+        """Seconds of each step after the warm-up, for about `seconds` in total."""
+        *_, last = (self.run_step() for _ in range(WARMUP_STEPS))
+        count = run_on_main_process(self.accelerator, lambda: min(MAX_STEPS, max(MIN_STEPS, round(seconds / last))))
+        return [self.run_step() for _ in range(count)]
 
-    def parts(self, count: int) -> dict[str, float]:
-        """Mean seconds of a step by part, over some steps."""
+    def time_parts(self, count: int) -> dict[str, float]:
+        """Mean seconds per step by part, over `count` steps."""
         clock, stepper, method = Clock(self.accelerator.device), self.stepper, self.stepper.method
-        stepper.captured = None  # a graph has no parts
-        clock.watch(stepper, "views", AUGMENT)
-        clock.watch(self.accelerator, "backward", BACKWARD)
-        clock.watch(stepper.finite, "flags", CHECK)
-        clock.watch(stepper, "step_optimizer", OPTIMIZER)
-        clock.watch(method, "after_batch", QUEUE)
-        clock.watch(method, "after_step", TEACHER)
-        if not self.experiment.compile:  # a compiled pass is one chunk, and is among the rest
-            clock.watch(method, "forward", FORWARD)
+        stepper.captured = None  # a CUDA graph has no parts
+        clock.time_calls(stepper, "views", AUGMENT)
+        clock.time_calls(self.accelerator, "backward", BACKWARD)
+        clock.time_calls(stepper.finite, "flags", NAN_CHECK)
+        clock.time_calls(stepper, "step_optimizer", OPTIMIZER)
+        clock.time_calls(method, "after_batch", QUEUE)
+        clock.time_calls(method, "after_step", TEACHER)
+        if not self.experiment.compile:  # a compiled pass has no parts and counts as the rest
+            clock.time_calls(method, "forward", FORWARD)
             if isinstance(teacher := getattr(method, "teacher", None), Teacher):
-                clock.watch(teacher, "forward", KEYS)
+                clock.time_calls(teacher, "forward", KEYS)
             if isinstance(method, PairMethod):
-                clock.watch(method, "in_chunks", LOSS)
+                clock.time_calls(method, "in_chunks", LOSS)
         for collective in COLLECTIVES:
-            clock.watch(dist, collective, COMMUNICATION)
+            clock.time_calls(dist, collective, COMMUNICATION)
         self._clock = clock
         try:
-            whole = sum(self.step() for _ in range(count))
+            total = sum(self.run_step() for _ in range(count))
         finally:
             self._clock = None
             clock.stop()
-        clock.seconds[REST] = whole - sum(clock.seconds.values())
+        clock.seconds[REST] = total - sum(clock.seconds.values())
         return {name: seconds / count for name, seconds in clock.seconds.items()}
 
-    def received(self) -> dict[str, int]:
-        """Bytes that a process receives from the others in a step, by what they are; empty on one process.
+    def count_received_bytes(self) -> dict[str, int]:
+        """Bytes that a process receives from the others per step, by kind; empty on one process.
 
-        An all-gather of b bytes brings (W - 1) b to each of W processes; an all-reduce of b bytes passes
-        2 (W - 1) / W b around a ring. Torch averages gradients on its own: one all-reduce of all that is trained.
+        In an all-gather of b bytes, each of W processes receives (W - 1) b; in a ring all-reduce, 2 (W - 1) / W b.
+        DDP averages the gradients itself, in an all-reduce of all trainable parameters.
         """
         world = world_size()
         if world == 1:
             return {}
         ring = 2 * (world - 1) / world
-        trained = sum(size(parameter) for parameter in self.stepper.method.parameters() if parameter.requires_grad)
-        count = {"gradients": round(ring * trained)}
+        trainable = sum(
+            count_bytes(parameter) for parameter in self.stepper.method.parameters() if parameter.requires_grad
+        )
+        count = {"gradients": round(ring * trainable)}
 
-        def counted(name: str, call: Callable[..., object], share: float, argument: int) -> Callable[..., object]:
+        def count_call(name: str, call: Callable[..., object], share: float, argument: int) -> Callable[..., object]:
             def collective(*args: Any, **kwargs: Any) -> object:
-                count[name] = count.get(name, 0) + round(share * size(args[argument]))
+                count[name] = count.get(name, 0) + round(share * count_bytes(args[argument]))
                 return call(*args, **kwargs)
 
             return collective
 
-        gathers = counted("keys and images", dist.all_gather, world - 1, 1)
-        reduces = counted("statistics", dist.all_reduce, ring, 0)
+        gathers = count_call("keys and images", dist.all_gather, world - 1, 1)
+        reduces = count_call("statistics", dist.all_reduce, ring, 0)
         with replace_method(dist, "all_gather", gathers), replace_method(dist, "all_reduce", reduces):
-            self.step()
+            self.run_step()
         return count
 
-    def encoded_per_second(self) -> float | None:
-        """Images a second that all processes encode for evaluation; None without images to try it on."""
+    def measure_encoding(self) -> float | None:
+        """Images per second that all processes encode for evaluation; None without labeled or test images."""
         images = self.data.labeled or self.data.test
         if images is None:
             return None
-        some = images.subset(np.arange(min(len(images), self.experiment.batch_size * world_size())))
-        began = time.perf_counter()
+        sample = images.subset(np.arange(min(len(images), self.experiment.batch_size * world_size())))
+        start = time.perf_counter()
         self.evaluator.extract_features(
-            self.stepper.method.student.backbone, some, Steps(self.evaluator.console, "", len(some))
+            self.stepper.method.student.backbone, sample, Steps(self.evaluator.console, "", len(sample))
         )
-        return len(some) / (time.perf_counter() - began)
+        return len(sample) / (time.perf_counter() - start)
 
 
-def size(tensor: Tensor) -> int:
-    """Bytes of a tensor."""
+def count_bytes(tensor: Tensor) -> int:
+    """Number of bytes of a tensor."""
     return tensor.numel() * tensor.element_size()
 
 
-def measure(experiment: Experiment, data: Data, seconds: float) -> Measured:
-    """Take some steps of a run, for about so long, and a few more part by part.
+def measure(experiment: Experiment, data: Data, seconds: float) -> Measurement:
+    """Measure steps of a run for about `seconds`, and a few more part by part.
 
     Raises:
-        UserError: as a run does before it starts.
-        NonFiniteError: numbers are no longer finite.
+        UserError: a setting is invalid.
+        NonFiniteError: a step produced NaN or Inf.
     """
-    course = StepRunner(experiment, data)
-    steps = course.steps(seconds)
-    return Measured(
+    runner = StepRunner(experiment, data)
+    steps = runner.time_steps(seconds)
+    return Measurement(
         steps=steps,
-        parts=course.parts(min(len(steps), PARTED)),
-        steps_per_epoch=course.stepper.per_epoch,
+        parts=runner.time_parts(min(len(steps), MAX_PART_STEPS)),
+        steps_per_epoch=runner.stepper.per_epoch,
         images=experiment.batch_size,
         host_bytes=peak_resident_bytes(),
-        device_bytes=torch.cuda.max_memory_allocated() if course.accelerator.device.type == "cuda" else None,
-        received=course.received(),
-        encoded_per_second=course.encoded_per_second(),
+        device_bytes=torch.cuda.max_memory_allocated() if runner.accelerator.device.type == "cuda" else None,
+        received=runner.count_received_bytes(),
+        encoded_per_second=runner.measure_encoding(),
     )

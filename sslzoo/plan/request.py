@@ -1,4 +1,4 @@
-"""The arguments of `run.py plan`."""
+"""Command-line arguments of `run.py plan`."""
 
 from argparse import Namespace
 
@@ -8,16 +8,16 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
 
 HELP = """
-Takes some steps of a run, saves nothing, and says what the whole run would take, where a step's time goes, and what
-would help. All flags of a training run, and:
+Run some steps without saving anything. Print the estimated duration of the run, the time of each part of a step, and
+flags that would make it faster. Accepts all flags of a training run, and:
 
-  --seconds N   how long to measure, about (20)
-  --no-tries    leave out what would help
+  --seconds N   approximate duration of the measurement (default: 20)
+  --no-tries    do not measure which flags would help
 """
 
 
 def parse_request(words: list[str]) -> tuple[Namespace, Experiment]:
-    """The arguments of the command, and the settings of the run.
+    """Parse the arguments of the command and the settings of the run.
 
     Raises:
         UserError: a flag or a value is invalid.
@@ -30,5 +30,5 @@ def parse_request(words: list[str]) -> tuple[Namespace, Experiment]:
     if "--help" in flags or "-h" in flags:
         print(HELP)
     if not asked.seconds > 0:
-        raise UserError(f"--seconds {asked.seconds:g}: takes a number above 0")
+        raise UserError(f"--seconds {asked.seconds:g}: must be above 0")
     return asked, compose(flags, prog="run.py plan")

@@ -1,1 +1,1 @@
-"""A part of one's own to start from, and its test."""
+"""Write templates of custom methods, targets, losses and data sets."""

@@ -1,4 +1,4 @@
-"""`run.py new`: write a part of one's own to start from, and its test."""
+"""`run.py new`: write the template of a custom part and its test."""
 
 import argparse
 import importlib.util
@@ -24,7 +24,7 @@ NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 
 KINDS: dict[str, Registry[Any]] = {**REGISTRIES, "dataset": DATASETS}
 
-TRIAL = {
+TRAINING_FLAGS = {
     "method": "--method {part}",
     "target": "--method moco --target {part}",
     "loss": "--method moco --loss {part}",
@@ -34,51 +34,51 @@ TRIAL = {
 """Flags of a first training run."""
 
 DESCRIPTION = """\
-Write a part of your own to start from, and its test:
+Write a template of a custom part, and its test:
 
   run.py new target my_target      what a query should match
-  run.py new loss my_loss          how the student is scored against it
-  run.py new method my_method      which encoders there are, and what is compared
-  run.py new dataset my_images   where images come from
+  run.py new loss my_loss          how the student is scored against the target
+  run.py new method my_method      which encoders exist and what they compare
+  run.py new dataset my_images     where images come from
 
-my_target.py trains at once, and docs/plugins.md leads on from there. Nothing is overwritten.
+The template can be trained with unchanged; docs/plugins.md describes how to adapt it. No file is overwritten.
 """
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a part is called where."""
+    """Names of a part in code and on the command line."""
 
     module: str
-    """Of the file: `my_target`."""
+    """Name of the file: `my_target`."""
 
     @property
     def part(self) -> str:
-        """On the command line: `my-target`."""
+        """Name on the command line: `my-target`."""
         return self.module.replace("_", "-")
 
     @property
-    def cls(self) -> str:
-        """Of the class: `MyTarget`."""
+    def class_name(self) -> str:
+        """Name of the class: `MyTarget`."""
         return "".join(word.capitalize() for word in self.module.split("_"))
 
 
 def new(words: Sequence[str]) -> int:
-    """Write the two files, and say what to do with them.
+    """Write the two files and print the next commands.
 
     Returns:
         The exit status, 0.
 
     Raises:
-        UserError: kind or name is invalid, or a file exists already or cannot be written; nothing was written.
+        UserError: kind or name is invalid, or a file exists or cannot be written; nothing is written then.
         SystemExit: after `--help`.
     """
     kind, names, folder = _parse(words)
     part, test = folder / f"{names.module}.py", folder / f"test_{names.module}.py"
     contents = {part: render(f"new_{kind}.py", kind, names), test: render(f"test_new_{kind}.py", kind, names)}
     _check_free(kind, names, contents)
-    write(contents)
-    commands = next_commands(kind, names, part, test)
+    write_files(contents)
+    commands = list_next_commands(kind, names, part, test)
     print(f"{part}: a {kind.replace('dataset', 'data set')} to start from\n{test}: its test\n\nWhat to do next:")
     width = max(map(len, commands))
     for what, command in commands.items():
@@ -86,12 +86,12 @@ def new(words: Sequence[str]) -> int:
     return 0
 
 
-def next_commands(kind: str, names: Names, part: Path, test: Path) -> dict[str, str]:
-    """What to type, by what it is for."""
+def list_next_commands(kind: str, names: Names, part: Path, test: Path) -> dict[str, str]:
+    """List the next commands by purpose."""
     program, plugin = _program(), ["--plugin", str(part)]
     commands = {
         "test it": ["python", "-m", "pytest", str(test)],
-        "train with it": [*program, *plugin, *TRIAL[kind].format(part=names.part).split()],
+        "train with it": [*program, *plugin, *TRAINING_FLAGS[kind].format(part=names.part).split()],
         "see its settings": [*program, "describe", names.part, *plugin],
     }
     if kind in REGISTRIES:
@@ -100,23 +100,23 @@ def next_commands(kind: str, names: Names, part: Path, test: Path) -> dict[str, 
 
 
 def render(file: str, kind: str, names: Names) -> str:
-    """A template with the names of the new part."""
-    text = _template(file)
-    theirs = Names(f"new_{kind}")
-    for old, own in ((theirs.module, names.module), (theirs.part, names.part), (theirs.cls, names.cls)):
-        text = text.replace(old, own)
+    """Render a template with the names of the new part."""
+    text = _read_template(file)
+    template = Names(f"new_{kind}")
+    for name in ("module", "part", "class_name"):
+        text = text.replace(getattr(template, name), getattr(names, name))
     return text
 
 
-def _template(file: str) -> str:
+def _read_template(file: str) -> str:
     return (files("sslzoo.scaffold") / "templates" / file).read_text(encoding="utf-8")
 
 
-def write(contents: Mapping[Path, str]) -> None:
+def write_files(contents: Mapping[Path, str]) -> None:
     """Write new files, all or none.
 
     Raises:
-        UserError: one exists already, or cannot be written.
+        UserError: a file exists or cannot be written.
     """
     written: list[Path] = []
     try:
@@ -132,10 +132,10 @@ def write(contents: Mapping[Path, str]) -> None:
 
 
 def _parse(words: Sequence[str]) -> tuple[str, Names, Path]:
-    """Kind, names and folder.
+    """Parse kind, names and folder.
 
     Raises:
-        UserError: kind or name is missing or cannot be.
+        UserError: kind or name is missing or invalid.
         SystemExit: after `--help`.
     """
     parser = ArgumentParser(
@@ -146,53 +146,53 @@ def _parse(words: Sequence[str]) -> tuple[str, Names, Path]:
     )
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("name", nargs="?", metavar="NAME", help="lower-case words joined by _ or -")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the files go (default: the current folder)")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder of the files (default: the current folder)")
     asked = parser.parse_args(list(words))
     if asked.kind is None:
-        raise UserError("new: takes a kind and a name, as in `new target my_target`; kinds are " + ", ".join(KINDS))
+        raise UserError("new: requires a kind and a name, as in `new target my_target`; kinds are " + ", ".join(KINDS))
     if asked.kind not in KINDS:
         raise UserError(f"new {asked.kind}: no such kind of part{near_misses(asked.kind, KINDS)}")
     if asked.name is None:
-        raise UserError(f"new {asked.kind}: takes a name, as in `new {asked.kind} my_{asked.kind}`")
-    return asked.kind, _names(asked.kind, asked.name), asked.folder
+        raise UserError(f"new {asked.kind}: requires a name, as in `new {asked.kind} my_{asked.kind}`")
+    return asked.kind, _parse_name(asked.kind, asked.name), asked.folder
 
 
-def _names(kind: str, name: str) -> Names:
+def _parse_name(kind: str, name: str) -> Names:
     module = name.replace("-", "_")
     if not re.fullmatch(NAME, module):
         words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", Path(name).stem).lower()).strip("_")
         example = words if re.fullmatch(NAME, words) else f"my_{kind}"
-        raise UserError(f"new {kind} {name}: a name is lower-case words joined by _ or -, as in {example}")
+        raise UserError(f"new {kind} {name}: a name consists of lower-case words joined by _ or -, as in {example}")
     if keyword.iskeyword(module):
-        raise UserError(f"new {kind} {name}: is a word of Python's own; my_{module} is not")
+        raise UserError(f"new {kind} {name}: is a keyword of Python; use my_{module}")
     return Names(module)
 
 
 def _check_free(kind: str, names: Names, contents: Mapping[Path, str]) -> None:
-    """Nothing else may have the files, the part's name, the module's or the class's.
+    """Check that files, part, module and class of these names do not exist yet.
 
     Raises:
-        UserError: something has.
+        UserError: one exists.
     """
     asked = f"new {kind} {names.module}"
     for path in contents:
         if os.path.lexists(path):
-            raise UserError(f"{asked}: {path} exists already; nothing is overwritten")
+            raise UserError(f"{asked}: {path} already exists and is not overwritten")
     owner = KINDS[kind].owner(names.part)
     if kind == "dataset" and f"dataset/{names.part}" in config_names("dataset"):
-        owner = f"the config dataset/{names.part} that ships"
+        owner = f"the built-in config dataset/{names.part}"
     if owner is not None:
-        raise UserError(f"{asked}: there is a {kind} {names.part} already, by {owner}")
+        raise UserError(f"{asked}: the {kind} {names.part} already exists, defined by {owner}")
     found = importlib.util.find_spec(names.module)
     if found is not None and found.origin is not None:
-        raise UserError(f"{asked}: {names.module}.py would hide the module of that name ({found.origin})")
-    imported = re.findall(r"^from .* import (.*)$", _template(f"new_{kind}.py"), flags=re.MULTILINE)
-    if names.cls in ", ".join(imported).split(", "):
-        raise UserError(f"{asked}: its class would have the name of {names.cls}, which it needs")
+        raise UserError(f"{asked}: {names.module}.py would shadow the module of that name ({found.origin})")
+    imported = re.findall(r"^from .* import (.*)$", _read_template(f"new_{kind}.py"), flags=re.MULTILINE)
+    if names.class_name in ", ".join(imported).split(", "):
+        raise UserError(f"{asked}: its class would shadow {names.class_name}, which it imports")
 
 
 def _program() -> list[str]:
-    """How this program was started."""
+    """Return the words that start this program."""
     started = Path(sys.argv[0])
     if started.name == "sslzoo":
         return ["sslzoo"]

@@ -1,4 +1,4 @@
-"""The battery of `run.py check`: built-in parts pass it, and each way to be wrong is found."""
+"""`run.py check`: built-in parts pass all checks, and each kind of fault is found."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from tiers import quick
 
 from sslzoo.check import losses, methods, targets
-from sslzoo.check.battery import Fault, run_checks
+from sslzoo.check.battery import CheckError, run_checks
 from sslzoo.check.command import Part, check, find_flags
 from sslzoo.check.request import parse_request
 from sslzoo.check.tiny import Tiny
@@ -19,25 +19,25 @@ from sslzoo.targets import TARGETS
 
 
 @pytest.mark.parametrize("name", quick(METHODS.names(), "ascl", "byol", "swav"))
-def test_methods_pass(name: str) -> None:
-    found = run_checks(methods.CHECKS, Tiny.of("--method", name))
-    assert [finding for finding in found if finding.fault is not None] == []
+def test_methods_pass_all_checks(name: str) -> None:
+    results = run_checks(methods.CHECKS, Tiny.of("--method", name))
+    assert [result for result in results if result.failure is not None] == []
 
 
 @pytest.mark.parametrize("name", TARGETS.names())
-def test_targets_pass_alone_and_in_a_method(name: str) -> None:
+def test_targets_pass_all_checks_alone_and_in_a_method(name: str) -> None:
     target = TARGETS.get(name)
-    found = run_checks(targets.CHECKS, target(target.Config()))
-    found += run_checks(methods.CHECKS, Tiny.of(*find_flags(Part("target", name))))
-    assert [finding for finding in found if finding.fault is not None] == []
+    results = run_checks(targets.CHECKS, target(target.Config()))
+    results += run_checks(methods.CHECKS, Tiny.of(*find_flags(Part("target", name))))
+    assert [result for result in results if result.failure is not None] == []
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
-def test_losses_pass_alone_and_in_a_method(name: str) -> None:
+def test_losses_pass_all_checks_alone_and_in_a_method(name: str) -> None:
     loss = LOSSES.get(name)
-    found = run_checks(losses.CHECKS, loss(loss.Config()))
-    found += run_checks(methods.CHECKS, Tiny.of(*find_flags(Part("loss", name))))
-    assert [finding for finding in found if finding.fault is not None] == []
+    results = run_checks(losses.CHECKS, loss(loss.Config()))
+    results += run_checks(methods.CHECKS, Tiny.of(*find_flags(Part("loss", name))))
+    assert [result for result in results if result.failure is not None] == []
 
 
 WRONG = """
@@ -190,21 +190,21 @@ class Local(BYOL):
         return output._replace(loss=output.loss + embedding.std(0).mean() + embedding.sum().square())
 """
 
-FOUND = {
+FAILURES = {
     "target wrong-sums": ("rows sum to one", "a row sums to 5"),
     "target wrong-order": ("order of the candidates", "weights do not follow their candidates"),
     "target wrong-batch": ("order of the anchors", "an anchor's weights depend on the other anchors"),
-    "target wrong-mean": ("rows one by one", "an anchor alone has other weights than in a batch"),
+    "target wrong-mean": ("anchors one by one", "an anchor alone has other weights than in a batch"),
     "target wrong-overflow": ("sums at extreme similarities", "weights are NaN or Inf with all similarities 1"),
-    "target wrong-claim": ("rows sum to one", "soft is False, and candidates have weight"),
-    "loss wrong-sign": ("pulls what has weight", "the loss does not fall"),
+    "target wrong-claim": ("rows sum to one", "soft is False, but candidates have weight"),
+    "loss wrong-sign": ("sign of the gradient", "the loss does not decrease"),
     "loss wrong-mean": ("a loss for each anchor", "losses have shape (), not (B,)"),
-    "loss wrong-rows": ("rows one by one", "an anchor's loss depends on the other anchors"),
+    "loss wrong-rows": ("anchors one by one", "an anchor's loss depends on the other anchors"),
     "loss wrong-log": ("finite at extreme similarities (alone)", "a loss is NaN or Inf with all similarities -1"),
-    "loss wrong-attract": ("pulls what has weight", "repels is True, and pairs without weight get no gradient"),
+    "loss wrong-attract": ("sign of the gradient", "repels is True, but pairs without weight get no gradient"),
     "method wrong-graph": ("shapes", "embeddings carries a gradient"),
     "method wrong-teacher": ("gradients reach the student, never the teacher", "momentum encoder gets a gradient"),
-    "method wrong-unused": ("gradients reach the student, never the teacher", "spare.weight is trained and gets no"),
+    "method wrong-unused": ("gradients reach the student, never the teacher", "spare.weight is trainable but gets no"),
     "method wrong-state": ("state_dict round trip", "after state_dict() and load_state_dict()"),
     "method wrong-alias": ("state_dict round trip", "are one tensor"),
     "method wrong-half": ("finite in bf16 and fp16", "the loss is torch.bfloat16 under torch.bfloat16 autocast"),
@@ -220,71 +220,69 @@ def wrong(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("part", FOUND)
-def test_each_way_to_be_wrong_is_found(wrong: Path, part: str) -> None:
+@pytest.mark.parametrize("part", FAILURES)
+def test_each_fault_fails_its_check(wrong: Path, part: str) -> None:
     kind, name = part.split()
-    check_name, fault = FOUND[part]
+    check_name, failure = FAILURES[part]
     if kind == "method":
-        found = run_checks(methods.CHECKS, Tiny.of("--method", name))
+        results = run_checks(methods.CHECKS, Tiny.of("--method", name))
     elif kind == "target":
-        found = run_checks(targets.CHECKS, TARGETS.get(name)(TARGETS.get(name).Config()))
+        results = run_checks(targets.CHECKS, TARGETS.get(name)(TARGETS.get(name).Config()))
     else:
-        found = run_checks(losses.CHECKS, LOSSES.get(name)(LOSSES.get(name).Config()))
-    faults = {finding.check: finding.fault for finding in found if finding.fault is not None}
-    assert fault in faults[check_name]
+        results = run_checks(losses.CHECKS, LOSSES.get(name)(LOSSES.get(name).Config()))
+    failures = {result.check: result.failure for result in results if result.failure is not None}
+    assert failure in failures[check_name]
 
 
 @pytest.mark.long
-def test_a_method_that_looks_at_its_own_process_alone_is_found(wrong: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_method_without_communication_fails_on_two_processes(wrong: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = check(parse_request(["wrong-local", "--plugin", str(wrong), "--steps", "0"]))
-    told = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     assert status == 1
-    assert "one and two processes FAILED: loss on process 0 of 2" in told
+    assert "one and two processes FAILED: loss on process 0 of 2" in output
 
 
 @pytest.mark.long
-def test_the_command_passes_a_good_part_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_reports_that_all_checks_passed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "adaptive-hard", "--steps", "10"]) == 0
-    told = capsys.readouterr().out
-    assert "14 of 14 checks passed" in told
-    assert "FAILED" not in told
+    output = capsys.readouterr().out
+    assert "14 of 14 checks passed" in output
+    assert "FAILED" not in output
 
 
 @pytest.mark.long
-def test_collapse_is_found(wrong: Path) -> None:
-    with pytest.raises(Fault, match="after 80 steps embeddings collapse to"):
+def test_collapse_in_training_is_found(wrong: Path) -> None:
+    with pytest.raises(CheckError, match="after 80 steps embeddings collapse to"):
         check_collapse(["--method", "moco", "--loss", "wrong-attract"], 80)
 
 
-MISTAKES = {
-    "": "check: takes names of methods, targets or losses, or --all",
+INVALID_ARGUMENTS = {
+    "": "check: requires names of methods, targets or losses, or --all",
     "mocoo": "check mocoo: no part has that name; did you mean moco",
     "moco --plugin nowhere.py": "--plugin nowhere.py: no such file",
     "moco --steps many": "argument --steps: invalid int value: 'many'",
 }
 
 
-@pytest.mark.parametrize("words", MISTAKES)
-def test_a_mistake_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", INVALID_ARGUMENTS)
+def test_invalid_argument_is_one_line_error(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *words.split()]) == 2
-    told = capsys.readouterr().err
-    assert MISTAKES[words] in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert INVALID_ARGUMENTS[words] in error
+    assert error.count("\n") == 1
 
 
-def test_a_part_that_cannot_be_made_is_a_failure_that_names_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_part_that_cannot_be_created_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "broken.py"
     file.write_text(
         "from sslzoo.targets import TARGETS, Target\n"
-        "@TARGETS.register('wrong-made')\n"
-        "class Made(Target):\n"
+        "@TARGETS.register('wrong-init')\n"
+        "class Init(Target):\n"
         "    def __init__(self, config):\n"
-        "        raise TypeError('cannot be')\n"
+        "        raise TypeError('invalid')\n"
     )
     try:
-        assert main(["check", "wrong-made", "--plugin", str(file)]) == 1
+        assert main(["check", "wrong-init", "--plugin", str(file)]) == 1
     finally:
-        TARGETS._classes.pop("wrong-made", None)
-    assert "TypeError: cannot be" in " ".join(capsys.readouterr().out.split())
+        TARGETS._classes.pop("wrong-init", None)
+    assert "TypeError: invalid" in " ".join(capsys.readouterr().out.split())

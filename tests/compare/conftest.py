@@ -1,4 +1,4 @@
-"""Runs that look finished without having been trained."""
+"""Fixtures that write finished runs without training."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SMALL = [
 
 @pytest.fixture(scope="session")
 def small() -> list[str]:
-    """Flags of quick runs on the digits."""
+    """Flags of short runs on the digits."""
     return SMALL
 
 
@@ -32,19 +32,19 @@ def write_run() -> Callable[..., Path]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """The same, below the test's own folder."""
+    """Write a run folder below the test's temporary folder."""
     return lambda name, words, **facts: _write_run(tmp_path / name, words, **facts)
 
 
 @cache
-def _composed(words: tuple[str, ...]) -> Experiment:
+def _compose(words: tuple[str, ...]) -> Experiment:
     return compose([*SMALL, *words])
 
 
 def _write_run(
     folder: Path, words: list[str], *, seed: int = 0, knn: float = 0.5, linear: float = 0.6, **facts: object
 ) -> Path:
-    experiment = _composed(tuple(words)).model_copy(update={"seed": seed})
+    experiment = _compose(tuple(words)).model_copy(update={"seed": seed})
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(experiment.as_yaml())
     records: list[dict[str, float]] = [{"step": 0, "epoch": 0, "knn": 0.1}]

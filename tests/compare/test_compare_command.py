@@ -1,4 +1,4 @@
-"""The command from end to end, on the digits."""
+"""`run.py compare` from end to end, on the digits."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
 
 
-def test_two_methods_two_seeds_and_the_same_again(tmp_path: Path) -> None:
+def test_two_methods_with_two_seeds_run_once(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     asked = ["--methods", "moco,ascl:hard", "--seeds", "2", "--folder", folder, *TINY]
     first = compare(*asked)
@@ -43,11 +43,11 @@ def test_two_methods_two_seeds_and_the_same_again(tmp_path: Path) -> None:
 
     again = compare(*asked)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "4 runs, 4 of them finished before" in again.stdout
+    assert "4 runs, 4 of them already finished" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*")} == before
     assert "ascl:hard" in (folder / "report.html").read_text(encoding="utf-8")
 
     other = compare(*asked, "--optimizer.lr", "0.5")
     assert other.returncode == 2
-    assert "holds a run with optimizer.lr = 0.003, asked is 0.5" in other.stderr
+    assert "contains a run with optimizer.lr = 0.003, but 0.5 is requested" in other.stderr
     assert len(other.stderr.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Runs are started, taken as they are, gone on with, stopped and missed as they should be; a script plays the run."""
+"""Runs are started, reused, resumed, stopped and reported as failed; a script imitates the run."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from sslzoo.compare.cells import Cell, create_cells
-from sslzoo.compare.execute import last_line, run_cells, state_of
+from sslzoo.compare.execute import get_state, read_last_line, run_cells
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.compare.request import parse_request
 from sslzoo.runtime.errors import UserError
@@ -61,7 +61,9 @@ def folder(tmp_path: Path) -> ComparisonFolder:
 
 @pytest.fixture
 def cells_of(folder: ComparisonFolder, small: list[str]) -> CellsOf:
-    return lambda words: [folder.placed(cell) for cell in create_cells(parse_request([*words.split(), *small]))]
+    return lambda words: [
+        folder.with_run_folder(cell) for cell in create_cells(parse_request([*words.split(), *small]))
+    ]
 
 
 @pytest.fixture
@@ -74,83 +76,85 @@ def execute(cells: list[Cell], folder: ComparisonFolder, launch: list[str]) -> l
     return run_cells(cells, folder, launch, Console(quiet=True), "again")
 
 
-def test_runs_once_each_and_not_again(folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]) -> None:
+def test_each_run_is_executed_once(folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]) -> None:
     cells = cells_of("--methods moco,ascl --seeds 2")
-    assert {state_of(cell, folder.run(cell)) for cell in cells} == {"new"}
+    assert {get_state(cell, folder.run_path(cell)) for cell in cells} == {"new"}
     assert execute(cells, folder, launch) == []
-    assert {state_of(cell, folder.run(cell)) for cell in cells} == {"finished"}
-    assert last_line(folder.log(cells[0])) == "epoch 2/2  kNN 50.0 %"
+    assert {get_state(cell, folder.run_path(cell)) for cell in cells} == {"finished"}
+    assert read_last_line(folder.log_path(cells[0])) == "epoch 2/2  kNN 50.0 %"
     assert execute(cells, folder, ["/no/such/launcher"]) == []
 
 
-def test_an_unfinished_run_is_gone_on_with(folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]) -> None:
+def test_unfinished_run_is_resumed(folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]) -> None:
     (cell,) = cells_of("--methods moco --seeds 1")
     execute([cell], folder, launch)
-    (folder.run(cell) / "summary.json").unlink()
-    assert state_of(cell, folder.run(cell)) == "begun"
+    (folder.run_path(cell) / "summary.json").unlink()
+    assert get_state(cell, folder.run_path(cell)) == "started"
     execute([cell], folder, launch)
-    assert (folder.run(cell) / "resumed").exists()
+    assert (folder.run_path(cell) / "resumed").exists()
 
 
-def test_a_run_with_other_settings_is_refused_before_anything_is_started(
+def test_run_with_other_settings_is_refused_before_any_run_starts(
     folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun, launch: list[str]
 ) -> None:
     cells = cells_of("--methods ascl,moco --seeds 1")
     make_run("out/runs/moco-seed0", ["--method", "moco", "--batch-size", "64"])
-    with pytest.raises(UserError, match=r"holds a run with batch_size = 64, asked is 128; --folder takes another"):
+    with pytest.raises(
+        UserError, match=r"contains a run with batch_size = 64, but 128 is requested; choose another folder"
+    ):
         execute(cells, folder, launch)
-    assert not folder.run(cells[0]).exists()
+    assert not folder.run_path(cells[0]).exists()
 
 
-def test_settings_that_change_no_result_do_not_matter(
-    folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun
-) -> None:
+def test_neutral_settings_may_differ(folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun) -> None:
     (cell,) = cells_of("--methods moco --seeds 1 --threads 3")
     path = make_run("out/runs/moco-seed0", ["--method", "moco", "--save-minutes", "1"])
-    assert state_of(cell, path) == "finished"
+    assert get_state(cell, path) == "finished"
 
 
-def test_auto_is_what_a_run_made_of_it(folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun) -> None:
+def test_auto_settings_match_what_the_run_resolved(
+    folder: ComparisonFolder, cells_of: CellsOf, make_run: MakeRun
+) -> None:
     (auto,) = cells_of("--methods moco --seeds 1")
     (other,) = cells_of("--methods moco --seeds 1 --precision fp16")
     path = make_run(
         "out/runs/moco-seed0", ["--method", "moco", "--precision", "bf16", "--compile-augmentations", "false"]
     )
-    assert state_of(auto, path) == "finished"
-    with pytest.raises(UserError, match="holds a run with precision = bf16, asked is fp16"):
-        state_of(other, path)
+    assert get_state(auto, path) == "finished"
+    with pytest.raises(UserError, match="contains a run with precision = bf16, but fp16 is requested"):
+        get_state(other, path)
 
 
-def test_a_failure_is_told_with_its_log_and_the_others_go_on(
+def test_failed_run_is_reported_with_its_log_and_other_runs_continue(
     folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]
 ) -> None:
     cells = cells_of("--methods moco --seeds 7,1")
     (failure,) = execute(cells, folder, launch)
-    assert failure == f"moco, seed 7 (exit status 1): {folder.log(cells[0])}"
-    assert "a fault" in folder.log(cells[0]).read_text()
-    assert state_of(cells[1], folder.run(cells[1])) == "finished"
+    assert failure == f"moco, seed 7 (exit status 1): {folder.log_path(cells[0])}"
+    assert "a fault" in folder.log_path(cells[0]).read_text()
+    assert get_state(cells[1], folder.run_path(cells[1])) == "finished"
 
 
 @pytest.mark.long
-def test_a_mistake_that_a_run_tells_stops_the_comparison(folder: ComparisonFolder, cells_of: CellsOf) -> None:
+def test_invalid_setting_in_a_run_stops_the_comparison(folder: ComparisonFolder, cells_of: CellsOf) -> None:
     cells = cells_of("--methods moco --seeds 2 --batch-size 4096")
     with pytest.raises(UserError, match=r"moco, seed 0: --batch-size 4096: one batch needs 4096 images"):
         execute(cells, folder, [])
 
 
-def test_a_launcher_that_is_not_there(folder: ComparisonFolder, cells_of: CellsOf) -> None:
+def test_missing_launcher_is_an_error(folder: ComparisonFolder, cells_of: CellsOf) -> None:
     with pytest.raises(UserError, match="--launch /no/such/launcher: cannot be started"):
         execute(cells_of("--methods moco --seeds 1"), folder, ["/no/such/launcher"])
 
 
-def test_a_signal_is_handed_on_and_the_way_to_go_on_told(
+def test_signal_is_forwarded_and_error_names_the_resume_command(
     folder: ComparisonFolder, cells_of: CellsOf, launch: list[str]
 ) -> None:
     cells = cells_of("--methods moco --seeds 8,1")
 
     def interrupt() -> None:
         until = time.monotonic() + 60
-        while not (folder.run(cells[0]) / "ready").exists() and time.monotonic() < until:
+        while not (folder.run_path(cells[0]) / "ready").exists() and time.monotonic() < until:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -160,12 +164,12 @@ def test_a_signal_is_handed_on_and_the_way_to_go_on_told(
         execute(cells, folder, launch)
     thread.join()
     assert stopped.value.code == 128 + signal.SIGTERM
-    assert last_line(folder.log(cells[0])) == "saved"
-    assert not folder.run(cells[1]).exists()
+    assert read_last_line(folder.log_path(cells[0])) == "saved"
+    assert not folder.run_path(cells[1]).exists()
 
 
-def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UserError, match="is not empty, and holds no comparison"):
-        ComparisonFolder(tmp_path).open({})
+    with pytest.raises(UserError, match="is not empty and contains no comparison"):
+        ComparisonFolder(tmp_path).create({})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,4 +1,4 @@
-"""The page has all its parts, needs no network, escapes what it shows, and says the same as its tables of CSV."""
+"""The page has all sections, loads nothing from the network, escapes values, and matches the CSV files."""
 
 import base64
 import csv
@@ -13,19 +13,19 @@ import yaml
 
 from sslzoo.compare.command import compare
 from sslzoo.compare.encode import encode_test
-from sslzoo.compare.neighbors import choose_queries, nearest_neighbors
+from sslzoo.compare.neighbors import choose_queries, find_neighbors
 from sslzoo.compare.request import parse_request
-from sslzoo.compare.statistics import paired
+from sslzoo.compare.statistics import compare_pairs
 from sslzoo.report.published import published
 
 MakeRun = Callable[..., Path]
 KNN = {"moco": (0.50, 0.52, 0.51), "ascl": (0.60, 0.63, 0.62), "ascl:hard": (0.49, 0.55, 0.50)}
-NAUGHTY = "<script>alert(1)</script> $x$ | & *"
+UNSAFE_TEXT = "<script>alert(1)</script> $x$ | & *"
 
 
 @pytest.fixture(scope="module")
 def finished(write_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a comparison of three methods over three seeds, one of which has an awkward device."""
+    """Folder of a comparison of three methods over three seeds; the device name contains markup."""
     root = tmp_path_factory.mktemp("runs")
     paths = []
     for label, accuracies in KNN.items():
@@ -33,14 +33,14 @@ def finished(write_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Pa
         words = ["--method", method, *(["--target", target] if target else []), "--dataset.name", "cifar10"]
         for seed, knn in enumerate(accuracies):
             name = f"{label}-{seed}".replace(":", "-")
-            paths.append(write_run(root / name, words, seed=seed, knn=knn, linear=knn + 0.1, device=NAUGHTY))
+            paths.append(write_run(root / name, words, seed=seed, knn=knn, linear=knn + 0.1, device=UNSAFE_TEXT))
     folder = root / "out <b>"
     assert compare(parse_request(["--runs", *map(str, paths), "--baseline", "moco", "--folder", str(folder)])) == 0
     return folder
 
 
 class Reader(HTMLParser):
-    """Tags, addresses and the text of table cells."""
+    """Collects tags, addresses and the text of table cells."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Reader(HTMLParser):
 
 
 @pytest.mark.long
-def test_the_page(finished: Path) -> None:
+def test_page_has_all_sections_and_escapes_values(finished: Path) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
     page = Reader(text)
     for part in ("results", "cost", "curves", "features", "neighbors", "settings", "published"):
@@ -87,23 +87,23 @@ def test_the_page(finished: Path) -> None:
     assert results[-1][3] == "25.0"
     assert "3 seeds detect only large differences" in text
     assert "not corrected for the number of rows" in text
-    assert "not alike" not in text
-    ascl = paired(dict(enumerate(KNN["ascl"])), dict(enumerate(KNN["moco"])))
+    assert "differing settings" not in text
+    ascl = compare_pairs(dict(enumerate(KNN["ascl"])), dict(enumerate(KNN["moco"])))
     assert ascl is not None
     assert ascl.significant
     assert f"{100 * ascl.mean:+.1f} ± {100 * (ascl.half_width or 0):.1f}" in page.bold
     assert results[3][4] not in page.bold  # ascl:hard differs by chance
 
 
-def test_csv_and_markdown_hold_the_numbers_of_the_page(finished: Path) -> None:
+def test_csv_and_markdown_match_the_page(finished: Path) -> None:
     with (finished / "report.csv").open(newline="", encoding="utf-8") as file:
         runs = list(csv.DictReader(file))
     assert [(run["label"], int(run["seed"])) for run in runs] == [(label, seed) for label in KNN for seed in range(3)]
     assert [float(run["knn_percent"]) / 100 for run in runs] == pytest.approx([k for ks in KNN.values() for k in ks])
-    assert {run["device"] for run in runs} == {NAUGHTY}
+    assert {run["device"] for run in runs} == {UNSAFE_TEXT}
     with (finished / "summary.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["label"]: row for row in csv.DictReader(file)}
-    found = paired(*({s: 100 * k for s, k in enumerate(KNN[label])} for label in ("ascl", "moco")))
+    found = compare_pairs(*({s: 100 * k for s, k in enumerate(KNN[label])} for label in ("ascl", "moco")))
     assert found is not None
     assert float(rows["ascl"]["knn_difference"]) == pytest.approx(found.mean)
     assert float(rows["ascl"]["knn_p"]) == pytest.approx(found.p)
@@ -118,38 +118,38 @@ def test_csv_and_markdown_hold_the_numbers_of_the_page(finished: Path) -> None:
         assert (finished / address).is_file()
 
 
-def test_what_was_compared_is_written_down(finished: Path) -> None:
+def test_comparison_yaml_records_command_and_rows(finished: Path) -> None:
     record = yaml.safe_load((finished / "comparison.yaml").read_text(encoding="utf-8"))
     assert list(record["rows"]) == list(KNN)
     assert record["command"][0] == "--runs"
 
 
-def test_mixed_rows_say_so_and_different_devices_too(make_run: MakeRun, tmp_path: Path) -> None:
+def test_page_notes_mixed_rows_and_different_devices(make_run: MakeRun, tmp_path: Path) -> None:
     paths = [
         make_run("a", ["--method", "moco"]),
         make_run("b", ["--method", "ascl", "--epochs", "3", "--img-size", "16"], device="another CPU"),
     ]
     assert compare(parse_request(["--runs", *map(str, paths), "--mixed", "--folder", str(tmp_path / "out")])) == 0
     page = Reader((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
-    assert page.tables[0][0][1] == "not alike"
+    assert page.tables[0][0][1] == "differing settings"
     assert page.tables[0][2][1] == "epochs 3, img_size 16"
-    assert [row[0] for row in page.tables[0][3:5]] == ["untrained, as for moco", "untrained, as for ascl"]
+    assert [row[0] for row in page.tables[0][3:5]] == ["untrained, for moco", "untrained, for ascl"]
     assert page.tables[0][2][5:7] == ["+0.0 ± —", "n < 2"]
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "their speeds do not compare" in text
+    assert "their speeds cannot be compared" in text
     assert "MIXED" in text
 
 
-def test_images_that_are_not_to_be_had_any_more_are_left_out(make_run: MakeRun, tmp_path: Path) -> None:
+def test_row_without_backbone_is_missing_in_figures_of_features(make_run: MakeRun, tmp_path: Path) -> None:
     path = make_run("a", ["--method", "moco"])
     (path / "backbone.safetensors").unlink()
     assert compare(parse_request(["--runs", str(path), "--folder", str(tmp_path / "out")])) == 0
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "moco is not among these images: evaluate " in text
-    assert "There are none, for the reason above" in text
+    assert "moco is missing in these figures: evaluate " in text
+    assert "None, for the reason above" in text
 
 
-def test_runs_without_scores_and_costs(make_run: MakeRun, tmp_path: Path) -> None:
+def test_page_of_runs_without_scores_and_costs(make_run: MakeRun, tmp_path: Path) -> None:
     path = make_run("a", ["--method", "moco", "--knn-every", "0"])
     summary = json.loads((path / "summary.json").read_text())
     bare = {key: summary[key] for key in ("method", "epochs", "seed", "protocol", "backbone", "device")}
@@ -160,20 +160,20 @@ def test_runs_without_scores_and_costs(make_run: MakeRun, tmp_path: Path) -> Non
     assert page.tables[0][1][3] == "—"
 
 
-def test_images_of_the_test_split_are_encoded_in_their_order(make_run: MakeRun) -> None:
+def test_test_images_are_encoded_in_order(make_run: MakeRun) -> None:
     encoded = encode_test(make_run("a", ["--method", "moco"]))
     assert encoded.features.shape == (60, 8)
     assert encoded.labels.tolist() == encoded.images.labels.tolist()  # type: ignore[union-attr]
     queries = choose_queries(encoded.labels)
     assert encoded.labels[queries].tolist() == list(range(10))
-    found = nearest_neighbors(encoded.features, queries)
+    found = find_neighbors(encoded.features, queries)
     assert found.nearest.shape == (10, 8)
     unit = encoded.features / (encoded.features**2).sum(axis=1, keepdims=True) ** 0.5
     by_hand = [i for i in (-unit @ unit[queries[3]]).argsort(kind="stable").tolist() if i != queries[3]]
     assert found.nearest[3].tolist() == by_hand[:8]
 
 
-def test_svg_images_are_whole(finished: Path) -> None:
+def test_svg_figures_are_complete(finished: Path) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
     for data in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", text):
         assert base64.b64decode(data).rstrip().endswith(b"</svg>")
@@ -191,11 +191,13 @@ def test_svg_images_are_whole(finished: Path) -> None:
         ("imagenette", "SwAV", "kNN", "90.2", "lightly"),
     ],
 )
-def test_published_numbers(dataset: str, method: str, measure: str, percent: str, of_source: str) -> None:
+def test_published_numbers_match_their_sources(
+    dataset: str, method: str, measure: str, percent: str, of_source: str
+) -> None:
     found = [r for r in published(dataset) if (r.method, r.measure) == (method, measure) and of_source in r.source]
     assert found[0].percent == percent
     assert "epochs" in found[0].setting
 
 
-def test_nothing_is_published_of_other_data() -> None:
+def test_digits_have_no_published_numbers() -> None:
     assert published("digits") == []

@@ -1,4 +1,4 @@
-"""Finished runs become rows, and only what may differ in a table may differ."""
+"""Finished runs are grouped into rows, and rows with incompatible settings are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 
 from sslzoo.compare.command import compare
 from sslzoo.compare.request import parse_request
-from sslzoo.compare.rows import Comparison, check_rows, read_run, rows_of
-from sslzoo.compare.tables import setting_lines, settings_table
+from sslzoo.compare.rows import Comparison, check_rows, group_runs, read_run
+from sslzoo.compare.tables import create_settings_table, list_shared_settings
 from sslzoo.runtime.errors import UserError
 
 MakeRun = Callable[..., Path]
 
 
-def test_runs_that_differ_in_their_seed_are_one_row(make_run: MakeRun) -> None:
+def test_runs_that_differ_only_in_seed_form_one_row(make_run: MakeRun) -> None:
     paths = [
         make_run("a", ["--method", "moco"], seed=1, knn=0.5),
         make_run("b", ["--method", "moco", "--threads", "2"], seed=0, knn=0.4),
@@ -22,7 +22,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run: MakeRun) -> None:
         make_run("d", ["--method", "ascl", "--target.neighbors", "3"]),
         make_run("e", ["--method", "ascl", "--target.neighbors", "4"]),
     ]
-    rows = rows_of([read_run(path) for path in paths])
+    rows = group_runs([read_run(path) for path in paths])
     assert [row.label for row in rows] == [
         "moco",
         "ascl:hard",
@@ -34,31 +34,31 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run: MakeRun) -> None:
     check_rows(rows, ())
 
 
-def test_a_method_without_pairs_stands_beside_others(make_run: MakeRun) -> None:
-    rows = rows_of([read_run(make_run(name, ["--method", name])) for name in ("moco", "barlow-twins")])
+def test_method_without_pairs_can_be_compared(make_run: MakeRun) -> None:
+    rows = group_runs([read_run(make_run(name, ["--method", name])) for name in ("moco", "barlow-twins")])
     check_rows(rows, ())
     assert [row.label for row in rows] == ["moco", "barlow-twins"]
     comparison = Comparison(tuple(rows), rows[0], (), "")
-    settings = {row[0].text: [cell.text for cell in row[1:]] for row in settings_table(comparison).rows}
+    settings = {row[0].text: [cell.text for cell in row[1:]] for row in create_settings_table(comparison).rows}
     assert settings["target.name"] == ["one-hot", "—"]
     assert settings["method.off_diagonal"] == ["—", "0.2"]
-    assert setting_lines(comparison)["seeds"] == "0"
+    assert list_shared_settings(comparison)["seeds"] == "0"
 
 
-def test_a_view_recipe_counts_where_all_rows_use_it(make_run: MakeRun) -> None:
+def test_augmentation_must_match_only_if_all_rows_use_it(make_run: MakeRun) -> None:
     weak = ["--method", "ascl", "--augmentations.weak.crop-scale", "0.6", "1.0"]
-    rows = rows_of([read_run(path) for path in (make_run("a", ["--method", "moco"]), make_run("b", weak))])
+    rows = group_runs([read_run(path) for path in (make_run("a", ["--method", "moco"]), make_run("b", weak))])
     check_rows(rows, ())
-    rows += rows_of([read_run(make_run("c", ["--method", "ressl"]))])
+    rows += group_runs([read_run(make_run("c", ["--method", "ressl"]))])
     check_rows([rows[0], rows[2]], ())
-    with pytest.raises(UserError, match=r"views\.weak\.crop_scale"):
+    with pytest.raises(UserError, match=r"augmentations\.weak\.crop_scale"):
         check_rows(rows[1:], ())
 
 
-def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:
+def test_duplicate_run_is_refused(make_run: MakeRun) -> None:
     runs = [read_run(make_run(name, ["--method", "moco"])) for name in "ab"]
     with pytest.raises(UserError, match=r"b: is the same run as .*a, seed 0"):
-        rows_of(runs)
+        group_runs(runs)
 
 
 @pytest.mark.parametrize(
@@ -72,27 +72,29 @@ def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:
         (["--dataset.limit", "100"], "dataset.limit", ("100", "256")),
     ],
 )
-def test_another_budget_is_refused_and_named_or_allowed(
+def test_other_budget_is_refused_unless_allowed(
     other: list[str], setting: str, values: tuple[str, str], make_run: MakeRun, tmp_path: Path
 ) -> None:
     paths = [make_run("a", ["--method", "moco"]), make_run("b", ["--method", "ascl", *other])]
-    rows = rows_of([read_run(path) for path in paths])
+    rows = group_runs([read_run(path) for path in paths])
     with pytest.raises(UserError) as error:
         check_rows(rows, ())
-    told = f"{tmp_path / 'b'}: {setting} is {values[0]}, and {values[1]} in {tmp_path / 'a'}; rows of one table"
-    assert str(error.value).startswith(told)
+    message = (
+        f"{tmp_path / 'b'}: {setting} is {values[0]}, and {values[1]} in {tmp_path / 'a'}; it must be equal in all rows"
+    )
+    assert str(error.value).startswith(message)
     assert "--mixed" in str(error.value)
     check_rows(rows, [setting.replace("_", "-")])
 
 
-def test_a_run_without_summary_is_no_finished_run(make_run: MakeRun) -> None:
+def test_run_without_summary_is_not_finished(make_run: MakeRun) -> None:
     path = make_run("a", ["--method", "moco"])
     (path / "summary.json").unlink()
     with pytest.raises(UserError, match=r"not a finished run \(it has no summary.json\)"):
         compare(parse_request(["--runs", str(path)]))
 
 
-def test_a_damaged_summary_is_told(make_run: MakeRun) -> None:
+def test_damaged_summary_is_an_error(make_run: MakeRun) -> None:
     path = make_run("a", ["--method", "moco"])
     (path / "summary.json").write_text("{")
     with pytest.raises(UserError, match=r"summary.json: not readable as JSON"):

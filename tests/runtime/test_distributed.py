@@ -9,7 +9,7 @@ import torch.multiprocessing
 from tiers import quick
 from torch import Tensor, nn
 
-from sslzoo.check.processes import WORLD, Outcome, require_alike, train, train_on_two
+from sslzoo.check.processes import WORLD, Outcome, require_equal, train, train_on_two_processes
 from sslzoo.check.tiny import Tiny
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.distributed import encode_shuffled, gather, local_part, rank, state_digests
@@ -66,12 +66,12 @@ def on_two_processes(request: pytest.FixtureRequest) -> dict[str, list[Outcome |
     """Outcomes of the cases that were selected; the two processes start once for all of them."""
     mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     cases = [item.callspec.params["case"] for item in mine]
-    return dict(zip(cases, train_on_two([case.split() for case in cases]), strict=True))
+    return dict(zip(cases, train_on_two_processes([case.split() for case in cases]), strict=True))
 
 
 @pytest.mark.parametrize("case", quick(CASES, "--method moco", "--method byol", "--method swav", "--method w-mse"))
 def test_method_trains_as_in_one_process(on_two_processes: dict[str, list[Outcome | str]], case: str) -> None:
-    require_alike(train(case.split()), on_two_processes[case])
+    require_equal(train(case.split()), on_two_processes[case])
 
 
 def test_digests_differ_only_if_states_have_drifted(results: list[dict[str, list[str]]]) -> None:

@@ -1,4 +1,4 @@
-"""`run.py new`: what it writes works at once, and what it refuses leaves nothing behind."""
+"""`run.py new`: templates work unchanged, and an error leaves no file behind."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a new part of each kind."""
+    """Folder with a new part of each kind."""
     folder = tmp_path_factory.mktemp("parts")
     for kind in KINDS:
         assert new([kind, f"my_{kind}", "--folder", str(folder)]) == 0
@@ -27,7 +27,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-def test_generated_tests_pass_under_plain_pytest_and_each_kind_has_some(written: Path) -> None:
+def test_generated_tests_pass_with_plain_pytest(written: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
         cwd=written, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
@@ -38,7 +38,7 @@ def test_generated_tests_pass_under_plain_pytest_and_each_kind_has_some(written:
 
 
 @pytest.mark.parametrize("length", [1, 24])
-def test_generated_files_are_clean_by_ruffs_own_rules(length: int, tmp_path: Path) -> None:
+def test_generated_files_pass_ruff_with_its_default_rules(length: int, tmp_path: Path) -> None:
     for kind in KINDS:
         new([kind, "a" * length + f"_{kind}", "--folder", str(tmp_path)])
     for words in (["check"], ["format", "--diff"]):
@@ -48,7 +48,7 @@ def test_generated_files_are_clean_by_ruffs_own_rules(length: int, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_printed_can_be_typed(
+def test_printed_commands_work(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -68,7 +68,7 @@ def test_what_is_printed_can_be_typed(
 
 
 @pytest.mark.parametrize(
-    ("started", "said"),
+    ("program", "command"),
     [
         ("run.py", "python run.py describe"),
         ("../run.py", "python ../run.py describe"),
@@ -76,39 +76,40 @@ def test_what_is_printed_can_be_typed(
         ("/somewhere/sslzoo/__main__.py", "python -m sslzoo describe"),
     ],
 )
-def test_commands_begin_as_this_one_did(
-    started: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_printed_commands_use_the_same_program(
+    program: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setattr(sys, "argv", [program])
     new(["loss", "mine", "--folder", str(tmp_path / "with space")])
-    shown = capsys.readouterr().out
-    assert said in shown
-    assert f"'{tmp_path / 'with space' / 'mine.py'}'" in shown
+    output = capsys.readouterr().out
+    assert command in output
+    assert f"'{tmp_path / 'with space' / 'mine.py'}'" in output
 
 
-def test_names() -> None:
+def test_names_of_a_part() -> None:
     names = Names("my_first_loss")
-    assert (names.module, names.part, names.cls) == ("my_first_loss", "my-first-loss", "MyFirstLoss")
+    assert (names.module, names.part, names.class_name) == ("my_first_loss", "my-first-loss", "MyFirstLoss")
 
 
-MISTAKES = {
-    "": "new: takes a kind and a name, as in `new target my_target`; kinds are method, target, loss, dataset",
+INVALID_ARGUMENTS = {
+    "": "new: requires a kind and a name, as in `new target my_target`; kinds are method, target, loss, dataset",
     "tarqet x": "new tarqet: no such kind of part; did you mean target",
-    "loss": "new loss: takes a name, as in `new loss my_loss`",
-    "loss MyFirstLoss": "a name is lower-case words joined by _ or -, as in my_first_loss",
+    "loss": "new loss: requires a name, as in `new loss my_loss`",
+    "loss MyFirstLoss": "a name consists of lower-case words joined by _ or -, as in my_first_loss",
     "loss my_loss.py": "as in my_loss",
     "loss parts/sharp": "as in sharp",
     "loss 2x": "as in my_loss",
-    "loss größe": "a name is lower-case words",
+    "loss größe": "a name consists of lower-case words",
     "loss a--b": "as in a_b",
     "loss _a": "as in a",
-    "loss lambda": "new loss lambda: is a word of Python's own; my_lambda is not",
-    "loss cross_entropy": "there is a loss cross-entropy already, by sslzoo.losses.cross_entropy:CrossEntropy (sslzoo ",
-    "dataset cifar10": "there is a dataset cifar10 already, by the config dataset/cifar10 that ships",
-    "dataset digits": "there is a dataset digits already",
-    "loss random": "random.py would hide the module of that name (",
-    "loss torch": "torch.py would hide the module of that name (",
-    "target tensor": "its class would have the name of Tensor, which it needs",
+    "loss lambda": "new loss lambda: is a keyword of Python; use my_lambda",
+    "loss cross_entropy": "the loss cross-entropy already exists, defined by "
+    "sslzoo.losses.cross_entropy:CrossEntropy (sslzoo ",
+    "dataset cifar10": "the dataset cifar10 already exists, defined by the built-in config dataset/cifar10",
+    "dataset digits": "the dataset digits already exists",
+    "loss random": "random.py would shadow the module of that name (",
+    "loss torch": "torch.py would shadow the module of that name (",
+    "target tensor": "its class would shadow Tensor, which it imports",
     "loss mine --foldr x": "unrecognized arguments: --foldr x; did you mean --folder?",
     "loss mine --folder no/such": "no/such: cannot be written: No such file or directory",
     "loss mine --folder here.txt": "here.txt: cannot be written: File exists",
@@ -116,30 +117,30 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("words", MISTAKES)
-def test_a_mistake_is_one_line_and_writes_nothing(
+@pytest.mark.parametrize("words", INVALID_ARGUMENTS)
+def test_invalid_argument_is_one_line_error_and_writes_nothing(
     words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.txt").touch()
     assert main(["new", *words.split()]) == 2
     line = capsys.readouterr().err
-    assert MISTAKES[words] in line
+    assert INVALID_ARGUMENTS[words] in line
     assert line.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["here.txt"]
 
 
-@pytest.mark.parametrize("there", ["mine.py", "test_mine.py"])
-def test_nothing_is_overwritten(there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / there).write_text("of value")
+@pytest.mark.parametrize("existing", ["mine.py", "test_mine.py"])
+def test_existing_file_is_not_overwritten(existing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / existing).write_text("content")
     assert main(["new", "loss", "mine", "--folder", str(tmp_path)]) == 2
-    assert f"{there} exists already; nothing is overwritten" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == [there]
-    assert (tmp_path / there).read_text() == "of value"
+    assert f"{existing} already exists and is not overwritten" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [existing]
+    assert (tmp_path / existing).read_text() == "content"
 
 
-def test_a_name_that_a_plugin_has_is_told_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_file_of_a_plugin_with_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new(["loss", "mine", "--folder", str(tmp_path)])
     load_plugin(str(tmp_path / "mine.py"))
-    with pytest.raises(UserError, match=r"there is a loss mine already, by .*mine\.py:Mine"):
+    with pytest.raises(UserError, match=r"the loss mine already exists, defined by .*mine\.py:Mine"):
         new(["loss", "mine", "--folder", str(tmp_path / "other")])

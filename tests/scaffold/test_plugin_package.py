@@ -1,4 +1,4 @@
-"""Parts in a package: installed by pip, used beside the built-in ones, and gone when it is."""
+"""Parts of an installed package are available until it is uninstalled."""
 
 import importlib.util
 import os
@@ -38,13 +38,13 @@ def python(code: str, folder: Path, site: Path) -> subprocess.CompletedProcess[s
 
 
 def builds_wheels() -> bool:
-    """Whether pip can build one here without a download."""
+    """Whether pip can build a wheel without a download."""
     found = all(importlib.util.find_spec(tool) is not None for tool in ("pip", "setuptools"))
     return found and int(version("setuptools").partition(".")[0]) > 70
 
 
-@pytest.mark.skipif(not builds_wheels(), reason="takes pip, and a setuptools that builds wheels")
-def test_an_installed_package_has_parts_until_it_is_uninstalled(tmp_path: Path) -> None:
+@pytest.mark.skipif(not builds_wheels(), reason="requires pip, and a setuptools that builds wheels")
+def test_parts_of_a_package_are_available_until_it_is_uninstalled(tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
     shutil.copytree(ROOT / "tests" / "plugin_package", source)
     for kind in KINDS:

@@ -7,12 +7,12 @@ from sslzoo import DATASETS, Source
 
 @DATASETS.register("new-dataset")
 class NewDataset(Source):
-    """Generated bars and squares on noise: replace them by your images."""
+    """Synthetic bars and squares on noise; replace them with your images."""
 
     def load(self, split: str) -> Dataset:
-        """A split as a table with a column of images, and optionally one of labels.
+        """Load a split as a table with images and, optionally, labels.
 
-        An image may also be a path to a file, as in `{"image": ["a.jpg", "b.jpg"]}`.
+        Images may also be paths of files, as in `{"image": ["a.jpg", "b.jpg"]}`.
 
         Raises:
             UserError: the split does not exist.

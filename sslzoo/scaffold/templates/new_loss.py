@@ -9,7 +9,7 @@ from torch import Tensor
 class NewLoss(Loss):
     """Cross-entropy of the weights and the student's softmax over the similarities."""
 
-    paper = ""  # "Authors, venue (arXiv id), equation", which list and describe show
+    paper = ""  # "Authors, venue (arXiv id), equation", shown by `list` and `describe`
 
     class Config(Loss.Config):
         """Each field is a flag, `--loss.temperature`, with its docstring as help."""
@@ -20,11 +20,11 @@ class NewLoss(Loss):
     config: Config
 
     def forward(self, student: Tensor, weights: Tensor) -> Tensor:
-        """Loss of each anchor, (B,).
+        """Compute the loss of each anchor (B,).
 
         Args:
-            student: (B, 1 + M) cosine similarities, the positive's first.
-            weights: (B, 1 + M) from the target; rows sum to 1.
+            student: cosine similarities (B, 1 + M), the positive first.
+            weights: weights of the target (B, 1 + M); rows sum to 1.
         """
         logits = student / self.config.temperature
         return -(weights * logits.log_softmax(dim=1)).sum(dim=1)

@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 @METHODS.register("new-method")
 class NewMethod(PairMethod):
-    """One encoder: each view finds the other view of its image in the batch."""
+    """One encoder; each view has to find the other view of its image in the batch."""
 
-    paper = ""  # "Authors, venue (arXiv id), section", which list and describe show
+    paper = ""  # "Authors, venue (arXiv id), section", shown by `list` and `describe`
     default_target = "one-hot"
     default_loss = "cross-entropy"
 
     class Config(PairMethod.Config):
-        """Each field is a flag, `--method.projector.hidden`, with its docstring."""
+        """Each field is a flag, `--method.symmetric`, with its docstring as help."""
 
         symmetric: bool = True
-        """Let each view find the other; otherwise view 0 finds view 1."""
+        """Match each view with the other; if false, only view 0 with view 1."""
         projector: HeadConfig = HeadConfig(hidden=128, out=64, norm="batch")
-        """Head on the backbone."""
+        """Projector on the backbone."""
 
     config: Config
 
@@ -36,17 +36,17 @@ class NewMethod(PairMethod):
         self.student = Encoder.of(backbone, config.projector)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Loss of a batch, the mean over its images.
+        """Compute the mean loss of a batch.
 
         Args:
-            views: two tensors (B, C, H, W) of the same images.
-            sample_ids: (B,) numbers of the images in their data set.
+            views: two views (B, C, H, W) of the same images.
+            sample_ids: ids of the images in their data set (B,).
         """
         embeddings = [self.student(view) for view in views]
         pairs = [(embeddings[q], embeddings[k]) for q, k in self.config.pairs]
         return MethodOutput.mean([self.match(query, key) for query, key in pairs])
 
     def match(self, query: Tensor, key: Tensor) -> MethodOutput:
-        """Queries (B, out) against their keys (B, out) and the batch's other keys."""
+        """Match queries (B, out) with keys (B, out) among the keys of the batch."""
         loss, logs = self.score_in_batch(query, key)
         return MethodOutput(loss, logs, query.detach())

@@ -8,30 +8,30 @@ from torch import Tensor
 
 @TARGETS.register("new-target")
 class NewTarget(Target):
-    """A fixed share of the weight goes to the candidates that the teacher finds similar."""
+    """Give a fixed share of the weight to candidates that the teacher finds similar."""
 
-    paper = ""  # "Authors, venue (arXiv id), equation", which list and describe show
+    paper = ""  # "Authors, venue (arXiv id), equation", shown by `list` and `describe`
 
     class Config(Target.Config):
         """Each field is a flag, `--target.share`, with its docstring as help."""
 
         share: float = Field(0.3, ge=0, le=1)
-        """Weight of all candidates together."""
+        """Total weight of the candidates."""
         temperature: PositiveFloat = 0.05
         """Temperature of the teacher's softmax over the candidates."""
 
     config: Config
 
     def forward(self, positive: Tensor, candidates: Tensor) -> TargetOutput:
-        """Weights of the pairs, without gradient.
+        """Compute the weights of the pairs; no gradient is recorded.
 
         Args:
-            positive: (B,) cosine similarity of each key and its positive.
-            candidates: (B, M) cosine similarities of each key and the candidates.
+            positive: cosine similarity of each key with its positive (B,).
+            candidates: cosine similarities of each key with the candidates (B, M).
 
         Returns:
-            (B, 1 + M) weights whose rows sum to 1, the positive's first, and scalars
-            that the progress line and metrics.jsonl show.
+            Weights (B, 1 + M), the positive first, whose rows sum to 1; and scalars for
+            the progress line and metrics.jsonl.
         """
         share, temperature = self.config.share, self.config.temperature
         neighbors = share * (candidates / temperature).softmax(dim=1)

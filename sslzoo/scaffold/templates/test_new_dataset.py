@@ -14,12 +14,12 @@ FLAGS = ["--plugin", PLUGIN, "--dataset", "new-dataset"]
 CONFIG = compose(FLAGS).dataset
 
 
-def images(split: str) -> list[NDArray[np.uint8]]:
-    """All decoded images of a split."""
+def load_images(split: str) -> list[NDArray[np.uint8]]:
+    """Load all images of a split."""
     return [np.asarray(row) for row in open_source(CONFIG).load(split)["image"]]
 
 
-def test_splits_load_as_training_reads_them() -> None:
+def test_splits_load_for_training() -> None:
     data = load_data(CONFIG.model_copy(update={"cache": "none"}))
     assert len(data.train) == 512
     assert data.test is not None
@@ -27,12 +27,12 @@ def test_splits_load_as_training_reads_them() -> None:
     assert data.classes == ["bar", "square"]
 
 
-def test_images_are_equal_each_time() -> None:
-    assert np.array_equal(images("test"), images("test"))
+def test_images_are_equal_in_each_call() -> None:
+    assert np.array_equal(load_images("test"), load_images("test"))
 
 
 def test_train_and_test_share_no_image() -> None:
-    train, test = images("train"), images("test")
+    train, test = load_images("train"), load_images("test")
     assert not {*map(bytes, train)} & {*map(bytes, test)}
 
 

@@ -18,7 +18,7 @@ def test_each_trainable_parameter_has_a_gradient() -> None:
         assert not parameter.requires_grad or parameter.grad is not None, name
 
 
-def test_the_loss_is_one_number_and_the_embeddings_carry_no_gradient() -> None:
+def test_loss_is_a_scalar_and_embeddings_carry_no_gradient() -> None:
     output = run(TINY.method(), TINY.sample())
     assert output.loss.shape == ()
     assert output.loss.dtype == torch.float32
@@ -26,7 +26,7 @@ def test_the_loss_is_one_number_and_the_embeddings_carry_no_gradient() -> None:
     assert not any(value.requires_grad for value in output.logs.values())
 
 
-def test_it_learns_to_find_views_of_the_same_image() -> None:
+def test_training_lowers_the_loss_of_views_of_the_same_image() -> None:
     method, sample = TINY.method(), TINY.sample()
     optimizer = torch.optim.Adam(method.student.parameters(), lr=0.01)
     losses = []
@@ -40,11 +40,11 @@ def test_it_learns_to_find_views_of_the_same_image() -> None:
         losses.append(output.loss.item())
     assert losses[-1] < 0.8 * losses[0]
     first, second = sample.views
-    of_others = replace(sample, views=[first, second.roll(1, dims=0)])
-    assert run(method, of_others).loss > run(method, sample).loss
+    mismatched = replace(sample, views=[first, second.roll(1, dims=0)])
+    assert run(method, mismatched).loss > run(method, sample).loss
 
 
-def test_state_dict_round_trip_gives_the_same_loss() -> None:
+def test_loaded_state_dict_gives_the_same_loss() -> None:
     method, other = TINY.method(), TINY.method()
     method.after_batch(run(method, TINY.sample()))
     method.after_step(0.5)
