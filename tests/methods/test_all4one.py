@@ -81,7 +81,7 @@ def test_without_its_own_terms_it_is_nnclr_with_momentum_keys() -> None:
     tiny = Tiny.of(*f"{FLAGS} --method.centroid-weight 0 --method.feature-weight 0 --method.neighbor-weight 1".split())
     nnclr = Tiny.of(*["--method", "nnclr", "--method.queue-size", "40", "--loss.temperature", "0.2"])
     ours, theirs = tiny.method(), nnclr.method()
-    ours.queue.keys.copy_(theirs.queue.keys)
+    ours.support_set.keys.copy_(theirs.support_set.keys)
     for name in ("student", "predictor"):
         getattr(ours, name).load_state_dict(getattr(theirs, name).state_dict())
     ours.teacher.model.load_state_dict(theirs.student.state_dict())

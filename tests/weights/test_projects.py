@@ -306,7 +306,7 @@ def test_run_prints_one_line_about_loaded_weights(small_resnet: nn.Module, tmp_p
     words = ["--method", "moco", "--backbone", "resnet18", "--backbone.kwargs", "{channels: [8, 16, 24, 32]}"]
     words += ["--dataset.channels", "3", "--backbone.checkpoint", str(tmp_path / "moco.pth")]
     output = StringIO()
-    method = create_method(compose(words), tell=partial(print_field, Console(file=output, width=40), "weights"))
+    method = create_method(compose(words), report=partial(print_field, Console(file=output, width=40), "weights"))
     assert torch.equal(method.student.backbone.conv1.weight, small_resnet.conv1.weight)
     assert output.getvalue().startswith("  weights  moco.pth: MoCo (module.encoder_q): 126 of 130 tensors loaded; ")
     assert output.getvalue().count("\n") == 1
