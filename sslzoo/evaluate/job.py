@@ -52,7 +52,7 @@ class Job(Config):
     output: Path = Path("evaluations")
     """Where folders of results are made."""
     plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """Files and modules that register parts of your own; given as `--plugin FILE`."""
+    """Files and modules that register custom parts; given as `--plugin FILE`."""
 
     backbone: BackboneConfig = BackboneConfig()
     dataset: DatasetConfig

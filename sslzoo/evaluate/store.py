@@ -63,7 +63,7 @@ class FeatureStore:
         by batch. What is half-written never has the final name.
 
         Raises:
-            UserError: an image does not decode, or the folder cannot be written.
+            UserError: an image cannot be decoded, or the folder cannot be written.
         """
         file = self.file(images, transform)
         try:

@@ -359,7 +359,7 @@ def _description() -> str:
             "  plan               what a run would take, where its time goes, and what would help",
             "  list               methods, targets, losses, data sets and protocols, a line each",
             "  describe NAME      a part's settings, their defaults, and its paper",
-            "  new KIND NAME      write a part of your own to start from, and its test",
-            "  check NAME ...     what every part has to pass, on parts of your own",
+            "  new KIND NAME      write a custom part to start from, and its test",
+            "  check NAME ...     run the checks of built-in parts on custom ones",
         ]
     )

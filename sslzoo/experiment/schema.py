@@ -74,7 +74,7 @@ class Experiment(Config):
     tracker: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
     """Where metrics go besides metrics.jsonl."""
     plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """Files and modules that register parts of your own; given as `--plugin FILE`."""
+    """Files and modules that register custom parts; given as `--plugin FILE`."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

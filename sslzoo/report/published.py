@@ -1,4 +1,4 @@
-"""Published results, each with the setting and the source that it makes no sense without."""
+"""Published results, each with its setting and source."""
 
 from importlib.resources import files
 from typing import NamedTuple
