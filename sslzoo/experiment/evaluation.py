@@ -79,8 +79,8 @@ class FineTuneConfig(Config):
     def _warm_up_ends(self) -> Self:
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"schedule.warmup_epochs = {self.schedule.warmup_epochs:g}: warm-up must end before training does, "
-                f"after {self.epochs} epochs"
+                f"schedule.warmup_epochs = {self.schedule.warmup_epochs:g}: warm-up must be shorter than "
+                f"training, {self.epochs} epochs"
             )
         return self
 

@@ -298,7 +298,7 @@ MISTAKES = {
     "--backbone vit_tiny_patch16_224 --backbone.stem small": "error: --backbone.stem small: ",
     "--evaluation.labels-per-class 100 --dataset.limit 256": "error: evaluation.labels_per_class = 100: ",
     "--resume nowhere": "error: --resume nowhere: not a run folder",
-    "--schedule.warmup-epochs 60": "error: schedule.warmup_epochs = 60: warm-up must end before",
+    "--schedule.warmup-epochs 60": "error: schedule.warmup_epochs = 60: warm-up must be shorter than training",
     "describe asl": "error: describe asl: no part has that name; did you mean ascl?",
     "pretran": "error: pretran: no such command; did you mean pretrain?",
 }

@@ -15,7 +15,7 @@ from sslzoo.method.base import METHODS, Method
 from sslzoo.method.in_batch import InBatchMethod
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import create_accelerator
-from sslzoo.train.gradient_cache import accumulate_with_all_negatives, statistics_kept
+from sslzoo.train.gradient_cache import accumulate_with_all_negatives, keep_statistics
 from sslzoo.train.setup import start_accelerator
 
 ABLE = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
@@ -77,7 +77,7 @@ def test_plain_accumulation_has_another_gradient() -> None:
 def test_batch_norm_counts_each_image_once() -> None:
     tiny = Tiny.of("--method", "simclr")
     method, sample = tiny.method(), tiny.sample()
-    with statistics_kept(method):
+    with keep_statistics(method):
         run(method, sample)
     assert torch.equal(method.student.backbone[1].running_mean, torch.zeros(16))
     in_chunks(method, sample)
