@@ -354,7 +354,7 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
         ),
         "a warm-up without end": (
             [str(run_folder), "--protocol", "fine-tune", "--evaluation.fine-tune.epochs", "3"],
-            "error: evaluation.fine-tune.schedule.warmup_epochs = 3: warm-up must be shorter than training training does, after 3",
+            "error: evaluation.fine-tune.schedule.warmup_epochs = 3: warm-up must be shorter than training, 3",
         ),
         "channels": (
             ["--backbone", "test_resnet", "--backbone.pretrained"],
