@@ -125,6 +125,7 @@ def create_png(width: int, height: int) -> bytes:
 NAMED = r"/images \(train\), row \d+ \(.*/images/bad\.\w+\): not an image that can be decoded: "
 HINT = "; repair or remove it, or skip up to N such images with --dataset.max-skipped N"
 TRAINED = r"25 images to train on(.|\n)*step 3/3"
+TRAINED_WITHOUT = TRAINED.replace("25", "24")
 
 add_image(
     "image",
@@ -203,13 +204,47 @@ def odd_paths(folder: Path) -> list[str]:
     return train_on(images)
 
 
-@fault(
-    "image",
-    "[ in a path",
-    r"--dataset\.path .*: \*, \? and \[ in a folder's path are read as a pattern; rename the folder",
-)
+@fault("image", "[ in a path", TRAINED_WITHOUT, 0)
 def pattern(folder: Path) -> list[str]:
     return train_on(write_images(folder).rename(folder / "images [old]"))
+
+
+@fault("image", "named pipe", r"row 24 .*: not an image that can be decoded: no such regular file")
+def named_pipe(folder: Path) -> list[str]:
+    images = write_images(folder)
+    os.mkfifo(images / "pipe.png")
+    return train_on(images)
+
+
+@fault("image", "broken link", r"row 24 .*: not an image that can be decoded: no such regular file")
+def broken_link(folder: Path) -> list[str]:
+    images = write_images(folder)
+    (images / "link.png").symlink_to(images / "nowhere.png")
+    return train_on(images)
+
+
+@fault("image", "PostScript named .png", r"row 24 .*: not an image that can be decoded: cannot identify image file")
+def postscript(folder: Path) -> list[str]:
+    images = write_images(folder)
+    create_image(99).save(folder / "image.eps")
+    (folder / "image.eps").rename(images / "image.png")
+    return train_on(images)
+
+
+@fault("image", "file name that is not UTF-8", r"the file name .*\.png is not valid UTF-8; rename it")
+def name_without_encoding(folder: Path) -> list[str]:
+    images = write_images(folder)
+    create_image(99).save(images / os.fsdecode(b"\xff.png"))
+    return train_on(images)
+
+
+@fault("image", "README.md that names remote files", TRAINED_WITHOUT, 0)
+def remote_readme(folder: Path) -> list[str]:
+    images = write_images(folder)
+    (images / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files: http://localhost:9/train.parquet\n---\n"
+    )
+    return train_on(images)
 
 
 # data sets
@@ -234,6 +269,25 @@ def train_labeled(path: Path, *more: str) -> list[str]:
 @fault("data set", "unknown column", r"--dataset\.image pictur: no such column; available: image, label")
 def wrong_column(folder: Path) -> list[str]:
     return train_labeled(write_table(folder, label=[0, 1] * 12), "--dataset.image", "pictur")
+
+
+def write_paths(folder: Path, path: str) -> Path:
+    """Write a table whose images are files, the first of them at `path`."""
+    images = write_images(folder)
+    paths = [path, *(str(image) for image in sorted(images.iterdir()))]
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": path} for path in paths]}), images / "train.parquet")
+    return images / "train.parquet"
+
+
+@fault("data set", "cell with a URL", r"row 0 .*: its path is a URL, and a local data set reads local files only")
+def remote_cell(folder: Path) -> list[str]:
+    return train_on(write_paths(folder, "http://localhost:9/1.png"))
+
+
+@fault("data set", "cell with a path outside the data set", r"row 0 .*: its path leads out of the data set's folder")
+def outside_cell(folder: Path) -> list[str]:
+    create_image(99).save(folder / "secret.png")
+    return train_on(write_paths(folder, "../secret.png"))
 
 
 @fault("data set", "column without images", r"--dataset\.image label: a column of .*, not of images")
@@ -342,7 +396,7 @@ def program(folder: Path) -> list[str]:
     return train_on(images)
 
 
-@fault("data set", "archive with paths outside its folder", TRAINED, 0)
+@fault("data set", "archive beside images", r"1 archives are not read; extract them first(.|\n)*step 3/3", 0)
 def archive(folder: Path) -> list[str]:
     images = write_images(folder)
     with zipfile.ZipFile(images / "more.zip", "w") as bundle:

@@ -1,31 +1,38 @@
 """Decode an image to pixels of a given color mode and maximum size."""
 
 import io
+import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import torch
-from datasets import Image
+from datasets.utils.file_utils import is_local_path, xopen
 from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-_IMAGE = Image()
+Image.init()
+FORMATS = tuple(
+    name
+    for name in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "TGA", "AVIF")
+    if name in Image.OPEN
+)
+"""Pillow's names of the formats that are read: pixels only, none that starts another program as EPS does."""
 
 
-def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArray[np.uint8]:
+def decode(cell: Any, *, channels: int, short_side: int | None = None, folder: Path | None = None) -> NDArray[np.uint8]:
     """Decode an image: upright by its EXIF orientation, 8 bits, grayscale or RGB, shrunk with antialiasing.
 
     A JPEG that is shrunk to a quarter or less is decoded at a lower resolution, at least twice the final size.
 
     Args:
-        value: an undecoded cell of a `datasets` column: a mapping of `bytes` and `path`.
+        cell: an undecoded cell of a `datasets` column: a mapping of `bytes` and `path`.
         channels: 1 or 3.
         short_side: pixels; an image whose shorter side is longer is shrunk to this length.
+        folder: see `open_file`.
 
     Returns:
         (channels, height, width) uint8.
@@ -33,11 +40,12 @@ def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArr
     Raises:
         ValueError, OSError, SyntaxError: the image cannot be decoded; the message is Pillow's.
     """
-    if value is None:
+    if cell is None:
         raise ValueError("the cell is empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # damaged EXIF data is harmless
-        image = open_scaled(value, short_side) or _IMAGE.decode_example(value)
+        with open_file(cell, folder) as file:
+            image = open_image(file, short_side)
         image = convert_mode(image, "L" if channels == 1 else "RGB")
     pixels = torch.from_numpy(np.array(image))
     pixels = pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
@@ -48,18 +56,55 @@ def decode(value: Any, *, channels: int, short_side: int | None = None) -> NDArr
     return np.ascontiguousarray(pixels.numpy())
 
 
-def open_scaled(value: Any, short_side: int | None) -> PIL.Image.Image | None:
-    """Open a large local JPEG at 1/2, 1/4 or 1/8 of its size, upright; return None if this does not apply."""
-    content, path = value.get("bytes"), value.get("path")
-    if short_side is None or (content is None and not (path and Path(path).is_file())):
-        return None
-    image = PIL.Image.open(path if content is None else io.BytesIO(content))
-    if image.format != "JPEG" or image.draft(image.mode, (2 * short_side, 2 * short_side)) is None:
-        return None
-    return PIL.ImageOps.exif_transpose(image)
+def open_file(cell: dict[str, Any], folder: Path | None) -> BinaryIO:
+    """Open the encoded image of a cell: its bytes, or the file that its path names.
+
+    Args:
+        folder: absolute; a relative path starts here, and a path that leaves it or is a URL is an error. None permits
+            any path, as a data set on the Hub and a plug-in's source need.
+
+    Raises:
+        ValueError: the cell is empty, or its path is not permitted.
+        OSError: the path is not a readable regular file. A named pipe, which could block, is not one.
+    """
+    content, path = cell.get("bytes"), cell.get("path")
+    if content is not None:
+        return io.BytesIO(content)
+    if not path:
+        raise ValueError("the cell has neither bytes nor a path")
+    if not is_local_path(path):
+        if folder is not None:
+            raise ValueError("its path is a URL, and a local data set reads local files only")
+        with xopen(path, "rb") as remote:
+            return io.BytesIO(remote.read())
+    if folder is not None:
+        path = os.path.normpath(folder / path)
+        if not Path(path).is_relative_to(folder):
+            raise ValueError("its path leads out of the data set's folder")
+    if not Path(path).is_file():
+        raise FileNotFoundError("no such regular file")
+    return Path(path).open("rb")
 
 
-def convert_mode(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
+def open_image(file: BinaryIO, short_side: int | None) -> Image.Image:
+    """Open an image upright, a large JPEG at 1/2, 1/4 or 1/8 of its size.
+
+    Raises:
+        ValueError: the file is not an image in one of `FORMATS`.
+    """
+    try:
+        image: Image.Image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError("cannot identify image file") from None
+    if short_side is not None and image.format == "JPEG":
+        image.draft(image.mode, (2 * short_side, 2 * short_side))
+    image.load()
+    if image.getexif().get(ExifTags.Base.Orientation) is not None:
+        image = ImageOps.exif_transpose(image)
+    return image
+
+
+def convert_mode(image: Image.Image, mode: str) -> Image.Image:
     """Convert an image of any mode to 8-bit `L` or `RGB`; 16-bit grays keep their order, transparency is dropped.
 
     Raises:
@@ -69,7 +114,7 @@ def convert_mode(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
         raise ValueError("its pixels are floating-point numbers of unknown range; 8 or 16 bits are needed")
     if image.mode.startswith("I"):
         grays = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
-        image = PIL.Image.fromarray(np.rint(grays / 257).astype(np.uint8))
+        image = Image.fromarray(np.rint(grays / 257).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image if image.mode == mode else image.convert(mode)

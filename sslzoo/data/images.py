@@ -1,9 +1,9 @@
 """Images by position: the view of a data set that training and evaluation use."""
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,7 @@ class EncodedImages(Images):
         short_side: pixels, see `decode`.
         name: name of the split in error messages.
         skipped: collects undecodable images.
+        folder: that image files must lie in, see `open_file`.
     """
 
     decoded = False
@@ -127,6 +128,7 @@ class EncodedImages(Images):
         short_side: int | None,
         name: str,
         skipped: Skipped,
+        folder: Path | None = None,
     ) -> None:
         rows = b"all" if len(ids) == len(table) else ids.tobytes()
         shrunk = None if short_side is None else f"{short_side} by torch, JPEG in two steps"
@@ -134,6 +136,7 @@ class EncodedImages(Images):
         self.fingerprint = digest(settings, rows)
         self.ids, self.labels, self.classes, self.channels = ids, labels, classes, channels
         self.short_side, self.name, self.skipped = short_side, name, skipped
+        self._folder = folder
         self._cells = table.select_columns([column]).cast_column(column, Image(decode=False))
         self._column = column
 
@@ -142,7 +145,13 @@ class EncodedImages(Images):
         rows = self.ids[indices].tolist()
         cells = self._cells[rows][self._column]
         return [
-            decode_or_report(cell, f"{self.name}, row {row}", channels=self.channels, short_side=self.short_side)
+            decode_or_report(
+                cell,
+                f"{self.name}, row {row}",
+                channels=self.channels,
+                short_side=self.short_side,
+                folder=self._folder,
+            )
             for cell, row in zip(cells, rows, strict=True)
         ]
 
@@ -157,17 +166,15 @@ class EncodedImages(Images):
 
 
 def decode_or_report(
-    cell: dict[str, Any] | None, row: str, *, channels: int, short_side: int | None
+    cell: dict[str, Any] | None, row: str, *, channels: int, short_side: int | None, folder: Path | None
 ) -> NDArray[np.uint8] | str:
     """Decode an image to (channels, height, width) uint8, or return its place, file and error as one line."""
     try:
-        return decode(cell, channels=channels, short_side=short_side)
+        return decode(cell, channels=channels, short_side=short_side, folder=folder)
     except Exception as error:  # decoders fail in many ways on damaged files
         path = cell.get("path") if cell else None
         file = f" ({path})" if path else ""
-        # Pillow names a file, or the address of a file object
-        message = re.sub(r" <[^>]* at 0x[0-9a-f]+>", "", str(error).replace(f" {path!r}", ""))
-        reason = " ".join(message.split()) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         return f"{row}{file}: not an image that can be decoded: {reason}"
 
 

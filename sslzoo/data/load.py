@@ -70,6 +70,7 @@ def load_data(config: DatasetConfig) -> Data:
             short_side=config.short_side,
             name=_split_name(config, split),
             skipped=skipped,
+            folder=source.folder,
         )
         images[split] = load_cached(encoded, config)
     train = _open_stream(source, skipped) if config.streaming else images[config.train]
@@ -119,4 +120,5 @@ def _open_stream(source: Source, skipped: Skipped) -> StreamedImages:
         shuffle_buffer=config.shuffle_buffer,
         name=_split_name(config, config.train),
         skipped=skipped,
+        folder=source.folder,
     )

@@ -1,6 +1,7 @@
 """The interface of a data source, and the registry of sources."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sslzoo.config.registry import Registry
@@ -25,6 +26,11 @@ class Source(ABC):
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
+
+    @property
+    def folder(self) -> Path | None:
+        """The absolute folder that image files named in cells must lie in; None permits any file and URL."""
+        return None
 
     @abstractmethod
     def load(self, split: str) -> "Dataset":

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class StreamedImages:
         shuffle_buffer: size of the buffer from which the next image is sampled.
         name: name of the split in error messages.
         skipped: collects undecodable images.
+        folder: that image files must lie in, see `open_file`.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class StreamedImages:
         shuffle_buffer: int,
         name: str,
         skipped: Skipped,
+        folder: Path | None = None,
     ) -> None:
         numbered = label is not None and isinstance(stream.features[label], ClassLabel)
         self._image, self._label = image, label if numbered else None
@@ -53,7 +56,7 @@ class StreamedImages:
         self._stream = stream.select_columns(columns).cast_column(image, Image(decode=False))
         self.channels, self.short_side = channels, short_side
         self._epoch_images, self._shuffle_buffer = epoch_images, shuffle_buffer
-        self.name, self.skipped = name, skipped
+        self.name, self.skipped, self._folder = name, skipped, folder
 
     def __len__(self) -> int:
         return self._epoch_images
@@ -124,4 +127,4 @@ class StreamedImages:
         content = (cell or {}).get("bytes")
         suffix = f" of SHA-256 {digest(content)}" if isinstance(content, bytes) else ""  # other rows have a file name
         row = f"{self.name}, a row{suffix}"
-        return decode_or_report(cell, row, channels=self.channels, short_side=self.short_side)
+        return decode_or_report(cell, row, channels=self.channels, short_side=self.short_side, folder=self._folder)

@@ -14,15 +14,15 @@ FIRST_LINE, NEXT_LINE = 5, 30
 
 
 class LineTimer:
-    """When the next line is due: `FIRST_LINE` seconds after the start, then every `NEXT_LINE`."""
+    """When the next line is due: `first` seconds after the start, then every `NEXT_LINE`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, first: float = FIRST_LINE) -> None:
+        self._clock, self._first = clock, first
         self.start()
 
     def start(self) -> None:
         """Restart the timer when work begins."""
-        self._next = self._clock() + FIRST_LINE
+        self._next = self._clock() + self._first
 
     def is_due(self) -> bool:
         """Whether the next line is due."""
