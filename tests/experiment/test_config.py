@@ -7,8 +7,10 @@ import yaml
 
 from sslzoo.config.layers import config_names, find_layer, merge, read_layer
 from sslzoo.evaluate.compose import compose_jobs
-from sslzoo.experiment.compose import SECTIONS, compose, compose_resumed
+from sslzoo.experiment.by_method import SECTIONS
+from sslzoo.experiment.compose import compose
 from sslzoo.experiment.evaluation import EvaluationConfig
+from sslzoo.experiment.resume import compose_resumed
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.errors import UserError
 
@@ -90,7 +92,7 @@ def test_every_section_of_a_methods_config_is_valid(name: str) -> None:
 def test_a_section_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "rows.yaml"
     file.write_text("by_method: smal\n")
-    with pytest.raises(UserError, match=r"rows\.yaml: by_method = smal: takes digits or small or imagenet, or rows"):
+    with pytest.raises(UserError, match=r"rows\.yaml: by_method = smal: must be digits, small, imagenet or a mapping"):
         compose(["--config", str(file)])
 
 
@@ -171,7 +173,7 @@ def test_a_method_without_pairs_has_no_target_and_no_loss(tmp_path: Path) -> Non
     paired = compose(["--config", str(file), "--method", "byol"])
     assert (paired.target.name, paired.loss.name) == ("one-hot", "cosine")
     file.write_text("method: vicreg\ntarget: hard\n")
-    with pytest.raises(UserError, match="--target hard: vicreg has no pairs to match, so it takes no target"):
+    with pytest.raises(UserError, match="--target hard: vicreg compares no pairs and accepts no target"):
         compose(["--config", str(file)])
 
 
@@ -205,17 +207,17 @@ MISTAKES = {
     "--method.split-bn 8 --batch-size 100": "method.split_bn = 8: must divide the batch of 100 images",
     "--method.split-bn 8 --batch-size 8": "method.split_bn = 8: leaves 1 image in each group of batch norm",
     "--batch-size 256 --accumulate 3": "batch_size = 256: must be a multiple of accumulate, which is 3",
-    "--compile perhaps": "--compile: 'perhaps' is neither true nor false",
+    "--compile perhaps": "--compile: 'perhaps' must be true or false",
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimizer; did you mean",
     "--method moco --loss cosine": "--method moco --loss cosine: cosine only attracts, and moco has no predictor",
-    "--optimizer lamb": "--optimizer lamb: needs --optimizer.lr as well, as 0.003 is the learning rate of adamw",
+    "--optimizer lamb": "--optimizer lamb: requires --optimizer.lr as well; 0.003 is the learning rate of adamw",
     "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
     "--plugin nowhere.py": "--plugin nowhere.py: no such file",
     "--method": "expected one argument",
-    "--method.views strong sideways": "method.views = ['strong', 'sideways']: there is no augmentation 'sideways'",
+    "--method.views strong sideways": "method.views = ['strong', 'sideways']: no such augmentation: sideways",
 }
 
 
@@ -258,7 +260,7 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         compose_resumed(tmp_path, [])
     (tmp_path / "config.yaml").write_text(compose(["--epochs", "5"]).as_yaml())
     assert compose_resumed(tmp_path, ["--threads", "1"]).epochs == 5
-    with pytest.raises(UserError, match="a resumed run keeps its settings, and epochs was 5, is 6"):
+    with pytest.raises(UserError, match="a resumed run keeps its settings, but epochs was 5 and is now 6"):
         compose_resumed(tmp_path, ["--epochs", "6"])
 
 
@@ -269,7 +271,7 @@ def test_a_resumed_run_keeps_what_auto_stood_for(tmp_path: Path) -> None:
     for words in ([], ["--precision", "auto", "--compile-augmentations", "auto"], ["--precision", "bf16"]):
         resumed = compose_resumed(tmp_path, words)
         assert (resumed.precision, resumed.compile_augmentations) == ("bf16", False)
-    with pytest.raises(UserError, match="a resumed run keeps its settings, and precision was bf16, is fp32"):
+    with pytest.raises(UserError, match="a resumed run keeps its settings, but precision was bf16 and is now fp32"):
         compose_resumed(tmp_path, ["--precision", "fp32"])
 
 
