@@ -53,7 +53,8 @@ def pretrain(words: list[str]) -> int:
     own.add_argument("--resume", type=lambda word: word if word == "auto" else Path(word))
     asked, flags = own.parse_known_args(words)
 
-    from sslzoo.experiment.compose import compose, compose_resumed
+    from sslzoo.experiment.compose import compose
+    from sslzoo.experiment.resume import compose_resumed
 
     experiment = compose_resumed(asked.resume, flags) if isinstance(asked.resume, Path) else compose(flags)
     if asked.print_config:

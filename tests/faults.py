@@ -658,7 +658,7 @@ def evil_checkpoint(folder: Path) -> list[str]:
 @fault(
     "checkpoint",
     "resume with other settings",
-    r"--resume .*/run: a resumed run keeps its settings, and seed was 0, is 1",
+    r"--resume .*/run: a resumed run keeps its settings, but seed was 0 and is now 1",
 )
 def resume_otherwise(folder: Path) -> list[str]:
     run, _ = create_two_checkpoints(folder)

@@ -10,7 +10,7 @@ from sslzoo.compare.agreement import COMPARED_PARTS, Settings, check_agreement, 
 from sslzoo.compare.request import Axis, Request
 from sslzoo.config.folders import slugify
 from sslzoo.experiment.compose import compose
-from sslzoo.experiment.flags import NAMED
+from sslzoo.experiment.flags import PART_FLAGS
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError, near_misses
@@ -110,7 +110,7 @@ def _is_part_setting(setting: str) -> bool:
 
 
 def _has(known: set[str], setting: str) -> bool:
-    return setting in NAMED or setting.replace("-", "_") in known
+    return setting in PART_FLAGS or setting.replace("-", "_") in known
 
 
 def _check_known(setting: str, known: dict[str, set[str]]) -> None:

@@ -10,16 +10,11 @@ from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_all, read_layer, read_layers
 from sslzoo.config.schema import SettingError
 from sslzoo.evaluate.job import STANDARD, Job
-from sslzoo.experiment.compose import (
-    DEFAULT_DATASET,
-    augmentations_model,
-    compose,
-    dataset_layers,
-    load_plugins,
-    shipped_layers,
-    spell_out,
-)
+from sslzoo.experiment.compose import compose
 from sslzoo.experiment.flags import parse_flags
+from sslzoo.experiment.layers import DEFAULT_DATASET, expand_part_names, read_dataset_layers, read_shipped_layers
+from sslzoo.experiment.models import create_augmentations_model
+from sslzoo.experiment.plugins import load_plugins
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError, near_misses
 
@@ -46,12 +41,12 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     named, flags = _split(words)
     chosen = [layer for name in named.config for layer in read_layers(find_layer(name))]
     loaded = load_plugins(chosen, named.plugin)
-    layers = [layer for _, layer in shipped_layers("default")]
+    layers = [layer for _, layer in read_shipped_layers("default")]
     layers += _run_layers(run, named.dataset) if run is not None else [_data(named.dataset or DEFAULT_DATASET)]
     plugins = [*(plugin for layer in layers for plugin in layer.get("plugin", [])), *loaded]  # the run's first
     if named.backbone:  # that model, not the data set's variant of it
         layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
-    layers += [spell_out(layer, source) for source, layer in chosen]
+    layers += [expand_part_names(layer, source) for source, layer in chosen]
     layers.append(_named_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
     jobs = []
     for protocol in named.protocol or [None]:
@@ -108,7 +103,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
 def _data(name: str) -> Layer:
     """What a data set's layer says of evaluation; the size that runs train at becomes that of the test view, which
     weights may overrule."""
-    layer = merge_all(layer for _, layer in dataset_layers(name))
+    layer = merge_all(layer for _, layer in read_dataset_layers(name))
     kept: Layer = {key: layer[key] for key in ("dataset", "augmentations", "evaluation", "backbone") if key in layer}
     known: Layer = {"dataset": {"name": name}, "augmentations": {"test": {"size": layer.get("img_size")}}}
     return merge(known, kept)
@@ -145,9 +140,8 @@ def _job(layers: list[Layer], flags: list[str], prog: str) -> Job:
     if unknown:
         raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], own)}")
     content = {key: value for key, value in content.items() if key in own}
-    model = create_model(
-        "Job", __base__=Job, __doc__=Job.__doc__, augmentations=(augmentations_model(content["augmentations"]), ...)
-    )
+    augmentations = create_augmentations_model(content["augmentations"])
+    model = create_model("Job", __base__=Job, __doc__=Job.__doc__, augmentations=(augmentations, ...))
     known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
     try:
         default = model(**content)

@@ -1,1 +1,1 @@
-"""The config of a run: its schema, its composition from layers and names, and its flags."""
+"""The config of a run: its schema, its composition from layers, names and flags, and its file format."""

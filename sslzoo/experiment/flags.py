@@ -1,4 +1,4 @@
-"""Flags: their help, the values they accept, and their errors in one line."""
+"""Parse the flags of settings, with help, and with errors in one line."""
 
 import contextlib
 import difflib
@@ -14,56 +14,61 @@ from sslzoo.runtime.errors import UserError
 
 Settings = TypeVar("Settings", bound=Config)
 
-NAMED = ("method", "target", "loss", "backbone", "dataset", "optimizer")
-"""Parts that a flag of their own name chooses: `--method byol`, beside `--method.momentum 0.996`."""
+PART_FLAGS = ("method", "target", "loss", "backbone", "dataset", "optimizer")
+"""Flags that choose a part by name, such as `--method byol`; its settings are `--method.momentum` and so on."""
 
 READ_FIRST = (
-    *NAMED, "config", "plugin", "resume", "print-config", "protocol", "checkpoint", "pretrained", "seconds", "no-tries",
-)  # fmt: skip
-"""Flags that are read before the others."""
+    *PART_FLAGS,
+    *("config", "plugin", "resume", "print-config", "protocol", "checkpoint", "pretrained", "seconds", "no-tries"),
+)
+"""Flags that are parsed before those of settings; tyro does not know them."""
 
-RULES = ConstructorRegistry()
-"""How flags become values, where tyro's own way is not wanted."""
+CONSTRUCTORS = ConstructorRegistry()
+"""Parsers that replace those of tyro."""
 
 
-@RULES.primitive_rule
-def _switches(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool] | None:
-    """`--compile`, `--compile true` and `--compile false` alike."""
+@CONSTRUCTORS.primitive_rule
+def _construct_switch(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool] | None:
+    """Parse `--compile`, `--compile true` and `--compile false`."""
     if kind.type is not bool:
         return None
     return PrimitiveConstructorSpec(
         nargs=(0, 1),
         metavar="[{true,false}]",
-        instance_from_str=_switch,
+        instance_from_str=_parse_switch,
         is_instance=lambda value: isinstance(value, bool),
         str_from_instance=lambda value: [str(value).lower()],
     )
 
 
-def _switch(words: list[str]) -> bool:
+def _parse_switch(words: list[str]) -> bool:
     match [word.lower() for word in words]:
         case [] | ["true"]:
             return True
         case ["false"]:
             return False
-    raise ValueError(f"{' '.join(words)!r} is neither true nor false")
+    raise ValueError(f"{' '.join(words)!r} must be true or false")
 
 
 def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog: str, description: str) -> Settings:
-    """The settings of `default`, with those that flags name changed.
+    """Parse the flags of settings.
 
     Args:
-        description: what `--help` begins with.
+        model: schema of the settings.
+        default: values of settings without a flag.
+        flags: such as `["--epochs", "100"]`.
+        prog: name of the program in the text of `--help`.
+        description: text with which `--help` begins.
 
     Raises:
-        UserError: an unknown flag, or a value that it cannot have.
+        UserError: a flag is unknown, or a value is invalid.
         SystemExit: after `--help`.
     """
-    if not flags:  # tyro reads the sources of all settings for their help, which takes longer than all else
+    if not flags:  # tyro would parse the source code of all settings for their help, which is slow
         return default
-    boxes = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(boxes):
+        with contextlib.redirect_stderr(printed):
             return tyro.cli(
                 model,
                 default=default,
@@ -71,41 +76,41 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
                 prog=prog,
                 description=description,
                 config=(tyro.conf.FlagConversionOff,),
-                registry=RULES,
+                registry=CONSTRUCTORS,
             )
     except SystemExit as exit_:
         if not exit_.code:
             raise
-        raise UserError(_one_line(boxes.getvalue(), default)) from None
+        raise UserError(_shorten_error(printed.getvalue(), default)) from None
 
 
-def _one_line(box: str, default: Config) -> str:
-    """tyro's boxed error as one line: the fault, and near misses among the flags."""
+def _shorten_error(box: str, default: Config) -> str:
+    """Shorten tyro's error, a box of several lines, to one line: the error, and similar flags."""
     rows = [re.sub(r"^[│╭╰─╮╯|+\s]+|[│╭╰─╮╯|+\s]+$", "", row) for row in box.splitlines()]
-    rows = ["" if set(row) == {"-"} else row for row in rows]  # a line across an ASCII box
-    text = "\n".join(rows[1:])  # the first row is the box's title
-    fault = (
+    rows = ["" if set(row) == {"-"} else row for row in rows]  # a horizontal line within an ASCII box
+    text = "\n".join(rows[1:])  # the first row is the title of the box
+    error = (
         " ".join(text.partition("\n\n")[0].split())
         .removeprefix("Error parsing ")
         .removeprefix("Experiment: ")
         .removeprefix("Job: ")
     )
-    fault = re.sub(r"^([\w.-]+): ([\w.]+ = )", r"\1.\2", fault)  # "method: queue_size = 0" is about method.queue_size
-    fault = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", fault)
-    fault = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", fault)
-    meant = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
-    unknown = re.match(r"Unrecognized options: (--[\w.-]+)", fault)
-    if unknown:  # tyro does not know the flags that are read before it
-        meant += difflib.get_close_matches(unknown[1], [f"--{flag}" for flag in READ_FIRST], n=2, cutoff=0.75)
-        meant = difflib.get_close_matches(unknown[1], meant, n=3, cutoff=0)
-    if unknown and not meant:
-        return fault + _settings_there_are(unknown[1], default)
-    hint = f"; did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
-    return fault + hint
+    error = re.sub(r"^([\w.-]+): ([\w.]+ = )", r"\1.\2", error)  # "method: queue_size = 0" to "method.queue_size = 0"
+    error = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", error)
+    error = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", error)
+    similar = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
+    unknown = re.match(r"Unrecognized options: (--[\w.-]+)", error)
+    if unknown:
+        similar += difflib.get_close_matches(unknown[1], [f"--{flag}" for flag in READ_FIRST], n=2, cutoff=0.75)
+        similar = difflib.get_close_matches(unknown[1], similar, n=3, cutoff=0)
+    if unknown and not similar:
+        return error + _list_settings(unknown[1], default)
+    hint = f"; did you mean {' or '.join(dict.fromkeys(similar))}?" if similar else ""
+    return error + hint
 
 
-def _settings_there_are(flag: str, default: Config) -> str:
-    """`"; simclr has --method.views, ..."` for a flag of a part that the part does not have."""
+def _list_settings(flag: str, default: Config) -> str:
+    """List the settings of the part that an unknown flag belongs to, as in `; simclr has --method.views, ...`."""
     group = flag.removeprefix("--").partition(".")[0]
     part = getattr(default, group.replace("-", "_"), None)
     if not isinstance(part, Config):

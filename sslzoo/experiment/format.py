@@ -1,4 +1,4 @@
-"""The format of config files, and what settings of older formats are called now."""
+"""The format of config files, and the new names of settings in older formats."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from sslzoo.config.layers import Layer, read_layer
 from sslzoo.runtime.errors import UserError, format_value
 
 FORMAT = 2
-"""Format of the config files that this version writes; files without a `format` have format 1, of sslzoo 0.1."""
+"""Format of the config files that this version writes; files without `format` have format 1, that of sslzoo 0.1."""
 
 RENAMED = {
     "views": "augmentations",
@@ -19,17 +19,17 @@ RENAMED = {
     "augmentations.*.grey": "augmentations.*.grayscale",
     "evaluation.*.standardise": "evaluation.*.standardize",
 }
-"""Settings of format 1 and their names in format 2; `*` is any name."""
+"""Settings of format 1 and their names in format 2; `*` stands for any name."""
 
 
 def upgrade(layer: Layer, source: str) -> Layer:
-    """The layer with the names of settings of `FORMAT`, without its `format`.
+    """Rename the settings of a layer from its format to `FORMAT`, and drop the key `format`.
 
     Args:
-        source: file that the layer was read from.
+        source: file of the layer, for error messages.
 
     Raises:
-        UserError: the file has a newer format, or its format is not a number.
+        UserError: the format is newer than `FORMAT`, or not a whole number.
     """
     version = layer.get("format", 1)
     if not isinstance(version, int):
@@ -46,10 +46,10 @@ def upgrade(layer: Layer, source: str) -> Layer:
 
 
 def require_resumable(config: Path) -> None:
-    """Check that a run's checkpoints can be resumed by this version.
+    """Check that this version can resume the checkpoints of a run.
 
     Args:
-        config: its config file.
+        config: config file of the run.
 
     Raises:
         UserError: an older version wrote the run.
@@ -62,7 +62,7 @@ def require_resumable(config: Path) -> None:
 
 
 def _rename(layer: Layer, path: list[str], name: str) -> Layer:
-    """The layer with the last key of `path` renamed."""
+    """Rename the last key of `path` in a layer."""
     first, rest = path[0], path[1:]
     if not rest:
         return {name if key == first else key: value for key, value in layer.items()}

@@ -1,4 +1,4 @@
-"""The settings of one run."""
+"""The settings of a run."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,60 +21,60 @@ from sslzoo.runtime.errors import near_misses
 from sslzoo.runtime.precision import PrecisionSetting
 from sslzoo.targets import Target
 
-BUILTIN = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
-"""Augmentations that may be there without any view of the method using them."""
+BUILTIN_AUGMENTATIONS = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
+"""Augmentations that a config may contain even if no view of the method uses them."""
 
 
 class Experiment(Config):
-    """Train an encoder on images without labels, watch it, and score it."""
+    """Train an encoder on images without labels, monitor the training, and evaluate the encoder."""
 
     epochs: PositiveInt = 200
     """Passes over the training images."""
     batch_size: PositiveInt = 256
-    """Images of one optimizer step, over all processes and accumulated batches."""
+    """Images per optimizer step, over all processes and accumulated batches."""
     accumulate: PositiveInt = 1
-    """Batches that an optimizer step is accumulated from."""
+    """Number of batches that an optimizer step accumulates."""
     gradient_cache: bool = False
-    """Let accumulated batches share their negatives: each is encoded twice, and the step is that of the whole batch.
-    For methods that contrast within the batch."""
+    """Share negatives between accumulated batches: each is encoded twice, and the step equals that of the whole batch.
+    Only for methods that contrast within the batch."""
     img_size: PositiveInt = 32
-    """Side of the views in pixels, where an augmentation does not say otherwise."""
+    """Side length of the views in pixels, unless an augmentation sets its own size."""
     seed: NonNegativeInt = 0
-    """Seed of weights, order, views and splits."""
+    """Seed of weights, data order, views and splits."""
     precision: PrecisionSetting = "auto"
-    """Arithmetic of the encoders; similarities, targets and losses stay in float32. `auto`: bf16 where the device
-    computes it natively, else fp32."""
+    """Precision of the encoders; similarities, targets and losses stay float32. `auto`: bf16 if the device computes it
+    natively, else fp32."""
     compile: bool = False
     """Compile the encoders with torch.compile."""
     cuda_graph: bool = True
-    """On one GPU, record forward and backward pass as a CUDA graph and replay it, unless batches are accumulated."""
+    """Replay forward and backward pass as a CUDA graph on a single GPU without accumulation."""
     compile_augmentations: AutoSwitch = "auto"
-    """Make views by a kernel that Numba compiles for a CPU, or Triton for a GPU; equal to torch's to rounding. `auto`:
-    where Numba or Triton is installed."""
+    """Create views with a kernel compiled by Numba on a CPU or Triton on a GPU; the result equals torch's to rounding.
+    `auto`: if Numba or Triton is installed."""
     threads: NonNegativeInt = 0
-    """CPU threads of each process; 0 divides the cores among the processes of this machine."""
+    """CPU threads per process; 0 divides the cores among the processes of the machine."""
     run_folder: Path | None = None
-    """Folder of the run; None makes one below `output`."""
+    """Folder of the run; None creates a folder in `output`."""
     output: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are created."""
     log_every: PositiveInt = 10
     """Optimizer steps between two lines of metrics."""
     knn_every: NonNegativeInt = 10
-    """Epochs between two kNN scores on the held-out part of train; 0 for none."""
+    """Epochs between two kNN evaluations on the held-out part of the train split; 0 disables them."""
     knn_at_start: bool = False
-    """Score kNN before the first step as well."""
+    """Evaluate kNN before the first step too."""
     knn_images: PositiveInt = 50_000
-    """Maximum number of labeled images for these kNN scores."""
+    """Maximum number of labeled images of these kNN evaluations."""
     save_minutes: NonNegativeFloat = 10
-    """Minutes between two checkpoints; there is always one at the end."""
+    """Minutes between two checkpoints; the last step is always saved."""
     save_every: NonNegativeInt = 0
-    """Optimizer steps between two checkpoints, besides; 0 leaves it to the minutes."""
+    """Optimizer steps between two checkpoints, in addition to `save_minutes`; 0 disables it."""
     keep_checkpoints: PositiveInt = 2
-    """How many of the newest checkpoints are kept; that of the best kNN is kept as well."""
+    """Number of newest checkpoints to keep; the checkpoint of the best kNN accuracy is kept too."""
     tracker: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
-    """Where metrics go besides metrics.jsonl."""
+    """Trackers that receive the metrics in addition to metrics.jsonl."""
     plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """Files and modules that register custom parts; given as `--plugin FILE`."""
+    """Files and modules that register custom parts, as in `--plugin FILE`."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -87,30 +87,9 @@ class Experiment(Config):
     loss: Loss.Config | None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Experiment":
-        names = list(type(self.augmentations).model_fields)
-        for view in self.method.views:
-            if view not in names:
-                raise ValueError(
-                    f"method.views = {list(self.method.views)}: there is no augmentation {view!r}"
-                    f"{near_misses(view, names)}"
-                )
-        for name in names:
-            if name not in (*BUILTIN, *self.method.views):
-                raise ValueError(
-                    f"augmentations.{name}: no view of {self.method.name} uses this augmentation"
-                    f"{near_misses(name, BUILTIN)}"
-                )
-        if isinstance(self.method, MultiCrop.Config):
-            self.method.require_global_views(self.view_sizes)
-        if not self.evaluation.classifiers:
-            raise ValueError(f"evaluation.classifiers = []: takes {' or '.join(ON_FEATURES)}, one or several")
-        for classifier in self.evaluation.classifiers:
-            if classifier not in ON_FEATURES:
-                raise ValueError(
-                    f"evaluation.classifiers: {classifier} is not for the end of a run, only {', '.join(ON_FEATURES)} "
-                    f"are; afterwards `evaluate RUN --protocol {classifier}` does it"
-                )
+    def _check_combinations(self) -> "Experiment":
+        self._check_augmentations()
+        self._check_classifiers()
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size = {self.batch_size}: must be a multiple of accumulate, which is {self.accumulate}"
@@ -118,33 +97,59 @@ class Experiment(Config):
         self.method.check_batch(self.batch_size // self.accumulate)
         return self
 
+    def _check_augmentations(self) -> None:
+        names = list(type(self.augmentations).model_fields)
+        for view in self.method.views:
+            if view not in names:
+                raise ValueError(
+                    f"method.views = {list(self.method.views)}: no such augmentation: {view}{near_misses(view, names)}"
+                )
+        for name in names:
+            if name not in (*BUILTIN_AUGMENTATIONS, *self.method.views):
+                raise ValueError(
+                    f"augmentations.{name}: no view of {self.method.name} uses this augmentation"
+                    f"{near_misses(name, BUILTIN_AUGMENTATIONS)}"
+                )
+        if isinstance(self.method, MultiCrop.Config):
+            self.method.require_global_views(self.view_sizes)
+
+    def _check_classifiers(self) -> None:
+        if not self.evaluation.classifiers:
+            raise ValueError(f"evaluation.classifiers = []: must be one or several of {', '.join(ON_FEATURES)}")
+        for classifier in self.evaluation.classifiers:
+            if classifier not in ON_FEATURES:
+                raise ValueError(
+                    f"evaluation.classifiers: a run ends with {', '.join(ON_FEATURES)} only; use "
+                    f"`evaluate RUN --protocol {classifier}` after the run"
+                )
+
     @property
     def view_sizes(self) -> list[int]:
-        """Side of each view of the method, in pixels."""
+        """Side length of each view of the method, in pixels."""
         return [self.augmentation(view).size or self.img_size for view in self.method.views]
 
     @property
     def knn_epochs(self) -> list[int]:
-        """Epochs after which kNN is scored, ascending; 0 is before the first step."""
+        """Epochs after which kNN is evaluated, ascending; 0 is before the first step."""
         if not self.knn_every:
             return []
         start = [0] if self.knn_at_start else []
         return [*start, *range(self.knn_every, self.epochs, self.knn_every), self.epochs]
 
     def augmentation(self, view: str) -> Augmentation:
-        """The augmentation of that name, its size filled in."""
+        """Return the augmentation of that name, with `img_size` as its size unless it has its own."""
         augmentation: Augmentation = getattr(self.augmentations, view)
         return (
             augmentation if augmentation.size is not None else augmentation.model_copy(update={"size": self.img_size})
         )
 
     def resolve_auto(self, precision: PrecisionSetting, compile_augmentations: AutoSwitch) -> Self:
-        """The same settings, with these values in place of `auto`."""
+        """Return the settings with `auto` replaced by these values."""
         values = {"precision": precision, "compile_augmentations": compile_augmentations}
         return self.model_copy(update={name: values[name] for name in values if getattr(self, name) == "auto"})
 
     def settings(self) -> dict[str, Any]:
-        """The whole config as plain values, without augmentations that are not used."""
+        """Return all settings as plain values, without unused augmentations."""
         settings = self.model_dump(mode="json")
         used = {*self.method.views, "probe", "test"}
         settings["augmentations"] = {
@@ -153,7 +158,7 @@ class Experiment(Config):
         return settings
 
     def as_yaml(self) -> str:
-        """The settings as `--config` reads them, the name of a part first."""
+        """Return the settings as YAML that `--config` reads, with the name of each part first."""
         content = self.settings()
         for part, settings in content.items():
             if isinstance(settings, dict) and "name" in settings:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from sslzoo.config.folders import slugify
-from sslzoo.experiment.compose import compose, require_same_settings
+from sslzoo.experiment.compose import compose
 from sslzoo.experiment.format import require_resumable
+from sslzoo.experiment.resume import require_same_settings
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
 from sslzoo.train.folder import RunFolder

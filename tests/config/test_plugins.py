@@ -7,7 +7,8 @@ import pytest
 
 from sslzoo.cli import main
 from sslzoo.config.registry import load_plugin
-from sslzoo.experiment.compose import compose, compose_resumed
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.resume import compose_resumed
 from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
@@ -162,7 +163,7 @@ def test_config_names_plugins_beside_itself(tmp_path: Path) -> None:
     assert compose(["--config", str(config)]).plugin == (str(tmp_path / "mine.py"),)
     for wrong in ("3", "[3]", "{}"):
         config.write_text(f"plugin: {wrong}")
-        with pytest.raises(UserError, match="takes a file or a list of files"):
+        with pytest.raises(UserError, match="must be a file or a list of files"):
             compose(["--config", str(config)])
 
 

@@ -105,9 +105,11 @@ def test_a_share_of_the_labels_is_that_share_of_each_class(share: float, counts:
 
 
 def test_few_labels_are_measured_one_way() -> None:
-    with pytest.raises(SettingError, match=r"labels_share = 0\.1: labels_per_class is 1; give one"):
+    with pytest.raises(
+        SettingError, match=r"labels_share = 0\.1: cannot be combined with labels_per_class, which is 1"
+    ):
         EvaluationConfig(labels_share=0.1, labels_per_class=1)
-    with pytest.raises(SettingError, match="names one twice"):
+    with pytest.raises(SettingError, match="contains a classifier twice"):
         EvaluationConfig(classifiers=("knn", "knn"))
 
 

@@ -1,4 +1,4 @@
-"""Layers, names and flags: what wins, and the line that a mistake ends in."""
+"""The composition of layers, names and flags: precedence, and errors in one line."""
 
 from pathlib import Path
 
@@ -7,25 +7,27 @@ import yaml
 
 from sslzoo.config.layers import config_names, find_layer, merge, read_layer
 from sslzoo.evaluate.compose import compose_jobs
-from sslzoo.experiment.compose import SECTIONS, compose, compose_resumed
+from sslzoo.experiment.by_method import SECTIONS
+from sslzoo.experiment.compose import compose
 from sslzoo.experiment.evaluation import EvaluationConfig
+from sslzoo.experiment.resume import compose_resumed
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.errors import UserError
 
 
-def test_names_choose_parts_and_flags_set_them() -> None:
+def test_names_choose_parts_and_flags_change_their_settings() -> None:
     config = compose(["--method", "moco", "--target=adaptive-hard", "--target.neighbors", "5", "--epochs", "3"])
     assert (config.method.name, config.target.name, config.loss.name) == ("moco", "adaptive-hard", "cross-entropy")
     assert (config.target.neighbors, config.epochs) == (5, 3)
 
 
-def test_without_any_argument_it_is_ascl_on_digits() -> None:
+def test_default_is_ascl_on_the_digits() -> None:
     config = compose([])
     assert (config.method.name, config.target.name, config.dataset.name) == ("ascl", "adaptive-soft", "digits")
 
 
 @pytest.mark.parametrize(("dataset", "size"), [("cifar10", 32), ("cifar100", 32), ("stl10", 64), ("tiny-imagenet", 64)])
-def test_the_plain_command_is_the_papers_augmentation(dataset: str, size: int) -> None:
+def test_default_settings_of_ascl_are_those_of_the_paper(dataset: str, size: int) -> None:
     config = compose(["--method", "ascl", "--dataset", dataset, "--backbone", "resnet18", "--epochs", "200"])
     assert (config.img_size, config.batch_size, config.epochs) == (size, 256, 200)
     assert config.optimizer.model_dump(include={"name", "lr", "momentum", "weight_decay", "decay_all"}) == {
@@ -53,60 +55,60 @@ def test_the_plain_command_is_the_papers_augmentation(dataset: str, size: int) -
     assert config.augmentation("probe").crop_scale == (0.08, 1.0)
 
 
-def test_another_optimizer_does_not_keep_what_was_set_for_the_first() -> None:
+def test_new_optimizer_drops_the_settings_of_the_old_one() -> None:
     byol = ["--method", "byol", "--dataset", "cifar10", "--optimizer.weight-decay", "0.1"]
     assert compose(byol).optimizer.kwargs == {"trust_coeff": 0.02, "trust_clip": True}
     optimizer = compose([*byol, "--optimizer.name", "adamw", "--optimizer.lr=0.001"]).optimizer
     assert (optimizer.name, optimizer.lr, optimizer.lr_batch, optimizer.kwargs) == ("adamw", 0.001, None, {})
     assert optimizer.weight_decay == 0.1
-    with pytest.raises(UserError, match=r"^optimizer\.name = 'adamx'"):  # and no file is blamed
+    with pytest.raises(UserError, match=r"^optimizer\.name = 'adamx'"):  # the error names no file
         compose([*byol, "--optimizer", "adamx"])
 
 
-def test_imagenet_has_mocos_augmentation() -> None:
+def test_imagenet_config_has_the_settings_of_moco() -> None:
     config = compose(["--config", "paper/ascl-imagenet-1k"])
     assert (config.method.queue_size, config.method.momentum, config.img_size) == (65536, 0.999, 224)
     assert (config.optimizer.weight_decay, config.backbone.name, config.loss.temperature) == (1e-4, "resnet50", 0.1)
 
 
 @pytest.mark.parametrize("name", [n for n in config_names() if n != "default" and not n.startswith("method/")])
-def test_every_shipped_config_is_valid(name: str) -> None:
+def test_shipped_config_is_valid(name: str) -> None:
     folder, _, stem = name.partition("/")
     if folder == "evaluation":
         ((_, job),) = compose_jobs(["--untrained", "--protocol", stem])
-        assert job.evaluation != EvaluationConfig(labels_per_class=1, draws=20)  # the digits' own
+        assert job.evaluation != EvaluationConfig(labels_per_class=1, draws=20)  # the protocol of the digits
     else:
         compose(["--dataset", stem] if folder == "dataset" else ["--config", name])
 
 
 @pytest.mark.parametrize("name", config_names("method"))
-def test_every_section_of_a_methods_config_is_valid(name: str) -> None:
+def test_each_section_of_a_method_config_is_valid(name: str) -> None:
     method = name.removeprefix("method/")
     assert set(read_layer(find_layer(name))) <= set(SECTIONS)
     for dataset in ("digits", "cifar10", "imagenet-1k"):
         assert compose(["--method", method, "--dataset", dataset]).method.name == method
 
 
-def test_a_section_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_unknown_section_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "rows.yaml"
     file.write_text("by_method: smal\n")
-    with pytest.raises(UserError, match=r"rows\.yaml: by_method = smal: takes digits or small or imagenet, or rows"):
+    with pytest.raises(UserError, match=r"rows\.yaml: by_method = smal: must be digits, small, imagenet or a mapping"):
         compose(["--config", str(file)])
 
 
-def test_what_a_config_says_wins_over_the_rows_that_it_includes() -> None:
+def test_settings_of_a_config_override_rows_of_its_included_layers() -> None:
     assert compose(["--config", "paper/ascl-cifar100"]).target.neighbors == 5  # 1 in the recipe's rows
 
 
 @pytest.mark.parametrize("name", config_names("paper"))
-def test_paper_configs_open_with_command_hardware_time_and_results(name: str) -> None:
+def test_paper_config_begins_with_command_hardware_time_and_results(name: str) -> None:
     comment = [line for line in find_layer(name).read_text().splitlines() if line.startswith("#")]
     text = "\n".join(comment)
     for needed in (f"--config {name}", "hardware:", "time:", "measured:", "expected:"):
         assert needed in text
 
 
-def test_printed_config_repeats_itself(tmp_path: Path) -> None:
+def test_printed_config_composes_to_itself(tmp_path: Path) -> None:
     first = compose(["--method", "byol", "--target", "hard", "--target.neighbors", "3", "--dataset", "cifar10"])
     file = tmp_path / "config.yaml"
     file.write_text(first.as_yaml())
@@ -115,7 +117,7 @@ def test_printed_config_repeats_itself(tmp_path: Path) -> None:
     assert yaml.safe_load(first.as_yaml())["method"]["name"] == "byol"
 
 
-def test_later_layers_win_and_flags_win_over_them(tmp_path: Path) -> None:
+def test_later_layers_override_earlier_ones_and_flags_override_layers(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("epochs: 5\nmethod: {queue_size: 512}\n")
     (tmp_path / "a.yaml").write_text("include: base.yaml\nbatch_size: 64\n")
     (tmp_path / "b.yaml").write_text("epochs: 7\n")
@@ -125,7 +127,7 @@ def test_later_layers_win_and_flags_win_over_them(tmp_path: Path) -> None:
     assert compose([*layers, "--epochs", "9"]).epochs == 9
 
 
-def test_another_method_leaves_the_settings_of_the_first_behind(tmp_path: Path) -> None:
+def test_new_method_drops_the_settings_of_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(compose(["--method", "ascl", "--method.queue-size", "64"]).as_yaml())
     config = compose(["--config", str(file), "--method", "byol"])
@@ -134,26 +136,26 @@ def test_another_method_leaves_the_settings_of_the_first_behind(tmp_path: Path) 
     assert (kept.method.queue_size, kept.target.name) == (64, "hard")
 
 
-def test_a_group_given_in_part_keeps_what_the_class_has_for_the_rest() -> None:
+def test_partial_group_keeps_the_defaults_of_its_other_settings() -> None:
     heads = METHODS.get("byol").Config(projector={"out": 64}, predictor={"out": 64})
     assert (heads.projector.norm, heads.projector.hidden, heads.predictor.hidden) == ("batch", 2048, 512)
 
 
-def test_a_named_part_replaces_the_other_ones_settings() -> None:
+def test_new_name_replaces_the_settings_of_a_part() -> None:
     below = {"method": {"name": "moco", "queue_size": 3}, "epochs": 1}
     assert merge(below, {"method": {"name": "byol"}})["method"] == {"name": "byol"}
     assert merge(below, {"method": {"momentum": 0.9}})["method"] == {"name": "moco", "queue_size": 3, "momentum": 0.9}
 
 
 @pytest.mark.parametrize("kwargs", ["{}", "{channels: [8, 8, 8, 8]}", "{drop_path_rate: 0.1}"])
-def test_a_saved_config_is_the_config_whatever_its_free_mappings(kwargs: str, tmp_path: Path) -> None:
+def test_saved_config_with_kwargs_composes_to_itself(kwargs: str, tmp_path: Path) -> None:
     experiment = compose(["--method", "moco", "--backbone.kwargs", kwargs])
     (tmp_path / "config.yaml").write_text(experiment.as_yaml())
     assert compose(["--config", str(tmp_path / "config.yaml")]).model_dump() == experiment.model_dump()
 
 
 @pytest.mark.parametrize("target", ["one-hot", "hard", "adaptive-hard", "adaptive-soft"])
-def test_a_methods_row_gives_another_target_what_it_has(target: str) -> None:
+def test_row_gives_another_target_the_settings_that_it_has(target: str) -> None:
     experiment = compose(["--method", "ascl", "--target", target, "--dataset", "cifar10"])
     settings = experiment.target.model_dump()
     assert settings.get("neighbors", 1) == 1
@@ -162,7 +164,7 @@ def test_a_methods_row_gives_another_target_what_it_has(target: str) -> None:
     assert digits.get("neighbors", 20) == 20
 
 
-def test_a_method_without_pairs_has_no_target_and_no_loss(tmp_path: Path) -> None:
+def test_method_without_pairs_has_no_target_and_no_loss(tmp_path: Path) -> None:
     config = compose(["--config", "paper/ascl-cifar10", "--method", "barlow-twins"])
     assert (config.target, config.loss) == (None, None)
     file = tmp_path / "config.yaml"
@@ -171,11 +173,11 @@ def test_a_method_without_pairs_has_no_target_and_no_loss(tmp_path: Path) -> Non
     paired = compose(["--config", str(file), "--method", "byol"])
     assert (paired.target.name, paired.loss.name) == ("one-hot", "cosine")
     file.write_text("method: vicreg\ntarget: hard\n")
-    with pytest.raises(UserError, match="--target hard: vicreg has no pairs to match, so it takes no target"):
+    with pytest.raises(UserError, match="--target hard: vicreg compares no pairs and accepts no target"):
         compose(["--config", str(file)])
 
 
-def test_a_target_that_is_emptied_is_the_methods_own(tmp_path: Path) -> None:
+def test_null_target_is_the_default_of_the_method(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("by_method:\n  moco: {target: null}\nmethod: ascl\ntarget:\nloss:\n")
     config = compose(["--config", str(file)])
@@ -191,7 +193,7 @@ def test_rows_by_method_apply_to_that_method_and_its_presets(tmp_path: Path) -> 
     assert compose(["--config", str(file), "--method", "byol"]).method.name == "byol"
 
 
-MISTAKES = {
+INVALID_FLAGS = {
     "--method asl": "--method asl: no such method; did you mean ascl?",
     "--target hrd": "--target hrd: no such target; did you mean hard?",
     "--dataset cifr10": "--dataset cifr10: no such data set; did you mean cifar10 or cifar100?",
@@ -205,29 +207,29 @@ MISTAKES = {
     "--method.split-bn 8 --batch-size 100": "method.split_bn = 8: must divide the batch of 100 images",
     "--method.split-bn 8 --batch-size 8": "method.split_bn = 8: leaves 1 image in each group of batch norm",
     "--batch-size 256 --accumulate 3": "batch_size = 256: must be a multiple of accumulate, which is 3",
-    "--compile perhaps": "--compile: 'perhaps' is neither true nor false",
+    "--compile perhaps": "--compile: 'perhaps' must be true or false",
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",
     "--optimizer adamx": "timm has no such optimizer; did you mean",
     "--method moco --loss cosine": "--method moco --loss cosine: cosine only attracts, and moco has no predictor",
-    "--optimizer lamb": "--optimizer lamb: needs --optimizer.lr as well, as 0.003 is the learning rate of adamw",
+    "--optimizer lamb": "--optimizer lamb: requires --optimizer.lr as well; 0.003 is the learning rate of adamw",
     "--method byol --method.projector.out 32": "predictor.out = 64: must be projector.out, 32",
     "--config nowhere.yaml": "--config nowhere.yaml: no such file, nor a config of that name",
     "--config paper/ascl-cifar": "did you mean paper/ascl-cifar10",
     "--plugin nowhere.py": "--plugin nowhere.py: no such file",
     "--method": "expected one argument",
-    "--method.views strong sideways": "method.views = ['strong', 'sideways']: there is no augmentation 'sideways'",
+    "--method.views strong sideways": "method.views = ['strong', 'sideways']: no such augmentation: sideways",
 }
 
 
-@pytest.mark.parametrize("arguments", MISTAKES)
-def test_a_mistake_on_the_command_line_is_one_line(arguments: str) -> None:
+@pytest.mark.parametrize("arguments", INVALID_FLAGS)
+def test_invalid_flag_is_a_one_line_error(arguments: str) -> None:
     with pytest.raises(UserError) as error:
         compose(arguments.split())
-    assert MISTAKES[arguments] in str(error.value)
+    assert INVALID_FLAGS[arguments] in str(error.value)
     assert "\n" not in str(error.value)
 
 
-FILES = {
+INVALID_FILES = {
     "epoch: 3": "config.yaml: epoch: no such setting; did you mean epochs?",
     "method: {queue_sise: 3}": "config.yaml: method.queue_sise: no such setting; did you mean queue_size?",
     "method: {name: byol, queue_size: 3}": "config.yaml: method.queue_size: no such setting",
@@ -243,46 +245,46 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("content", FILES)
-def test_a_mistake_in_a_file_is_one_line_that_names_the_file(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", INVALID_FILES)
+def test_invalid_file_is_a_one_line_error_that_names_the_file(content: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(content)
     with pytest.raises(UserError) as error:
         compose(["--config", str(file)])
-    assert FILES[content] in str(error.value)
+    assert INVALID_FILES[content] in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
+def test_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
         compose_resumed(tmp_path, [])
     (tmp_path / "config.yaml").write_text(compose(["--epochs", "5"]).as_yaml())
     assert compose_resumed(tmp_path, ["--threads", "1"]).epochs == 5
-    with pytest.raises(UserError, match="a resumed run keeps its settings, and epochs was 5, is 6"):
+    with pytest.raises(UserError, match="a resumed run keeps its settings, but epochs was 5 and is now 6"):
         compose_resumed(tmp_path, ["--epochs", "6"])
 
 
-def test_a_resumed_run_keeps_what_auto_stood_for(tmp_path: Path) -> None:
+def test_resumed_run_keeps_the_resolved_auto_settings(tmp_path: Path) -> None:
     asked = compose([])
     assert (asked.precision, asked.compile_augmentations) == ("auto", "auto")
     (tmp_path / "config.yaml").write_text(asked.resolve_auto("bf16", False).as_yaml())
     for words in ([], ["--precision", "auto", "--compile-augmentations", "auto"], ["--precision", "bf16"]):
         resumed = compose_resumed(tmp_path, words)
         assert (resumed.precision, resumed.compile_augmentations) == ("bf16", False)
-    with pytest.raises(UserError, match="a resumed run keeps its settings, and precision was bf16, is fp32"):
+    with pytest.raises(UserError, match="a resumed run keeps its settings, but precision was bf16 and is now fp32"):
         compose_resumed(tmp_path, ["--precision", "fp32"])
 
 
 @pytest.mark.parametrize(
     ("words", "value"), [("", True), ("true", True), ("False", False), ("auto", "auto"), ("AUTO", "auto")]
 )
-def test_automatic_switches(words: str, value: bool | str) -> None:
+def test_auto_switch_accepts_a_word_or_none(words: str, value: bool | str) -> None:
     assert compose(["--compile-augmentations", *words.split(), "--seed", "3"]).compile_augmentations == value
     with pytest.raises(UserError, match=r"--compile-augmentations: .*'on' must be auto, true or false"):
         compose(["--compile-augmentations", "on"])
 
 
-def test_a_plugins_settings_are_flags(tmp_path: Path) -> None:
+def test_settings_of_a_plugin_are_flags(tmp_path: Path) -> None:
     plugin = tmp_path / "sharp.py"
     plugin.write_text(
         "from sslzoo.targets import TARGETS, Target\n\n"
@@ -299,11 +301,11 @@ def test_a_plugins_settings_are_flags(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "value"), [("", True), ("true", True), ("True", True), ("false", False)])
-def test_switches_take_a_word_or_none(words: str, value: bool) -> None:
+def test_switch_accepts_a_word_or_none(words: str, value: bool) -> None:
     assert compose(["--compile", *words.split(), "--seed", "3"]).compile is value
 
 
-def test_help_shows_the_chosen_methods_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_the_settings_of_the_chosen_method(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         compose(["--method", "byol", "--help"])
     assert not stopped.value.code
@@ -312,8 +314,8 @@ def test_help_shows_the_chosen_methods_settings(capsys: pytest.CaptureFixture[st
     assert "--method.queue-size" not in text
 
 
-def test_no_flag_is_taken_for_a_launchers() -> None:
-    """torchrun reads flags behind the script too, and completes what is the beginning of one of its own."""
+def test_no_flag_is_a_prefix_of_a_launchers_flag() -> None:
+    """torchrun also parses the flags after the script, and expands prefixes of its own flags."""
     from accelerate.commands.launch import launch_command_parser
     from torch.distributed.run import get_args_parser
 

@@ -1,6 +1,6 @@
-"""Settings of any name, type and range: an experiment, or one line that says what is wrong.
+"""Random settings of any name and value compose to an experiment or end in a one-line error.
 
-SSLZOO_FUZZ sets how many examples are tried by each test, other ones each time; unset, the same few.
+SSLZOO_FUZZ sets the number of random examples per test; without it, the same few examples are tested each time.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ EXAMPLES = settings(
 )
 
 
-def dotted(layer: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Names of all settings, groups as well."""
+def list_names(layer: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all settings and groups."""
     for name, value in layer.items():
         yield prefix + name
         if isinstance(value, Mapping):
-            yield from dotted(value, f"{prefix}{name}.")
+            yield from list_names(value, f"{prefix}{name}.")
 
 
-NAMES = sorted({name for method in ("ascl", "dino") for name in dotted(compose(["--method", method]).settings())})
+NAMES = sorted({name for method in ("ascl", "dino") for name in list_names(compose(["--method", method]).settings())})
 SPECIAL = [
     "", "nan", "inf", "-inf", "None", "null", "true", "no", "1e400", "-1", "0", "0x10", "1_000", "[]", "[1, [2]]", "{}",
     "{a: 1}", "*a", "&a", "!!python/name:os.system", "\0", "../..", "strong", "ascl", "digits", "\N{SNOWMAN}", "a b",
@@ -48,25 +48,25 @@ values = st.recursive(
 )
 
 
-def misspelt(name: str, place: int, letter: str) -> str:
-    """The name with a letter more."""
+def misspell(name: str, place: int, letter: str) -> str:
+    """Insert a letter into a name."""
     place %= len(name) + 1
     return name[:place] + letter + name[place:]
 
 
 names = st.sampled_from(NAMES) | st.builds(
-    misspelt, st.sampled_from(NAMES), st.integers(0, 40), st.sampled_from("aeiou-_.")
+    misspell, st.sampled_from(NAMES), st.integers(0, 40), st.sampled_from("aeiou-_.")
 )
 
 
-def check(arguments: list[str]) -> None:
-    """What is composed is complete and can be written; a mistake is one line that can be printed."""
+def check_composition(arguments: list[str]) -> None:
+    """Compose a config that can be written as YAML, or fail with an error that fits into one line."""
     try:
         experiment = compose(arguments)
     except UserError as error:
-        told = " ".join(str(error).split())
-        assert 5 < len(told) < 2000
-        assert "Traceback" not in told
+        message = " ".join(str(error).split())
+        assert 5 < len(message) < 2000
+        assert "Traceback" not in message
         return
     assert isinstance(experiment, Experiment)
     yaml.safe_load(experiment.as_yaml())
@@ -75,12 +75,12 @@ def check(arguments: list[str]) -> None:
 @pytest.mark.long
 @EXAMPLES
 @given(st.lists(st.tuples(names, st.lists(words, max_size=2)), min_size=1, max_size=3))
-def test_flags(flags: list[tuple[str, list[str]]]) -> None:
-    check([word for name, given_words in flags for word in (f"--{name.replace('_', '-')}", *given_words)])
+def test_random_flags(flags: list[tuple[str, list[str]]]) -> None:
+    check_composition([word for name, given_words in flags for word in (f"--{name.replace('_', '-')}", *given_words)])
 
 
-def nested(settings_of_layer: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A layer that holds these settings, as far as they do not stand in each other's way."""
+def nest_settings(settings_of_layer: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Nest settings with dotted names into a layer."""
     layer: dict[str, Any] = {}
     for name, value in settings_of_layer:
         *groups, last = name.split(".")
@@ -96,9 +96,9 @@ def nested(settings_of_layer: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @EXAMPLES
 @given(st.lists(st.tuples(names, values), min_size=1, max_size=4))
-def test_layers(tmp_path: Path, layer: list[tuple[str, Any]]) -> None:
-    (tmp_path / "layer.yaml").write_text(yaml.safe_dump(nested(layer), allow_unicode=True), encoding="utf-8")
-    check(["--config", str(tmp_path / "layer.yaml")])
+def test_random_settings_in_a_file(tmp_path: Path, layer: list[tuple[str, Any]]) -> None:
+    (tmp_path / "layer.yaml").write_text(yaml.safe_dump(nest_settings(layer), allow_unicode=True), encoding="utf-8")
+    check_composition(["--config", str(tmp_path / "layer.yaml")])
 
 
 TOP = sorted({name.partition(".")[0] for name in NAMES} | {"by_method", "include", "plugin"})
@@ -111,21 +111,21 @@ groups = st.dictionaries(
 @pytest.mark.long
 @EXAMPLES
 @given(groups)
-def test_layers_of_any_shape(tmp_path: Path, layer: dict[str, Any]) -> None:
+def test_random_nesting_in_a_file(tmp_path: Path, layer: dict[str, Any]) -> None:
     (tmp_path / "layer.yaml").write_text(yaml.safe_dump(layer, allow_unicode=True), encoding="utf-8")
-    check(["--config", str(tmp_path / "layer.yaml")])
+    check_composition(["--config", str(tmp_path / "layer.yaml")])
     with contextlib.suppress(UserError):
         compose_jobs(["--backbone", "test_resnet", "--untrained", "--config", str(tmp_path / "layer.yaml")])
 
 
 @EXAMPLES
 @given(st.binary(max_size=60) | st.text(alphabet="ab:-[]{}&*!|>'\"# \n\t0.,", max_size=60).map(str.encode))
-def test_files(tmp_path: Path, content: bytes) -> None:
+def test_random_file_content(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "layer.yaml").write_bytes(content)
-    check(["--config", str(tmp_path / "layer.yaml")])
+    check_composition(["--config", str(tmp_path / "layer.yaml")])
 
 
-def test_the_fuzz_meets_both() -> None:
-    check(["--epochs", "3"])
+def test_check_accepts_valid_and_invalid_settings() -> None:
+    check_composition(["--epochs", "3"])
     with pytest.raises(UserError):
         compose(["--epochs", "three"])

@@ -368,7 +368,7 @@ def test_a_bad_setting_is_one_line(name: str, settings: dict[str, object], told:
 COMMANDS = {
     "--method w-mse --batch-size 100": "method.sub_batch = 32: must divide the batch of 100 images",
     "--method w-mse --batch-size 32 --accumulate 2": "method.sub_batch = 32: must divide the batch of 16 images",
-    "--method barlow-twins --target hard": "--target hard: barlow-twins has no pairs to match, so it takes no target",
+    "--method barlow-twins --target hard": "--target hard: barlow-twins compares no pairs and accepts no target",
 }
 
 

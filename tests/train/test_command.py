@@ -94,7 +94,7 @@ def test_the_config_has_what_auto_stood_for(finished: tuple[Path, str]) -> None:
     resumed = run("--resume", folder, "--precision", "auto", "--compile-augmentations", "auto").stdout
     assert f"device  cpu, {precision}, processes: 1" in resumed
     said = run("--resume", folder, "--precision", "fp16", code=2).stderr
-    assert f"a resumed run keeps its settings, and precision was {precision}, is fp16" in said
+    assert f"a resumed run keeps its settings, but precision was {precision} and is now fp16" in said
 
 
 def test_metrics_cover_every_step_and_every_watch(finished: tuple[Path, str]) -> None:
@@ -374,7 +374,7 @@ def test_resume_auto_begins_a_run_and_goes_on_with_it(finished: tuple[Path, str]
     assert metrics(folder) == metrics(finished[0])
     assert len(list(tmp_path.iterdir())) == 2
     said = run(*words, "--run-folder", folder, "--epochs", "4", code=2).stderr
-    assert f"--resume {folder}: a resumed run keeps its settings, and epochs was 3, is 4" in said
+    assert f"--resume {folder}: a resumed run keeps its settings, but epochs was 3 and is now 4" in said
 
 
 @pytest.mark.long
