@@ -1,11 +1,8 @@
 """Create folders and files of results."""
 
-import json
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from sslzoo.runtime.errors import UserError
 
@@ -33,10 +30,3 @@ def create_result_folder(output: Path, stem: str) -> Path:
             raise
         return path
     raise UserError(f"--output {output}: a hundred results of this second exist already")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON to a temporary file and rename it, so that the file is always complete."""
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -4,10 +4,14 @@ The folder of a split is named by the fingerprint of its images and contains
 
 - `pixels.bin`: the pixels of all images, uint8, each (channels, height, width), one after the other;
 - `sizes.npy`: (n, 2) int32, height and width of each image, 0 for an undecodable one;
+- `checksums.npy`: (n, 8) uint8, the start of the SHA-256 of each image's pixels;
 - `skipped.json`: the error message of each undecodable image, by its position;
-- `meta.json`: a description of the folder for people.
+- `meta.json`: a description of the folder for people, and the SHA-256 of the other files but the pixels.
+
+An image is checked when it is first read; a folder of up to 1 GiB is checked as a whole when it is opened.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -22,17 +26,18 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 
-from sslzoo.config.folders import write_json
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, pad
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.files import file_sha256, flush, write_json
 from sslzoo.runtime.progress import Steps, print_note
 
 _CHUNK = 64
 _GIB = 1 << 30
+_INDEX = ("sizes.npy", "checksums.npy", "skipped.json")
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ class CachedImages(Images):
     """Images in a folder of the cache without the undecodable ones; ids and labels are those of `encoded`.
 
     Raises:
-        OSError, ValueError: the folder is missing or incomplete.
+        OSError, ValueError: the folder is missing, incomplete or damaged.
         UserError: more images are undecodable than may be skipped.
     """
 
@@ -49,6 +54,11 @@ class CachedImages(Images):
 
     def __init__(self, folder: Path, encoded: EncodedImages) -> None:
         self.classes, self.channels, self.fingerprint = encoded.classes, encoded.channels, encoded.fingerprint
+        self._folder = folder
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for name in _INDEX:
+            if file_sha256(folder / name) != meta["sha256"][name]:
+                raise ValueError(f"{folder}/{name}: damaged")
         sizes: Indices = np.load(folder / "sizes.npy").astype(np.int64)
         lengths = sizes.prod(axis=1) * self.channels
         self._pixels: NDArray[np.uint8] = np.asarray(np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r"))
@@ -60,10 +70,26 @@ class CachedImages(Images):
         self._sizes, self._ends = sizes[valid], np.cumsum(lengths)[valid]
         self.ids = encoded.ids[valid]
         self.labels = None if encoded.labels is None else encoded.labels[valid]
+        self._checksums: NDArray[np.uint8] = np.load(folder / "checksums.npy")[valid]
+        self._checked = np.zeros(len(self._sizes), dtype=bool)
         if (self._sizes == self._sizes[0]).all():
             self._pixels = self._pixels.reshape(-1, self.channels, *self._sizes[0].tolist())
+        if self._pixels.size <= _GIB:
+            self._check(np.arange(len(self)))
+
+    def _check(self, indices: Indices) -> None:
+        """Compare images that were not read before with their checksums.
+
+        Raises:
+            ValueError: the pixels of an image have changed.
+        """
+        for index in indices[~self._checked[indices]]:
+            if _checksum(self._image(index)) != self._checksums[index].tobytes():
+                raise ValueError(f"{self._folder}/pixels.bin: damaged at image {index}")
+            self._checked[index] = True
 
     def gather(self, indices: Indices) -> Batch:
+        self._require_intact(indices)
         if self._pixels.ndim == 4:
             pixels, sizes = torch.from_numpy(self._pixels[indices]), torch.from_numpy(self._sizes[indices])
         else:
@@ -71,9 +97,21 @@ class CachedImages(Images):
         return self._batch(pixels, sizes, indices)
 
     def stacked(self) -> NDArray[np.uint8] | None:
-        return self._pixels if self._pixels.ndim == 4 else None
+        if self._pixels.ndim != 4:
+            return None
+        self._require_intact(np.arange(len(self)))
+        return self._pixels
+
+    def _require_intact(self, indices: Indices) -> None:
+        try:
+            self._check(indices)
+        except ValueError as error:
+            raise UserError(f"{error}; delete this folder, and its images are decoded again") from None
 
     def _image(self, index: np.int64) -> NDArray[np.uint8]:
+        if self._pixels.ndim == 4:
+            image: NDArray[np.uint8] = self._pixels[index]
+            return image
         height, width = self._sizes[index]
         end = self._ends[index]
         flat = self._pixels[end - self.channels * height * width : end]
@@ -162,11 +200,15 @@ def _hold_lock(root: Path, images: EncodedImages) -> Iterator[None]:
 
 
 def _open_folder(folder: Path, images: EncodedImages) -> CachedImages | None:
+    """Open a folder of the cache; return None if it must be written first, or again as it is damaged."""
     try:
         return CachedImages(folder, images)
     except UserError:
         raise
-    except (FileNotFoundError, EOFError, ValueError):
+    except FileNotFoundError:
+        return None
+    except (EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.info("%s: %s", folder, error)
         return None
 
 
@@ -184,35 +226,48 @@ def _build(folder: Path, images: EncodedImages) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
-        sizes, skipped = _write_pixels(partial / "pixels.bin", images)
+        sizes, checksums, skipped = _write_pixels(partial / "pixels.bin", images)
         write_json(partial / "skipped.json", {str(position): message for position, message in skipped.items()})
         np.save(partial / "sizes.npy", np.array(sizes, dtype=np.int32))
+        np.save(partial / "checksums.npy", np.frombuffer(b"".join(checksums), dtype=np.uint8).reshape(-1, 8))
         meta = {
             "what": images.name,
             "images": len(images),
             "channels": images.channels,
             "short_side": images.short_side,
             "format": FORMAT,
+            "sha256": {name: file_sha256(partial / name) for name in _INDEX},
         }
         write_json(partial / "meta.json", meta)
+        for name in ("pixels.bin", "sizes.npy", "checksums.npy"):
+            flush(partial / name)
         partial.rename(folder)
+        flush(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _write_pixels(file: Path, images: EncodedImages) -> tuple[list[tuple[int, int]], dict[int, str]]:
-    """Decode and write all images in order; return their sizes, and the errors of undecodable ones by position."""
-    sizes, skipped = [], {}
+def _write_pixels(file: Path, images: EncodedImages) -> tuple[list[tuple[int, int]], list[bytes], dict[int, str]]:
+    """Decode and write all images in order; return sizes and checksums, and errors of undecodable ones by position."""
+    sizes: list[tuple[int, int]] = []
+    checksums, skipped = [], {}
     with file.open("wb") as pixels:
         for position, image in enumerate(_decode_all(images, f"decoding {images.name}")):
             if isinstance(image, str):
                 skipped[position] = image
                 sizes.append((0, 0))
+                checksums.append(bytes(8))
             else:
                 pixels.write(image.data)
                 sizes.append((image.shape[1], image.shape[2]))
-    return sizes, skipped
+                checksums.append(_checksum(image))
+    return sizes, checksums, skipped
+
+
+def _checksum(image: NDArray[np.uint8]) -> bytes:
+    """Return the first 8 bytes of the SHA-256 of an image's pixels."""
+    return hashlib.sha256(image.data).digest()[:8]
 
 
 def _find_undecodable(images: EncodedImages) -> dict[int, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from sslzoo.config.folders import create_result_folder, slugify, write_json
+from sslzoo.config.folders import create_result_folder, slugify
 from sslzoo.data.images import Images
 from sslzoo.evaluate.job import STANDARD, Job
 from sslzoo.evaluate.labels import held_out_and_drawn
@@ -22,6 +22,7 @@ from sslzoo.modules.backbones import resolve_name
 from sslzoo.report import plots
 from sslzoo.runtime.environment import device_name, environment
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.files import write_json
 
 SHORT = {"temperature": "t", "weight_decay": "decay", "c": "C"}
 

@@ -5,12 +5,12 @@ from typing import Any
 from rich.console import Console
 from torch import nn
 
-from sslzoo.config.folders import write_json
 from sslzoo.data.load import Data
 from sslzoo.evaluate.score import Scores
 from sslzoo.evaluate.summary import summary_table
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
+from sslzoo.runtime.files import write_json
 from sslzoo.runtime.progress import print_warning, show_stage
 from sslzoo.train.evaluator import EncoderScores, Evaluator
 from sslzoo.train.folder import RunFolder

@@ -9,10 +9,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sslzoo.config.folders import create_result_folder, write_json
+from sslzoo.config.folders import create_result_folder
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.environment import environment
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.files import write_json
 
 
 class RunFolder:

@@ -113,17 +113,50 @@ def test_changed_files_are_decoded_again(images, random_image):
     assert len(load(images)) == 149
 
 
-@pytest.mark.parametrize("damage", ["pixels.bin", "sizes.npy"])
-def test_incomplete_folder_is_built_again(images, built, damage):
+def cut(content):
+    return content[:-2]
+
+
+def flip(content):
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def zero(content):
+    return bytes(len(content))
+
+
+@pytest.mark.parametrize("damage", [cut, flip, zero, lambda content: b""], ids=["cut", "flipped", "zeroed", "empty"])
+@pytest.mark.parametrize("name", ["pixels.bin", "sizes.npy", "checksums.npy", "skipped.json", "meta.json"])
+def test_damaged_folder_is_built_again(images, built, name, damage):
     first = load(images)
-    folder = cache_root(DatasetConfig()) / first.fingerprint
     expected = first.gather(np.arange(150)).pixels
-    file = folder / damage
+    file = cache_root(DatasetConfig()) / first.fingerprint / name
     content = file.read_bytes()
     file.unlink()
-    file.write_bytes(content[:-1] if damage == "pixels.bin" else b"")
+    file.write_bytes(damage(content))
     np.testing.assert_array_equal(load(images).gather(np.arange(150)).pixels, expected)
     assert len(built) == 2
+
+
+def test_large_cache_is_checked_when_an_image_is_read(images, built, monkeypatch):
+    first = load(images, short_side=4)
+    file = cache_root(DatasetConfig()) / first.fingerprint / "pixels.bin"
+    file.write_bytes(zero(file.read_bytes()[:60]) + file.read_bytes()[60:])
+    monkeypatch.setattr(cache, "_GIB", 0)
+    opened = load(images, short_side=4, cache="memory-map")
+    opened.gather(np.array([1, 149]))
+    with pytest.raises(UserError, match=r"pixels\.bin: damaged at image 0; delete this folder, and its images are"):
+        opened.gather(np.array([1, 0]))
+    assert len(built) == 1
+
+
+def test_all_images_of_a_large_cache_are_checked_when_they_are_stacked(class_folders, monkeypatch):
+    first = load(class_folders)
+    file = cache_root(DatasetConfig()) / first.fingerprint / "pixels.bin"
+    file.write_bytes(flip(file.read_bytes()))
+    monkeypatch.setattr(cache, "_GIB", 0)
+    with pytest.raises(UserError, match=r"pixels\.bin: damaged at image 4"):
+        load(class_folders, cache="memory-map").stacked()
 
 
 def test_auto_caches_only_what_fits(images):

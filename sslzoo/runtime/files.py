@@ -1,0 +1,42 @@
+"""Write files so that a crash leaves the old or the new content, and detect damaged ones."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text to a temporary file and rename it, so that the file is always complete."""
+    partial = path.with_name(f"{path.name}.tmp")
+    partial.write_text(text, encoding="utf-8")
+    replace(partial, path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON as `write_text` does."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def replace(partial: Path, path: Path) -> None:
+    """Rename a complete file, flushed to the disk, to its final name."""
+    flush(partial)
+    partial.replace(path)
+    flush(path.parent)
