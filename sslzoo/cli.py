@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sslzoo.config.arguments import ArgumentParser
+from sslzoo.config.trust import trust_all_plugins
 from sslzoo.runtime.errors import UserError, near_misses
 
 
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if "--trust-plugins" in words:
+        words.remove("--trust-plugins")
+        trust_all_plugins()
     command = "pretrain" if not words or words[0].startswith("-") else words.pop(0)
     try:
         if command not in COMMANDS:

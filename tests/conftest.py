@@ -15,6 +15,7 @@ import torch
 from accelerate.state import AcceleratorState
 from hypothesis import settings
 
+from sslzoo.config import trust
 from sslzoo.data.sources import DATASETS
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS
@@ -47,6 +48,13 @@ def forget_plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 
     yield forget
     forget()
+
+
+@pytest.fixture(autouse=True)
+def forget_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts as a user who has loaded no plug-in."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setattr(trust, "_trusted", {})
 
 
 @pytest.fixture(autouse=True)

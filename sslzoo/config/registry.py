@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from sslzoo.config.trust import require_trusted, trust_plugin
 from sslzoo.runtime.errors import UserError, near_misses
 
 Part = TypeVar("Part", bound=type)
@@ -141,29 +142,46 @@ def load_plugin(plugin: str, *, setting: str = "--plugin", beside: Path | None =
     Args:
         plugin: path or dotted name.
         setting: name of the setting in error messages.
-        beside: folder that is searched first for a relative path, and last for a file that was moved.
+        beside: folder of the config file that names the plug-in, which is searched first for a relative path, and last
+            for a file that was moved; None for one that the command line names.
 
     Returns:
         The absolute path, or the dotted name; both are valid from any working directory.
 
     Raises:
-        UserError: the file or module does not exist or cannot be imported.
+        UserError: the file or module does not exist or cannot be imported, or a config file names one that this user
+            has not loaded before.
     """
     paths = [Path(plugin)] if beside is None else [beside / plugin, Path(plugin), beside / Path(plugin).name]
     file = next((path.resolve() for path in paths if path.is_file()), None)
+    name, first = (plugin, _find_package(plugin)) if file is None else (str(file), file)
+    if beside is not None and first is not None:
+        require_trusted(name, first, setting)
     if file is None and not _is_module(plugin):
         raise UserError(f"{setting} {plugin}: no such file{_missing_plugin_hint(plugin, paths)}")
     try:
         if file is None:
             importlib.import_module(plugin)
-            return plugin
-        _import_file(file)
+        else:
+            _import_file(file)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # the user's file may fail in any way
         reason = f"{type(error).__name__}: {error}{_format_line(error, file)}"
         raise UserError(f"{setting} {plugin}: cannot be imported: {reason}") from error
-    return str(file)
+    trust_plugin(name, first)
+    return name
+
+
+def _find_package(module: str) -> Path | None:
+    """Return the file that importing a dotted name runs first, without importing it; None if there is none."""
+    if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
+        return None
+    with contextlib.suppress(ValueError):  # a module without a spec, such as __main__
+        spec = importlib.util.find_spec(_package(module))
+        if spec is not None and spec.has_location and spec.origin is not None:
+            return Path(spec.origin)
+    return None
 
 
 def _is_module(name: str) -> bool:

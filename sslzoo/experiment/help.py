@@ -19,7 +19,7 @@ def describe_run_flags() -> str:
             *(f"  --{part} NAME  ({', '.join(names)})" for part, names in choices.items()),
             "  --backbone NAME (any timm model)   --optimizer NAME (any timm optimizer)",
             f"  --dataset NAME ({', '.join(datasets)})",
-            "  --config FILE-OR-NAME ...  --plugin FILE ...  --resume RUN-OR-auto  --print-config",
+            "  --config FILE-OR-NAME ...  --plugin FILE ...  --trust-plugins  --resume RUN-OR-auto  --print-config",
             "",
             "Other commands; each has --help:",
             "  evaluate RUN       evaluate a trained encoder by other protocols, or weights of other projects",

@@ -1,10 +1,14 @@
 """The queue of keys (MoCo)."""
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.runtime.distributed import gather
+from sslzoo.runtime.errors import UserError
+
+_CHUNK = 65536
 
 
 class Queue(nn.Module):
@@ -12,6 +16,9 @@ class Queue(nn.Module):
 
     It is initialized with random unit vectors. Push after the backward pass, so that the keys of a step are never among
     its own negatives.
+
+    Raises:
+        UserError: the memory does not suffice.
     """
 
     keys: Tensor
@@ -21,7 +28,11 @@ class Queue(nn.Module):
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        _require_memory(size, dim)
+        keys = torch.randn(size, dim)
+        for chunk in torch.split(keys, _CHUNK):
+            F.normalize(chunk, dim=1, out=chunk)
+        self.register_buffer("keys", keys)
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
@@ -42,3 +53,12 @@ class Queue(nn.Module):
         """Return the `count` most similar rows (or all): (B, dim) to (B, count, dim), nearest first."""
         rows = (embeddings @ self.keys.T).topk(min(count, len(self.keys)), dim=1).indices
         return self.keys[rows]
+
+
+def _require_memory(size: int, dim: int) -> None:
+    needed, available = 4 * size * dim, psutil.virtual_memory().available
+    if needed > available:
+        raise UserError(
+            f"a queue of {size:,} keys needs {needed / 2**30:,.1f} GiB of memory, {available / 2**30:,.1f} GiB are "
+            "available; use a smaller --method.queue-size"
+        )

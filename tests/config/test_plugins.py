@@ -153,6 +153,7 @@ def test_missing_plugin_is_reported_and_found_beside_the_config(tmp_path: Path, 
         compose(["--config", str(config)])
     assert str(error.value) == f"{config}: plugin {file}: no such file; searched {file} and {tmp_path / 'mine.py'}"
     moved.rename(tmp_path / "mine.py")
+    load_plugin(str(tmp_path / "mine.py"))
     assert compose(["--config", str(config)]).plugin == (str(tmp_path / "mine.py"),)
 
 
@@ -160,6 +161,7 @@ def test_config_names_plugins_beside_itself(tmp_path: Path) -> None:
     write_plugin(tmp_path / "mine.py", "mine")
     config = tmp_path / "mine.yaml"
     config.write_text("plugin: mine.py\nmethod: moco\ntarget: mine")
+    load_plugin(str(tmp_path / "mine.py"))
     assert compose(["--config", str(config)]).plugin == (str(tmp_path / "mine.py"),)
     for wrong in ("3", "[3]", "{}"):
         config.write_text(f"plugin: {wrong}")
