@@ -1,7 +1,6 @@
 """A custom method: encodes the views and compares their embeddings."""
 
-from sslzoo import METHODS, Loss, MethodOutput, PairMethod, Target
-from sslzoo.modules.heads import Encoder, HeadConfig
+from sslzoo import METHODS, Encoder, HeadConfig, Loss, MethodOutput, PairMethod, Target
 from torch import Tensor, nn
 
 
