@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any, get_args, get_origin
 from unittest import mock
 
@@ -229,7 +230,7 @@ def default_of(value: Any) -> str:
 def api_page() -> str:
     """The public names of the package, by mkdocstrings."""
     sections = []
-    for name in sorted(sslzoo.__all__, key=lambda name: (name.isupper(), name)):
+    for name in sorted(sslzoo.__all__, key=lambda name: (name.islower(), name)):
         part = getattr(sslzoo, name)
         if not isinstance(part, Registry):
             sections.append(documented(part, name))
@@ -237,7 +238,8 @@ def api_page() -> str:
     rows = "\n".join(f"| `{name}` | `{part.base.__name__}` | `{part.group}` |" for name, part in registries)
     exported = "".join(f"    {name},\n" for name in sorted(sslzoo.__all__))
     return (
-        "# Python API\n\nThe public names of `sslzoo`. They are imported on first use.\n\n"
+        "# Python API\n\nThe public names of `sslzoo`: what plug-ins and their tests need. They are imported on first "
+        "use.\n\n"
         f"```python\nfrom sslzoo import (\n{exported})\n```\n\n"
         f"## Registries\n\n| registry | base class of its parts | entry points |\n|---|---|---|\n{rows}\n\n"
         + "\n\n".join([documented(Registry, "Registry"), *sections])
@@ -245,8 +247,8 @@ def api_page() -> str:
     )
 
 
-def documented(part: type, name: str) -> str:
-    """The directive by which mkdocstrings documents a class under its public name."""
+def documented(part: type | FunctionType, name: str) -> str:
+    """The directive by which mkdocstrings documents a class or function under its public name."""
     options = {"heading": name, "toc_label": name, "heading_level": 2}
     lines = "".join(f"\n        {key}: {value}" for key, value in options.items())
     return f"::: {part.__module__}.{part.__qualname__}\n    options:{lines}"

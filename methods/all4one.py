@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sslzoo.losses import Loss
 from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
-from sslzoo.method.pair import local_rows
+from sslzoo.method.pair import find_local_rows
 from sslzoo.modules.heads import Head
 from sslzoo.modules.momentum import MomentumConfig, Teacher
 from sslzoo.runtime.distributed import gather_with_gradient, sum_with_gradient
@@ -72,7 +72,7 @@ class All4One(NNCLR):
         pairs = self.config.pairs
         embeddings, keys = [self.student(view) for view in views], [self.teacher(view) for view in views]
         predictions = [self.centroid_predictor(embedding) for embedding in embeddings]
-        output = MethodOutput.mean([self.match(keys[a], embeddings[p]) for a, p in pairs])
+        output = MethodOutput.mean([self.compute_loss(keys[a], embeddings[p]) for a, p in pairs])
         with disable_autocast(views[0].device):
             keys = [F.normalize(key.float()) for key in keys]
             neighbors = [self.support_set.nearest(key, self.config.neighbors) for key in keys]
@@ -92,7 +92,7 @@ class All4One(NNCLR):
         """InfoNCE of the centroids of neighbors (B, K, out) with those of predictions before the other view's."""
         shifted = torch.cat([prediction.float()[:, None], others], dim=1)[:, : self.config.neighbors]
         anchor, positive = self.centroid(neighbors), gather_with_gradient(self.centroid(shifted))
-        own = local_rows(len(anchor), anchor.device)
+        own = find_local_rows(len(anchor), anchor.device)
         return F.cross_entropy(anchor @ positive.T / self.config.centroid_temperature, own)
 
     def centroid(self, sequence: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from sslzoo.method.base import METHODS
-from sslzoo.method.redundancy import RedundancyMethod, off_diagonal, standardize
+from sslzoo.method.redundancy import RedundancyMethod, standardize, zero_diagonal
 
 
 @METHODS.register("barlow-twins")
@@ -28,6 +28,6 @@ class BarlowTwins(RedundancyMethod):
         one, other = map(standardize, embeddings)
         correlation = one.T @ other / len(one)
         invariance = (1 - correlation.diagonal()).square().sum()
-        redundancy = off_diagonal(correlation).square().sum()
+        redundancy = zero_diagonal(correlation).square().sum()
         loss = self.config.scale * (invariance + self.config.off_diagonal * redundancy)
         return loss, {"invariance": invariance, "redundancy": redundancy}

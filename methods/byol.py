@@ -40,9 +40,9 @@ class BYOL(PairMethod):
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """The prediction from view 0 against the key of view 1; when symmetric, the other way round as well."""
         pairs = self.config.pairs
-        return MethodOutput.mean([self.match(self.student(views[q]), self.teacher(views[k])) for q, k in pairs])
+        return MethodOutput.mean([self.compute_loss(self.student(views[q]), self.teacher(views[k])) for q, k in pairs])
 
-    def match(self, embedding: Tensor, key: Tensor) -> MethodOutput:
+    def compute_loss(self, embedding: Tensor, key: Tensor) -> MethodOutput:
         """Predictions from embeddings (B, out) against keys (B, out), the global batch's other keys as candidates."""
         loss, logs = self.score_in_batch(self.predictor(embedding), key)
         return MethodOutput(loss, logs, F.normalize(embedding.detach().float()))

@@ -46,7 +46,7 @@ class CLSA(MoCo):
         """Mean cross-entropy of queries (A, out) and stronger views (A, out) over keys (A, out) and queue, float32."""
         with disable_autocast(query.device):
             query, stronger, key = (F.normalize(embedding.float()) for embedding in (query, stronger, key))
-            loss, _ = self.in_chunks(self.diverge_rows, query, stronger, key, candidates=len(self.queue.keys))
+            loss, _ = self.score_in_chunks(self.diverge_rows, query, stronger, key, candidates=len(self.queue.keys))
             return loss
 
     def diverge_rows(self, query: Tensor, stronger: Tensor, key: Tensor) -> Scored:

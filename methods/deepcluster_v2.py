@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sslzoo.method.base import METHODS, MethodOutput
 from sslzoo.method.multi_crop import GLOBAL, MultiCrop
-from sslzoo.method.prototypes import similarities
+from sslzoo.method.prototypes import compute_similarities
 from sslzoo.modules.kmeans import spherical_kmeans
 from sslzoo.runtime.distributed import gather, sum_with_gradient, world_size
 from sslzoo.runtime.errors import UserError
@@ -77,7 +77,7 @@ class DeepClusterV2(MultiCrop):
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Every view predicts the clusters of its image; images in none have no part in the mean."""
         embeddings = self.embed(views)
-        scores = similarities(embeddings, self.centroids) / self.config.temperature
+        scores = compute_similarities(embeddings, self.centroids) / self.config.temperature
         known = self.assignments[:, sample_ids]
         losses = [
             F.cross_entropy(logits.flatten(0, 1), clusters.repeat(len(views)), ignore_index=-1, reduction="sum")

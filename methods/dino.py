@@ -5,8 +5,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from sslzoo.method.base import METHODS, MethodOutput
-from sslzoo.method.multi_crop import GLOBAL, encode, swapped_prediction
-from sslzoo.method.prototypes import PrototypeMethod, WeightNormedPrototypes, spread
+from sslzoo.method.multi_crop import GLOBAL, encode_views, score_swapped_predictions
+from sslzoo.method.prototypes import PrototypeMethod, WeightNormedPrototypes, measure_spread
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.modules.momentum import MomentumConfig, Teacher
 from sslzoo.runtime.distributed import gather
@@ -62,11 +62,11 @@ class DINO(PrototypeMethod):
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Every view predicts the teacher's output of both global views, but not its own."""
         embeddings = self.embed(views)
-        known = encode(self.teacher, views[:GLOBAL])
+        known = encode_views(self.teacher, views[:GLOBAL])
         targets = ((known - self.center) / self.teacher_temperature).softmax(dim=-1)
-        loss = swapped_prediction(targets, self.prototypes(embeddings) / self.config.temperature)
+        loss = score_swapped_predictions(targets, self.prototypes(embeddings) / self.config.temperature)
         center = known.mean(dim=(0, 1))[None]
-        return MethodOutput(loss, spread(targets), embeddings[0].detach(), center)
+        return MethodOutput(loss, measure_spread(targets), embeddings[0].detach(), center)
 
     def after_batch(self, output: MethodOutput) -> None:
         """The center follows the teacher's mean output over all processes (equation 4)."""

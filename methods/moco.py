@@ -67,7 +67,7 @@ class MoCo(PairMethod):
         """Queries (A, out) against their keys (A, out) and the queue, in float32."""
         with disable_autocast(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
-            loss, logs = self.in_chunks(self.score_against_queue, query, key, candidates=len(self.queue.keys))
+            loss, logs = self.score_in_chunks(self.score_against_queue, query, key, candidates=len(self.queue.keys))
         return MethodOutput(loss, logs, query.detach(), key)
 
     def score_against_queue(self, query: Tensor, key: Tensor) -> Scored:

@@ -40,7 +40,7 @@ class MSF(BYOL):
         super().__init__(config, backbone, target, loss, seed=seed)
         self.queue = Queue(config.queue_size, config.projector.out)
 
-    def match(self, embedding: Tensor, key: Tensor) -> MethodOutput:
+    def compute_loss(self, embedding: Tensor, key: Tensor) -> MethodOutput:
         """Predictions from embeddings (B, out) against keys (B, out), the other keys of the batch and the queue."""
         loss, logs = self.score_in_batch(self.predictor(embedding), key, queue=self.queue.keys)
         with disable_autocast(key.device):

@@ -44,11 +44,11 @@ class NNCLR(PairMethod):
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """Neighbors of view 0 against predictions from view 1; when symmetric, the other way round as well."""
         embeddings = [self.student(view) for view in views]
-        output = MethodOutput.mean([self.match(embeddings[a], embeddings[p]) for a, p in self.config.pairs])
+        output = MethodOutput.mean([self.compute_loss(embeddings[a], embeddings[p]) for a, p in self.config.pairs])
         with disable_autocast(views[0].device):
             return output._replace(keys=F.normalize(embeddings[0].detach().float()))
 
-    def match(self, anchor: Tensor, positive: Tensor) -> MethodOutput:
+    def compute_loss(self, anchor: Tensor, positive: Tensor) -> MethodOutput:
         """Neighbors of the embeddings (B, out) of one view against predictions from those (B, out) of the other."""
         with disable_autocast(anchor.device):
             anchor = F.normalize(anchor.detach().float())

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
 from sslzoo.method.in_batch import InBatchMethod
-from sslzoo.method.pair import drop_columns, local_rows
+from sslzoo.method.pair import drop_columns, find_local_rows
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.runtime.distributed import gather_with_gradient
 
@@ -32,9 +32,9 @@ class SimCLR(InBatchMethod):
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """Loss of this process's images, from embeddings (B, 2, out)."""
         with disable_autocast(embeddings.device):
-            return self.match(F.normalize(embeddings.float(), dim=2))
+            return self.compute_loss(F.normalize(embeddings.float(), dim=2))
 
-    def match(self, embeddings: Tensor, relations: Tensor | None = None) -> MethodOutput:
+    def compute_loss(self, embeddings: Tensor, relations: Tensor | None = None) -> MethodOutput:
         """Anchors against the other views of the global batch, N images, in float32.
 
         Args:
@@ -48,7 +48,7 @@ class SimCLR(InBatchMethod):
         if relations is None:
             known = everyone.detach().T
             relations = torch.cat([embeddings[:, key].detach() @ known for _, key in self.config.pairs])
-        own = 2 * local_rows(len(embeddings), query.device).repeat(len(self.config.pairs))
+        own = 2 * find_local_rows(len(embeddings), query.device).repeat(len(self.config.pairs))
         loss, logs = self.score(
             student_positive=(query * key).sum(dim=1),
             student_candidates=drop_columns(query @ everyone.T, own, own + 1),

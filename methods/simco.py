@@ -26,9 +26,9 @@ class SimCo(InBatchMethod):
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """View 0 against view 1; when symmetric, the other way round as well."""
-        return MethodOutput.mean([self.match(embeddings[:, q], embeddings[:, k]) for q, k in self.config.pairs])
+        return MethodOutput.mean([self.compute_loss(embeddings[:, q], embeddings[:, k]) for q, k in self.config.pairs])
 
-    def match(self, query: Tensor, key: Tensor) -> MethodOutput:
+    def compute_loss(self, query: Tensor, key: Tensor) -> MethodOutput:
         """Queries (B, out) against their keys (B, out), the global batch's other keys as candidates."""
         loss, logs = self.score_in_batch(query, key)
         return MethodOutput(loss, logs, F.normalize(query.detach().float()))

@@ -33,7 +33,7 @@ class SimMoCo(SimCo):
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
         """Each query against its key among the keys of the global batch."""
         queries, keys = embeddings.chunk(2, dim=1)
-        return MethodOutput.mean([self.match(queries[:, i], keys[:, i]) for i in range(queries.shape[1])])
+        return MethodOutput.mean([self.compute_loss(queries[:, i], keys[:, i]) for i in range(queries.shape[1])])
 
     def after_step(self, progress: float) -> None:
         """The momentum encoder follows."""

@@ -44,10 +44,10 @@ class SimSiam(PairMethod):
         outputs = []
         for query in range(len(views) if self.config.symmetric else 1):
             others = torch.stack(embeddings[:query] + embeddings[query + 1 :]).detach()
-            outputs.append(self.match(embeddings[query], others.float().mean(dim=0)))
+            outputs.append(self.compute_loss(embeddings[query], others.float().mean(dim=0)))
         return MethodOutput.mean(outputs)
 
-    def match(self, embedding: Tensor, key: Tensor) -> MethodOutput:
+    def compute_loss(self, embedding: Tensor, key: Tensor) -> MethodOutput:
         """Predictions from embeddings (B, out) against keys (B, out), the global batch's other keys as candidates."""
         loss, logs = self.score_in_batch(self.predictor(embedding), key)
         return MethodOutput(loss, logs, F.normalize(embedding.detach().float()))

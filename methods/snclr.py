@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.method.base import METHODS, MethodOutput, disable_autocast
-from sslzoo.method.pair import local_rows
+from sslzoo.method.pair import find_local_rows
 from sslzoo.runtime.distributed import gather
 
 from .msf import MSF
@@ -37,7 +37,7 @@ class SNCLR(MSF):
 
     config: Config
 
-    def match(self, embedding: Tensor, key: Tensor) -> MethodOutput:
+    def compute_loss(self, embedding: Tensor, key: Tensor) -> MethodOutput:
         """Predictions from embeddings (B, out) against keys (B, out) and neighbors of the whole global batch."""
         prediction = self.predictor(embedding)
         with disable_autocast(key.device):
@@ -54,5 +54,5 @@ class SNCLR(MSF):
         """Similarities of queries (B, D) to the blocks (B, 1 + K, D) of all N images, (B, N (1 + K)), own first."""
         blocks = gather(block)
         similarities = torch.einsum("bd,nkd->bnk", query, blocks)
-        from_own = local_rows(len(query), query.device)[:, None] + torch.arange(len(blocks), device=query.device)
+        from_own = find_local_rows(len(query), query.device)[:, None] + torch.arange(len(blocks), device=query.device)
         return similarities.take_along_dim((from_own % len(blocks))[:, :, None], dim=1).flatten(1)

@@ -40,4 +40,4 @@ class SupCon(SimCLR):
             embeddings = F.normalize(embeddings.float(), dim=2)
             alike = (labels[:, None] == gather(labels)) & (labels[:, None] >= 0)
             relations = alike.float().repeat_interleave(2, dim=1).repeat(len(self.config.pairs), 1)
-            return self.match(embeddings, relations)
+            return self.compute_loss(embeddings, relations)

@@ -5,8 +5,8 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from sslzoo.method.base import METHODS, MethodOutput
-from sslzoo.method.multi_crop import GLOBAL, swapped_prediction
-from sslzoo.method.prototypes import PrototypeMethod, Prototypes, spread
+from sslzoo.method.multi_crop import GLOBAL, score_swapped_predictions
+from sslzoo.method.prototypes import PrototypeMethod, Prototypes, measure_spread
 from sslzoo.modules.queue import Queue
 from sslzoo.modules.sinkhorn import sinkhorn
 from sslzoo.runtime.distributed import rank, world_size
@@ -51,8 +51,8 @@ class SwAV(PrototypeMethod):
         embeddings = self.embed(views)
         scores = self.prototypes(embeddings)
         assignments = torch.stack([self.assign(scores[view].detach(), view) for view in range(GLOBAL)])
-        loss = swapped_prediction(assignments, scores / self.config.temperature)
-        return MethodOutput(loss, spread(assignments), embeddings[0].detach(), embeddings[:GLOBAL].detach())
+        loss = score_swapped_predictions(assignments, scores / self.config.temperature)
+        return MethodOutput(loss, measure_spread(assignments), embeddings[0].detach(), embeddings[:GLOBAL].detach())
 
     @torch.no_grad()
     def assign(self, scores: Tensor, view: int) -> Tensor:

@@ -52,9 +52,9 @@ class TiCo(RedundancyMethod):
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
         """The student's embedding of view 0 against the momentum encoder's of view 1."""
-        return self.match(self.student(views[0]), self.teacher(views[1]))
+        return self.compute_loss(self.student(views[0]), self.teacher(views[1]))
 
-    def match(self, query: Tensor, key: Tensor) -> MethodOutput:
+    def compute_loss(self, query: Tensor, key: Tensor) -> MethodOutput:
         """1 - mean z.z' + rho mean z.Cz of queries z and keys z' (B, D) of all processes, in float32.
 
         C is what it will be after this batch, and gradient goes through the batch's part of it.

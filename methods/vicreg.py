@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.method.base import METHODS
-from sslzoo.method.redundancy import RedundancyMethod, off_diagonal
+from sslzoo.method.redundancy import RedundancyMethod, zero_diagonal
 
 
 @METHODS.register("vicreg")
@@ -49,4 +49,4 @@ class VICReg(RedundancyMethod):
         """c: squared covariances of different dimensions, divided by the number of dimensions."""
         centered = embeddings - embeddings.mean(dim=0)
         covariance = centered.T @ centered / (len(centered) - 1)
-        return off_diagonal(covariance).square().sum() / covariance.shape[0]
+        return zero_diagonal(covariance).square().sum() / covariance.shape[0]

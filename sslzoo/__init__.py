@@ -1,10 +1,10 @@
 """sslzoo: contrastive self-supervised image models as plug-ins.
 
-A method is a framework (which encoders), a target (what a query should match) and a loss (how the
-prediction is scored); each part is looked up by name and can be swapped.
+A method encodes views and compares them with candidates, a target decides what a query should match, and a loss scores
+the prediction. Each part is found by name and can be exchanged.
 
-The names below are the public interface. They are imported when they are first used, so that `import sslzoo` does
-not import torch.
+The names in `__all__` are the public interface: what plug-ins and their tests need. They are imported on first use, so
+that `import sslzoo` does not import torch.
 """
 
 from importlib import import_module
@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sslzoo.check.tiny import create_tiny_method, sample_tiny_batch
     from sslzoo.config import Config
     from sslzoo.data import DATASETS, Source
     from sslzoo.data.augment import Augmentation
+    from sslzoo.data.load import load_data
+    from sslzoo.experiment.compose import compose
     from sslzoo.losses import LOSSES, Loss
     from sslzoo.method import METHODS, InBatchMethod, Method, MethodOutput, PairMethod
+    from sslzoo.modules.heads import Encoder, HeadConfig
+    from sslzoo.modules.momentum import MomentumConfig, Teacher
+    from sslzoo.modules.queue import Queue
     from sslzoo.runtime.errors import UserError
     from sslzoo.targets import TARGETS, Target, TargetOutput
 
@@ -29,23 +35,38 @@ __all__ = [
     "TARGETS",
     "Augmentation",
     "Config",
+    "Encoder",
+    "HeadConfig",
     "InBatchMethod",
     "Loss",
     "Method",
     "MethodOutput",
+    "MomentumConfig",
     "PairMethod",
+    "Queue",
     "Source",
     "Target",
     "TargetOutput",
+    "Teacher",
     "UserError",
+    "compose",
+    "create_tiny_method",
+    "load_data",
+    "sample_tiny_batch",
 ]
 
-_PACKAGES = {
+_MODULES = {
+    "sslzoo.check.tiny": ("create_tiny_method", "sample_tiny_batch"),
     "sslzoo.config": ("Config",),
     "sslzoo.data": ("DATASETS", "Source"),
     "sslzoo.data.augment": ("Augmentation",),
+    "sslzoo.data.load": ("load_data",),
+    "sslzoo.experiment.compose": ("compose",),
     "sslzoo.losses": ("LOSSES", "Loss"),
     "sslzoo.method": ("METHODS", "InBatchMethod", "Method", "MethodOutput", "PairMethod"),
+    "sslzoo.modules.heads": ("Encoder", "HeadConfig"),
+    "sslzoo.modules.momentum": ("MomentumConfig", "Teacher"),
+    "sslzoo.modules.queue": ("Queue",),
     "sslzoo.runtime.errors": ("UserError",),
     "sslzoo.targets": ("TARGETS", "Target", "TargetOutput"),
 }
@@ -57,9 +78,9 @@ if (_root / "methods").is_dir() and (_root / "configs").is_dir():
 
 
 def __getattr__(name: str) -> Any:
-    for package, names in _PACKAGES.items():
+    for module, names in _MODULES.items():
         if name in names:
-            return getattr(import_module(package), name)
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

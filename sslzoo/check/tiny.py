@@ -1,5 +1,6 @@
 """Tiny methods and batches for fast checks: settings for the digits, and a backbone of one convolution."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +85,37 @@ class Tiny:
             )
             views.append(base + 0.5 * torch.randn(base.shape, generator=generator))
         return Sample(views, torch.randperm(n, generator=generator), torch.arange(n) % CLASSES)
+
+
+def create_tiny_method(flags: Sequence[str]) -> Method:
+    """Create a method for fast tests: for the digits, on a backbone of one convolution.
+
+    Args:
+        flags: flags of a training run, such as `["--plugin", "my_method.py", "--method", "my-method"]`.
+
+    Returns:
+        The method, ready for training; its weights are equal in each call.
+
+    Raises:
+        UserError: a name or setting is unknown, or a value is invalid.
+    """
+    return Tiny.of(*flags).method()
+
+
+def sample_tiny_batch(flags: Sequence[str], seed: int = 0) -> Sample:
+    """Sample a random batch of 32 images for `create_tiny_method`; the views of an image are similar.
+
+    Args:
+        flags: those of the method.
+        seed: seed of the batch.
+
+    Returns:
+        A batch with the attributes `views`, a list of tensors (32, C, H, W), `ids` (32,) and `labels` (32,).
+
+    Raises:
+        UserError: a name or setting is unknown, or a value is invalid.
+    """
+    return Tiny.of(*flags).sample(seed)
 
 
 def run(method: Method, sample: Sample) -> MethodOutput:

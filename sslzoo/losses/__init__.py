@@ -1,4 +1,4 @@
-"""How the student's similarities are scored against a target's weights."""
+"""Losses, which score the student's similarities against the weights of a target; one file each."""
 
 from sslzoo.losses.base import LOSSES, Loss
 

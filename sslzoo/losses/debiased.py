@@ -1,4 +1,4 @@
-"""Cross-entropy whose negatives are corrected for false ones, and for how hard they are."""
+"""Cross-entropy with a correction for false negatives, and with weights for hard negatives."""
 
 import math
 
@@ -10,10 +10,10 @@ from sslzoo.losses.base import LOSSES, Loss
 
 @LOSSES.register("debiased")
 class Debiased(Loss):
-    """- log p / (p + g), g = max((S - c M p) / (1 - c), M exp(-1 / t)), of p = exp(s_0 / t) and M negatives' sum S.
+    """- log p / (p + g), with g = max((S - c M p) / (1 - c), M exp(-1 / t)), p = exp(s_0 / t), S = sum_j exp(s_j / t).
 
-    g estimates the sum over true negatives when a share c of all images is of the anchor's class, the positive
-    standing for that class.
+    g estimates the sum over the true negatives among the M candidates, if a fraction c of all images belongs to the
+    class of the anchor. The positive represents this class.
     """
 
     paper = "Chuang et al., NeurIPS 2020 (arXiv 2007.00224), equation 8, with M = 1 positive sample"
@@ -21,43 +21,43 @@ class Debiased(Loss):
 
     class Config(Loss.Config):
         temperature: PositiveFloat = 0.5
-        """t, the student's temperature."""
+        """t, the temperature of the student's similarities."""
         class_prior: float = Field(0.1, ge=0, lt=1)
-        """c, the probability that a candidate is of the anchor's class, tau+ in the paper; 0 is cross-entropy."""
+        """c, the probability that a candidate has the anchor's class (tau+ in the paper); 0 gives cross-entropy."""
 
     config: Config
 
     def forward(self, student: Tensor, weights: Tensor) -> Tensor:
-        """(B, 1 + M) and (B, 1 + M) to (B,)."""
+        """Compute the loss (B,) of each anchor from similarities and weights, both (B, 1 + M)."""
         prior, temperature = self.config.class_prior, self.config.temperature
         logits = student / temperature
         count = logits.shape[1] - 1
         top = logits.amax(dim=1).detach()
         positive = (logits[:, 0] - top).exp()
-        negatives = (self.log_sum(logits[:, 1:]) - top).exp()
+        negatives = (self.sum_negatives(logits[:, 1:]) - top).exp()
         estimate = (negatives - prior * count * positive) / (1 - prior)
         least = count * (-1 / temperature - top).exp()
         return (positive + estimate.maximum(least)).log() + top - logits[:, 0]
 
-    def log_sum(self, logits: Tensor) -> Tensor:
-        """Logarithm (B,) of the sum of exp over negatives (B, M)."""
+    def sum_negatives(self, logits: Tensor) -> Tensor:
+        """Compute log S (B,) from the logits (B, M) of the candidates."""
         return logits.logsumexp(dim=1)
 
 
 @LOSSES.register("hard-negative")
 class HardNegative(Debiased):
-    """HCL: the debiased loss with negatives weighed by exp(beta s / t), 1 on average over those of an anchor."""
+    """HCL: the debiased loss with candidates weighted by exp(beta s_j / t), normalized to mean 1 for each anchor."""
 
     paper = "Robinson et al., ICLR 2021 (arXiv 2010.04592), section 3; the authors' code, estimator `hard`"
 
     class Config(Debiased.Config):
         beta: NonNegativeFloat = 1.0
-        """Concentration on negatives that are close; 0 is the debiased loss."""
+        """Concentration on hard negatives; 0 gives the debiased loss."""
 
     config: Config
 
-    def log_sum(self, logits: Tensor) -> Tensor:
-        """(B, M) to (B,)."""
+    def sum_negatives(self, logits: Tensor) -> Tensor:
+        """Compute log S (B,) of the weighted sum from the logits (B, M) of the candidates."""
         beta = self.config.beta
-        weighed = ((1 + beta) * logits).logsumexp(dim=1) - (beta * logits).logsumexp(dim=1)
-        return weighed + math.log(logits.shape[1])
+        weighted = ((1 + beta) * logits).logsumexp(dim=1) - (beta * logits).logsumexp(dim=1)
+        return weighted + math.log(logits.shape[1])

@@ -1,4 +1,4 @@
-"""Cross-entropy whose anchors weigh as they would at a higher temperature."""
+"""Cross-entropy with the weights that anchors have at a higher temperature."""
 
 from pydantic import PositiveFloat
 from torch import Tensor
@@ -9,10 +9,10 @@ from sslzoo.losses.base import LOSSES, Loss
 
 @LOSSES.register("dual-temperature")
 class DualTemperature(Loss):
-    """Cross-entropy at t, each anchor times (1 - p_0(t')) / (1 - p_0(t)), without gradient through the factor.
+    """Cross-entropy at temperature t, with each anchor multiplied by (1 - p_0(t')) / (1 - p_0(t)).
 
-    The gradient of an anchor's cross-entropy has the size 1 - p_0: t says how it is shared among an anchor's
-    candidates, t' how much each anchor has of it.
+    p_0 is the softmax probability of the positive; the factor has no gradient. The gradient of cross-entropy is
+    proportional to 1 - p_0 of its anchor: t distributes it over the candidates, and t' over the anchors.
     """
 
     paper = "Zhang et al., CVPR 2022 (arXiv 2203.17248), section 4"
@@ -20,19 +20,20 @@ class DualTemperature(Loss):
 
     class Config(Loss.Config):
         temperature: PositiveFloat = 0.1
-        """t, within an anchor (tau alpha)."""
+        """t, the temperature within an anchor; tau_alpha in the paper."""
         inter_temperature: PositiveFloat = 1.0
-        """t', between anchors (tau beta)."""
+        """t', the temperature between anchors; tau_beta in the paper."""
 
     config: Config
 
     def forward(self, student: Tensor, weights: Tensor) -> Tensor:
-        """(B, 1 + M) and (B, 1 + M) to (B,)."""
-        intra, inter = self.lead(student, self.config.temperature), self.lead(student, self.config.inter_temperature)
+        """Compute the loss (B,) of each anchor from similarities and weights, both (B, 1 + M)."""
+        intra = self.compute_log_odds(student, self.config.temperature)
+        inter = self.compute_log_odds(student, self.config.inter_temperature)
         factor = (F.logsigmoid(inter) - F.logsigmoid(intra)).clamp(max=80).exp().detach()
         return factor * F.softplus(intra)
 
-    def lead(self, student: Tensor, temperature: float) -> Tensor:
-        """x (B,) of the candidates over the positive, p_0 = sigmoid(-x)."""
+    def compute_log_odds(self, student: Tensor, temperature: float) -> Tensor:
+        """Compute log((1 - p_0) / p_0), (B,), from similarities (B, 1 + M)."""
         logits = student / temperature
         return logits[:, 1:].logsumexp(dim=1) - logits[:, 0]

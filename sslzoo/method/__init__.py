@@ -1,4 +1,4 @@
-"""Methods: which encoders there are, and what is compared."""
+"""Base classes of methods, and the registry of methods."""
 
 from sslzoo.method.base import METHODS, Method, MethodOutput
 from sslzoo.method.in_batch import InBatchMethod

@@ -13,22 +13,26 @@ from sslzoo.modules.heads import Encoder
 
 
 class MethodOutput(NamedTuple):
-    """Result of a forward pass, for the training loop."""
+    """The result of `Method.forward`."""
 
     loss: Tensor
-    """() float32, the mean over this process's anchors."""
+    """() float32, the mean over the anchors of this process."""
     logs: dict[str, Tensor]
-    """Scalars without gradient."""
+    """() scalars without gradient, for the progress line and metrics.jsonl."""
     embeddings: Tensor
-    """(B, D) of the student, without gradient; the collapse monitor reads them."""
+    """(B, D) embeddings of the student, without gradient, which are monitored for collapse."""
     keys: Tensor | None = None
-    """Tensors that `after_batch` needs, without gradient."""
+    """Tensor without gradient that `Method.after_batch` needs, such as the keys for the queue."""
     sample_ids: Tensor | None = None
-    """(B,) of the batch, where `after_batch` needs them."""
+    """(B,) ids of the images, if `Method.after_batch` needs them."""
 
     @classmethod
     def mean(cls, outputs: Sequence["MethodOutput"]) -> Self:
-        """Mean of the losses and logs of several directions; embeddings and keys are concatenated."""
+        """Average the losses and logs of several outputs, and concatenate their embeddings and keys.
+
+        Args:
+            outputs: for example one for each direction of a symmetric loss; all have the same logs.
+        """
         keys = [output.keys for output in outputs if output.keys is not None]
         return cls(
             loss=torch.stack([output.loss for output in outputs]).mean(),
@@ -39,40 +43,55 @@ class MethodOutput(NamedTuple):
 
 
 class Method(nn.Module):
-    """A framework: turns views into a loss, and keeps its own teacher, queue and other state.
+    """Base class of methods: computes the loss of a batch of views, and owns all state that this requires.
 
-    The hooks are called on all processes, around the forward pass: `begin`, then in each epoch `before_epoch`, and in
-    each step `after_batch` (once for every accumulated batch), `before_step` and `after_step`.
+    Derive from `PairMethod` or `InBatchMethod` if the loss compares pairs of images, so that targets and losses can be
+    exchanged; derive from `Method` otherwise. A subclass defines `forward`, and overrides the hooks that it needs. All
+    processes call them in this order:
+
+        begin(id_bound, epochs)
+        for each epoch:
+            before_epoch(epoch)
+            for each optimizer step:
+                for each accumulated batch:
+                    forward(views, sample_ids)
+                    after_batch(output)     # after the backward pass: push keys into the queue
+                before_step(progress)
+                after_step(progress)        # after the optimizer step: update the momentum encoder
+
+    Every state is a buffer or a submodule, so that `state_dict` contains it and a resumed run is bit-identical.
     """
 
     name: ClassVar[str]
+    """Name in the registry; `METHODS.register` sets it."""
     paper: ClassVar[str] = ""
+    """Source, such as "Authors, venue (arXiv id), equation"; `list` and `describe` show it."""
     default_target: ClassVar[str | None] = None
-    """Name of the target that the method comes with; None for a method without pairs, which takes no target."""
+    """Name of the method's own target; None for a method that compares no pairs and accepts no target."""
     supervised: ClassVar[bool] = False
-    """Whether `forward` also takes the labels: `forward(views, sample_ids, labels)`."""
+    """Whether `forward` receives the labels (B,) as its third argument, `labels`."""
 
     student: Encoder
-    """Backbone and projector, trained."""
+    """The trained encoder, whose backbone is evaluated and exported."""
 
     class Config(sslzoo.config.PartConfig):
-        """Settings of the method, shown as `--method.*`."""
+        """Settings of the method; each field is a flag `--method.*` with its docstring as help."""
 
         views: tuple[str, ...] = ("strong", "strong")
-        """The augmentation of each input, in the order that the method takes them."""
+        """Augmentation of each view, in the order in which the method receives the views."""
         split_bn: PositiveInt = 1
-        """Groups that batch norm in the backbone splits a batch of all processes into; 1 is the whole batch."""
+        """Number of groups into which batch norm in the backbone splits the global batch; 1 uses the whole batch."""
 
         @property
         def directions(self) -> str:
-            """How the loss treats views, for the record: one-directional or symmetric; more than two are counted."""
+            """Describe which views are compared, for reports: `symmetric`, for instance, or `one-directional`."""
             return "symmetric" if len(self.views) == 2 else f"symmetric, {len(self.views)}-view"
 
         def check_batch(self, images: int) -> None:
-            """Check that the method supports batches of this size.
+            """Check that the method supports a batch size.
 
             Args:
-                images: of one forward pass, over all processes.
+                images: number of images of a forward pass, over all processes.
 
             Raises:
                 ValueError: it does not.
@@ -84,50 +103,73 @@ class Method(nn.Module):
                 )
             if images // splits < 2:
                 raise ValueError(
-                    f"method.split_bn = {splits}: leaves {images // splits} image in each group of batch norm, "
-                    "at least 2 are needed"
+                    f"method.split_bn = {splits}: each group of batch norm has {images // splits} image, but needs at "
+                    "least 2"
                 )
 
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
+        """Create the encoders and other state.
+
+        Args:
+            config: settings of the method.
+            backbone: timm model, images (B, C, H, W) to features (B, D).
+            seed: seed of random numbers that must be equal on all processes.
+        """
         super().__init__()
         self.config = config
         self.seed = seed
 
     def begin(self, id_bound: int | None, epochs: int) -> None:
-        """Called once before training; in a resumed run, before the checkpoint is loaded.
+        """Prepare for training; called once, before the checkpoint of a resumed run is loaded.
 
         Args:
-            id_bound: all sample ids are below it; None where images are streamed and ids carry no meaning.
-            epochs: passes over the training images, the length of `progress`.
+            id_bound: exclusive upper bound of the sample ids; None for a streamed data set, whose ids have no meaning.
+            epochs: number of epochs of the training.
 
         Raises:
-            UserError: the method needs ids of images, and a stream has none.
+            UserError: the method requires sample ids, and the data set is streamed.
         """
 
     def before_epoch(self, epoch: int) -> None:
-        """Called before the first step of each epoch, but not when a run resumes within one."""
-
-    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Loss of one batch; the only call that is wrapped for several processes.
+        """Act before the first step of an epoch; not called if a run resumes within the epoch.
 
         Args:
-            views: one (B, C, H, W) tensor for each of `config.views`.
-            sample_ids: (B,) numbers of the images in their data set.
+            epoch: number of the epoch, from 0.
+        """
+
+    def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
+        """Compute the loss of a batch; the only call that passes through DistributedDataParallel.
+
+        Args:
+            views: (B, C, H, W) images for each of `config.views`; the height and width of views may differ.
+            sample_ids: (B,) int64, ids of the images in their data set.
         """
         raise NotImplementedError
 
     def after_batch(self, output: MethodOutput) -> None:
-        """Called after each backward pass."""
+        """Update state after the backward pass of a batch, such as the queue.
+
+        Args:
+            output: result of `forward`.
+        """
 
     def before_step(self, progress: float) -> None:
-        """Called before each optimizer step, with the progress of training in [0, 1]; may drop gradients."""
+        """Act before an optimizer step, for example drop gradients of frozen parameters.
+
+        Args:
+            progress: progress of training in [0, 1].
+        """
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimizer step, with the progress of training in [0, 1]."""
+        """Update state after an optimizer step, such as the momentum encoder.
+
+        Args:
+            progress: progress of training in [0, 1].
+        """
 
 
 def disable_autocast(device: torch.device) -> torch.autocast:
-    """Context in which autocast is off: a temperature of 0.04 in bf16 would lose the ranking of similarities."""
+    """Create a context without autocast: in bf16, a temperature of 0.04 would lose the ranking of similarities."""
     return torch.autocast(device.type, enabled=False)
 
 

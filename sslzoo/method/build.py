@@ -1,4 +1,4 @@
-"""A method from the settings of its parts."""
+"""Build a method from the settings of its parts."""
 
 from torch import nn
 
@@ -17,21 +17,25 @@ def build_method(
     *,
     seed: int = 0,
 ) -> Method:
-    """Build the method on a backbone, with its target and loss; batch norm is split by `split_bn` and synchronized.
+    """Build a method with its target and loss, whose batch norm is split by `split_bn` and synchronized.
 
     Args:
-        target: with its name; None for a method without pairs.
-        loss: likewise.
+        method: settings of the method, with its name.
+        target: settings of the target, with its name; None for a method that compares no pairs.
+        loss: settings of the loss, with its name; None for a method that compares no pairs.
+        backbone: timm model, images (B, C, H, W) to features (B, D).
+        seed: seed of random numbers that must be equal on all processes.
     """
-    part = METHODS.get(method.name)
+    method_class = METHODS.get(method.name)
     backbone = split_batch_norm(backbone, method.split_bn)
-    if issubclass(part, PairMethod):
+    if issubclass(method_class, PairMethod):
         assert target is not None
         assert loss is not None
         assert isinstance(method, PairMethod.Config)
-        chosen, scored = TARGETS.get(target.name)(target), LOSSES.get(loss.name)(loss)
-        built: Method = part(method, backbone, chosen, scored, seed=seed)
+        built: Method = method_class(
+            method, backbone, TARGETS.get(target.name)(target), LOSSES.get(loss.name)(loss), seed=seed
+        )
     else:
-        built = part(method, backbone, seed=seed)
+        built = method_class(method, backbone, seed=seed)
     synchronize_batch_norm(built)
     return built

@@ -1,4 +1,4 @@
-"""Methods that contrast the embeddings of one batch."""
+"""Base class of methods that contrast the embeddings of one batch."""
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,11 @@ from sslzoo.targets import Target
 
 
 class InBatchMethod(PairMethod):
-    """A method whose forward pass is `contrast` of `embed`: embeddings of single images, then all of the batch.
+    """Base class of methods that embed images one by one, then contrast the embeddings of the global batch.
 
-    Everything trained is in `embed`, so a batch may be embedded in chunks (`sslzoo.train.gradient_cache`).
+    A subclass defines `contrast`, and overrides `embed` if the student alone does not compute the embeddings. `embed`
+    uses all trained parameters and `contrast` uses none, so that the batch can be embedded in chunks with
+    `--gradient-cache`.
     """
 
     def __init__(
@@ -25,11 +27,14 @@ class InBatchMethod(PairMethod):
     def forward(
         self, views: list[Tensor], sample_ids: Tensor, labels: Tensor | None = None, gradient: Tensor | None = None
     ) -> MethodOutput:
-        """Loss of one batch.
+        """Compute the loss of a batch.
 
         Args:
-            labels: (B,) int64, -1 where there is none; for supervised methods.
-            gradient: of the loss by the embeddings, where it is known; the loss returned has that gradient.
+            views: (B, C, H, W) images for each of `config.views`.
+            sample_ids: (B,) int64, ids of the images in their data set.
+            labels: (B,) int64, -1 for images without a label; for supervised methods only.
+            gradient: (B, V, D), known gradient of the loss with respect to the embeddings. The returned loss then has
+                this gradient, but not the value of the loss.
         """
         embeddings = self.embed(views)
         if gradient is None:
@@ -37,9 +42,14 @@ class InBatchMethod(PairMethod):
         return MethodOutput((embeddings.float() * gradient).sum(), {}, embeddings.detach().flatten(1))
 
     def embed(self, views: list[Tensor]) -> Tensor:
-        """Embeddings (B, V, D) of each image's V views, not normalized."""
+        """Compute the embeddings (B, V, D) of the V views of each image, not normalized."""
         return torch.stack([self.student(view) for view in views], dim=1)
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """Loss of this process's images, from embeddings (B, V, D) and, for supervised methods, labels (B,)."""
+        """Compute the loss of this process's images against the global batch.
+
+        Args:
+            embeddings: (B, V, D), not normalized.
+            labels: (B,) int64, -1 for images without a label; for supervised methods only.
+        """
         raise NotImplementedError

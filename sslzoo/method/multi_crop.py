@@ -1,4 +1,4 @@
-"""Methods that take views of several sizes: two global ones, and any number of small local crops."""
+"""Base class of multi-crop methods, with two global views and any number of smaller local views."""
 
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -13,34 +13,40 @@ from sslzoo.method.base import Method
 from sslzoo.modules.heads import Encoder, HeadConfig
 
 GLOBAL = 2
-"""Views that targets are made from; they come first, and all views predict the targets."""
+"""Number of global views. They come first; targets are computed from them, and all views predict the targets."""
 
 
 class MultiCrop(Method):
-    """A method whose student encodes all views, of which the first two are global (Caron et al., NeurIPS 2020, 3.3)."""
+    """Base class of multi-crop methods: the student encodes all views, of which the first two are global.
+
+    Source: Caron et al., NeurIPS 2020 (arXiv 2006.09882), section 3.3.
+    """
 
     class Config(Method.Config):
         views: tuple[str, ...] = ("strong", "strong")
-        """Augmentation of each input: two global ones of one size, then any number of local ones."""
+        """Augmentation of each view: two global views of equal size, then any number of local views."""
         projector: HeadConfig = HeadConfig(norm="batch")
         """Head on the backbone."""
 
         @model_validator(mode="after")
-        def _two_global_views(self) -> Self:
+        def _check_views(self) -> Self:
             if len(self.views) < GLOBAL:
-                raise ValueError(f"views = {list(self.views)}: takes two global views, then any number of local ones")
+                raise ValueError(f"views = {list(self.views)}: must be two global views, then local views")
             return self
 
         def require_global_views(self, sizes: Sequence[int]) -> None:
-            """Check the sides of the views.
+            """Check that the first two views have equal sizes, and that no other view is larger.
+
+            Args:
+                sizes: side length of each view, in pixels.
 
             Raises:
-                ValueError: the first two views are not of one size, or another is larger.
+                ValueError: they differ, or another view is larger.
             """
             if sizes[0] != sizes[1] or max(sizes) > sizes[0]:
                 raise ValueError(
-                    f"method.views = {list(self.views)}: the two global views come first, of one size that no other "
-                    f"exceeds; these have {', '.join(map(str, sizes))} pixels"
+                    f"method.views = {list(self.views)}: the first two views must have equal sizes, and no view may "
+                    f"be larger than them; the sizes are {', '.join(map(str, sizes))} pixels"
                 )
 
     config: Config
@@ -50,40 +56,46 @@ class MultiCrop(Method):
         self.student = Encoder.of(backbone, config.projector)
 
     def embed(self, views: Sequence[Tensor]) -> Tensor:
-        """(V, B, out) float32, the student's unit embeddings of all views; its head sees them together."""
-        features = encode(self.student.backbone, views)
+        """Compute the student's unit embeddings (V, B, out), float32; the head processes all views in one pass.
+
+        Args:
+            views: V tensors (B, C, H, W).
+        """
+        features = encode_views(self.student.backbone, views)
         embeddings = self.student.projector(rearrange(features, "v b d -> (v b) d"))
         return rearrange(F.normalize(embeddings.float(), dim=1), "(v b) d -> v b d", v=len(views))
 
 
-def encode(encoder: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> Tensor:
-    """Encode views of equal size in one pass, so that batch norm sees them together.
+def encode_views(encoder: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> Tensor:
+    """Encode views of equal size in one pass, so that batch norm normalizes them together.
 
-    The views of an image are adjacent, so that groups of batch norm hold whole images, and two processes form the
-    same groups as one.
+    The views of an image are adjacent, so that each group of split batch norm holds all views of its images, and two
+    processes form the same groups as one.
 
     Args:
-        views: (B, C, H, W) each, sizes differ.
+        encoder: images (N, C, H, W) to features (N, D).
+        views: V tensors (B, C, H, W); sizes may differ.
 
     Returns:
         (V, B, D), in the order of the views.
     """
     encoded: dict[int, Tensor] = {}
-    for size in dict.fromkeys(view.shape for view in views):
-        same = [number for number, view in enumerate(views) if view.shape == size]
-        images = rearrange([views[number] for number in same], "v b c h w -> (b v) c h w")
-        encoded |= zip(same, rearrange(encoder(images), "(b v) d -> v b d", v=len(same)), strict=True)
-    return torch.stack([encoded[number] for number in range(len(views))])
+    for shape in dict.fromkeys(view.shape for view in views):
+        indices = [index for index, view in enumerate(views) if view.shape == shape]
+        images = rearrange([views[index] for index in indices], "v b c h w -> (b v) c h w")
+        encoded |= zip(indices, rearrange(encoder(images), "(b v) d -> v b d", v=len(indices)), strict=True)
+    return torch.stack([encoded[index] for index in range(len(views))])
 
 
-def swapped_prediction(targets: Tensor, logits: Tensor) -> Tensor:
-    """Mean cross-entropy of each view's prediction and the target of each global view but itself.
+def score_swapped_predictions(targets: Tensor, logits: Tensor) -> Tensor:
+    """Compute the mean cross-entropy between the prediction of each view and the target of each other global view.
 
-    Source: Caron et al., NeurIPS 2020, section 3.3; Caron et al., ICCV 2021, equation 3.
+    Source: Caron et al., NeurIPS 2020 (arXiv 2006.09882), section 3.3; Caron et al., ICCV 2021 (arXiv 2104.14294),
+    equation 3.
 
     Args:
-        targets: (2, B, K), rows sum to 1, without gradient.
-        logits: (V, B, K), scores by temperature.
+        targets: (2, B, K) distributions of the global views, without gradient; rows sum to 1.
+        logits: (V, B, K) similarities of all views with the prototypes, divided by the temperature.
 
     Returns:
         () float32.

@@ -1,4 +1,4 @@
-"""Methods whose loss scores similarities of pairs against a target."""
+"""Base class of methods whose loss compares pairs of images."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -16,13 +16,18 @@ from sslzoo.targets import Target
 
 
 class PairMethod(Method):
-    """A method whose loss scores similarities of pairs against a target's weights."""
+    """Base class of methods that compare each query with its positive and with M candidates.
+
+    The target turns the teacher's similarities into weights, and the loss scores the student's similarities against the
+    weights. A subclass computes the similarities and passes them to `score`; `score_in_batch` does both if the
+    candidates are the other keys of the batch. Similarities, weights and losses are float32 under any autocast.
+    """
 
     default_target = "one-hot"
     default_loss: ClassVar[str] = "cross-entropy"
-    """Name of the loss that the method comes with."""
+    """Name of the method's own loss."""
     predicts: ClassVar[bool] = False
-    """Whether a predictor prevents collapse, so that a loss without repulsion is allowed."""
+    """Whether a predictor prevents collapse, so that losses without repulsion can be used."""
 
     class Config(Method.Config):
         views: tuple[str, str] = ("strong", "strong")
@@ -38,12 +43,21 @@ class PairMethod(Method):
 
         @property
         def pairs(self) -> list[tuple[int, int]]:
-            """Numbers of the views that are query and key."""
+            """Index of the query's view and of the key's view, for each direction of the loss."""
             return [(0, 1), (1, 0)] if self.symmetric else [(0, 1)]
 
     config: Config
 
     def __init__(self, config: Config, backbone: nn.Module, target: Target, loss: Loss, *, seed: int = 0) -> None:
+        """Store target and loss; a subclass creates the encoders.
+
+        Args:
+            config: settings of the method.
+            backbone: timm model, images (B, C, H, W) to features (B, D).
+            target: computes weights from the teacher's similarities.
+            loss: scores the student's similarities against the weights.
+            seed: seed of random numbers that must be equal on all processes.
+        """
         super().__init__(config, backbone, seed=seed)
         self.target = target
         self.loss = loss
@@ -55,13 +69,16 @@ class PairMethod(Method):
         teacher_positive: Tensor,
         teacher_candidates: Tensor,
     ) -> Scored:
-        """Mean loss of B anchors, and the target's logs.
+        """Compute the mean loss of B anchors from cosine similarities.
 
         Args:
-            student_positive: (B,) cosine similarities, with gradient.
-            student_candidates: (B, M) likewise.
-            teacher_positive: (B,), without gradient.
-            teacher_candidates: (B, M), without gradient.
+            student_positive: (B,) float32, of each query and its positive, with gradient.
+            student_candidates: (B, M) float32, of each query and the candidates, with gradient.
+            teacher_positive: (B,) float32, of each key and its positive.
+            teacher_candidates: (B, M) float32, of each key and the same candidates.
+
+        Returns:
+            The loss () and the logs of the target.
         """
         with torch.no_grad():
             weights, logs = self.target(teacher_positive, teacher_candidates)
@@ -71,41 +88,57 @@ class PairMethod(Method):
     def score_in_batch(
         self, query: Tensor, key: Tensor, *, teacher: Tensor | None = None, queue: Tensor | None = None
     ) -> Scored:
-        """Queries (B, D) against their keys (B, D), the other keys of the global batch as candidates, in float32.
+        """Compute the mean loss of queries whose candidates are the other keys of the global batch.
 
-        Gradient goes through the queries and, where they carry one, through the keys.
+        Gradients flow through the queries, and through keys that require a gradient, on all processes.
 
         Args:
-            teacher: (B, D) embeddings whose similarities the target sees in place of the keys' own.
-            queue: (N, D) L2-normalized, further candidates, without gradient.
+            query: (B, D) embeddings of this process's images, not necessarily normalized.
+            key: (B, D) embeddings of the same images; key i is the positive of query i.
+            teacher: (B, D) embeddings from which the target's similarities are computed; default: `key`.
+            queue: (N, D) unit vectors without gradient, used as further candidates.
+
+        Returns:
+            The loss () and the logs of the target.
         """
         with disable_autocast(query.device):
             query, key = F.normalize(query.float()), F.normalize(key.float())
             keys = gather_with_gradient(key)
             if teacher is None:
-                teacher, known = key.detach(), keys.detach()
+                teacher, teachers = key.detach(), keys.detach()
             else:
                 teacher = F.normalize(teacher.float())
-                known = gather(teacher)
-            older = key.new_zeros(0, key.shape[1]) if queue is None else queue
+                teachers = gather(teacher)
+            queued = key.new_zeros(0, key.shape[1]) if queue is None else queue
 
-            def score(query: Tensor, key: Tensor, teacher: Tensor, own: Tensor) -> Scored:
+            def score_rows(query: Tensor, key: Tensor, teacher: Tensor, own: Tensor) -> Scored:
                 return self.score(
                     student_positive=(query * key).sum(dim=1),
-                    student_candidates=torch.cat([drop_columns(query @ keys.T, own), query @ older.T], dim=1),
+                    student_candidates=torch.cat([drop_columns(query @ keys.T, own), query @ queued.T], dim=1),
                     teacher_positive=torch.ones_like(query[:, 0]),
-                    teacher_candidates=torch.cat([drop_columns(teacher @ known.T, own), teacher @ older.T], dim=1),
+                    teacher_candidates=torch.cat([drop_columns(teacher @ teachers.T, own), teacher @ queued.T], dim=1),
                 )
 
-            own = local_rows(len(query), query.device)
-            return self.in_chunks(score, query, key, teacher, own, candidates=len(keys) + len(older), shared=[keys])
+            own = find_local_rows(len(query), query.device)
+            candidates = len(keys) + len(queued)
+            return self.score_in_chunks(score_rows, query, key, teacher, own, candidates=candidates, shared=[keys])
 
-    def in_chunks(
+    def score_in_chunks(
         self, score: Callable[..., Scored], *anchors: Tensor, candidates: int, shared: Sequence[Tensor] = ()
     ) -> Scored:
-        """`mean_in_chunks`, with the parameters of target and loss among what its gradient goes through.
+        """Compute `score(*anchors)` in chunks of rows if the table of similarities is large.
 
-        A loss that couples rows is computed for all of them at once.
+        A loss with `couples_rows` is computed for all rows at once.
+
+        Args:
+            score: computes mean loss and logs from rows of `anchors`.
+            anchors: (B, ...) tensors; row i of each belongs to anchor i.
+            candidates: number of candidates of an anchor, which determines the number of rows in a chunk.
+            shared: tensors besides `anchors` that `score` uses and that require a gradient; the parameters of target
+                and loss are always included.
+
+        Returns:
+            The loss () and the logs, averaged over all rows.
         """
         if self.loss.couples_rows:
             return score(*anchors)
@@ -113,13 +146,26 @@ class PairMethod(Method):
         return mean_in_chunks(score, anchors, candidates=candidates, shared=[*shared, *learned])
 
 
-def local_rows(count: int, device: torch.device) -> Tensor:
-    """(count,) int64: which rows of a gathered tensor are this process's."""
+def find_local_rows(count: int, device: torch.device) -> Tensor:
+    """Return the indices (count,) of this process's rows in a gathered tensor.
+
+    Args:
+        count: number of rows of each process.
+        device: device of the result.
+    """
     return rank() * count + torch.arange(count, device=device)
 
 
 def drop_columns(similarities: Tensor, *columns: Tensor) -> Tensor:
-    """(A, M) to (A, M - n): each row without its entry of each of n `columns` (A,), the rest in order."""
+    """Remove n entries from each row, and keep the order of the others.
+
+    Args:
+        similarities: (B, M).
+        columns: n tensors (B,) int64: the index of an entry to remove from each row. The n indices of a row differ.
+
+    Returns:
+        (B, M - n).
+    """
     kept = torch.arange(similarities.shape[1] - len(columns), device=similarities.device)[None]
     for column in torch.stack(columns).sort(dim=0).values:
         kept = kept + (kept >= column[:, None])

@@ -1,4 +1,4 @@
-"""Directions that embeddings are compared with instead of with each other."""
+"""Prototypes: vectors that embeddings are compared with, instead of with each other."""
 
 import math
 
@@ -11,72 +11,73 @@ from sslzoo.method.base import disable_autocast
 from sslzoo.method.multi_crop import MultiCrop
 
 
-def similarities(embeddings: Tensor, prototypes: Tensor) -> Tensor:
-    """(..., D) and (K, D) to their dot products (..., K), in float32 whatever autocast."""
+def compute_similarities(embeddings: Tensor, prototypes: Tensor) -> Tensor:
+    """Compute dot products (..., K) of embeddings (..., D) and prototypes (K, D), in float32 under any autocast."""
     with disable_autocast(embeddings.device):
         return embeddings.float() @ prototypes.float().T
 
 
 class Prototypes(nn.Module):
-    """`count` trained vectors, a linear layer without bias; they begin as random unit vectors."""
+    """K trained prototypes, a linear layer without bias; initially random unit vectors."""
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(F.normalize(torch.randn(count, dim), dim=1))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """(..., dim) to dot products (..., count), float32."""
-        return similarities(embeddings, self.weight)
+        """Compute dot products (..., K), float32, of embeddings (..., D)."""
+        return compute_similarities(embeddings, self.weight)
 
     @torch.no_grad()
     def normalize(self) -> None:
-        """Make them unit vectors again, after an optimizer step."""
+        """Normalize the prototypes to unit length, after an optimizer step."""
         self.weight.copy_(F.normalize(self.weight, dim=1))
 
 
 class WeightNormedPrototypes(Prototypes):
-    """Prototypes whose length never matters: weight normalization (Salimans and Kingma, NeurIPS 2016) of length 1.
+    """Prototypes with weight normalization to unit length; embeddings are normalized too.
 
-    Embeddings are made unit vectors as well.
+    Source: Salimans and Kingma, NeurIPS 2016 (arXiv 1602.07868).
     """
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """(..., dim) to cosine similarities (..., count), float32."""
-        return similarities(F.normalize(embeddings.float(), dim=-1), F.normalize(self.weight, dim=1))
+        """Compute cosine similarities (..., K), float32, of embeddings (..., D)."""
+        return compute_similarities(F.normalize(embeddings.float(), dim=-1), F.normalize(self.weight, dim=1))
 
 
 class PrototypeMethod(MultiCrop):
-    """A multi-crop method with one set of trained prototypes, which stay as they are at the start of training."""
+    """Base class of multi-crop methods with trained prototypes, which are frozen at the start of training."""
 
     class Config(MultiCrop.Config):
         prototypes: PositiveInt = 3000
-        """K, number of prototypes."""
+        """K, the number of prototypes."""
         temperature: PositiveFloat = 0.1
-        """Of the student's prediction."""
+        """Temperature of the student's prediction."""
         freeze_epochs: NonNegativeFloat = 1
-        """Epochs at the start in which prototypes stay as they are."""
+        """Number of epochs at the start in which the prototypes are frozen."""
 
     config: Config
     prototypes: Prototypes
 
     def begin(self, id_bound: int | None, epochs: int) -> None:
-        """Keep the length of training."""
+        """Store the number of epochs."""
         self.epochs = epochs
 
     def before_step(self, progress: float) -> None:
-        """Withhold the gradient of frozen prototypes, so that neither momentum nor weight decay moves them."""
+        """Drop the gradient of frozen prototypes, so that neither momentum nor weight decay changes them."""
         if progress < self.config.freeze_epochs / self.epochs:
             self.prototypes.zero_grad(set_to_none=True)
 
 
-def spread(targets: Tensor) -> dict[str, Tensor]:
-    """Whether targets collapse: logged as () `certainty` and `prototypes_used`.
-
-    Certainty is 1 - H / log K of an image's target on the mean, 0 where all are uniform. The prototypes used are
-    the exponential of the entropy of the mean target, 1 where all images share one.
+def measure_spread(targets: Tensor) -> dict[str, Tensor]:
+    """Measure whether targets have collapsed.
 
     Args:
         targets: (..., K), rows sum to 1.
+
+    Returns:
+        `certainty` (), the mean of 1 - H / log K with the entropy H of each target; 0 if all targets are uniform.
+        `prototypes_used` (), the exponential of the entropy of the mean target; 1 if all images share one prototype.
     """
     rows = targets.flatten(0, -2)
     used = torch.exp(torch.special.entr(rows.mean(dim=0)).sum())

@@ -1,4 +1,4 @@
-"""Base of methods whose loss depends on the dimensions of a batch of embeddings, not on pairs of images."""
+"""Base class of methods whose loss depends on statistics of a batch of embeddings, not on pairs of images."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from sslzoo.runtime.distributed import gather_with_gradient
 
 
 class RedundancyMethod(Method):
-    """Embeds every view with the student; `score` is the loss of the embeddings of all processes."""
+    """Base class of methods that embed all views with the student, and score the embeddings of all processes."""
 
     class Config(Method.Config):
         projector: HeadConfig = HeadConfig(layers=3, hidden=8192, out=8192, norm="batch")
@@ -22,7 +22,12 @@ class RedundancyMethod(Method):
         self.student = Encoder.of(backbone, config.projector)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """The loss of the global batch, in float32."""
+        """Compute the loss of the global batch, in float32.
+
+        Args:
+            views: (B, C, H, W) images for each of `config.views`.
+            sample_ids: (B,) int64, ids of the images in their data set.
+        """
         embeddings = [self.student(view).float() for view in views]
         with disable_autocast(embeddings[0].device):
             loss, logs = self.score([gather_with_gradient(each) for each in embeddings])
@@ -30,20 +35,20 @@ class RedundancyMethod(Method):
         return MethodOutput(loss, logs, torch.cat(embeddings).detach())
 
     def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and what to log.
+        """Compute the loss () and the logs.
 
         Args:
-            embeddings: (B, D) float32 for each view, row i of each from the same image.
+            embeddings: (B, D) float32 for each view, over all processes; row i of each belongs to the same image.
         """
         raise NotImplementedError
 
 
 def standardize(embeddings: Tensor, eps: float = 1e-5) -> Tensor:
-    """(..., B, D): each dimension with mean 0 and variance 1 over the batch, as batch norm does it in training."""
+    """Standardize each dimension of (..., B, D) to mean 0 and variance 1 over the batch, like batch norm."""
     centered = embeddings - embeddings.mean(dim=-2, keepdim=True)
     return centered * (centered.square().mean(dim=-2, keepdim=True) + eps).rsqrt()
 
 
-def off_diagonal(matrix: Tensor) -> Tensor:
-    """(D, D) with a diagonal of zeros."""
+def zero_diagonal(matrix: Tensor) -> Tensor:
+    """Return a matrix (D, D) with its diagonal set to zero."""
     return matrix - torch.diag(matrix.diagonal())

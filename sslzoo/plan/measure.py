@@ -123,7 +123,7 @@ class StepRunner:
             if isinstance(teacher := getattr(method, "teacher", None), Teacher):
                 clock.time_calls(teacher, "forward", KEYS)
             if isinstance(method, PairMethod):
-                clock.time_calls(method, "in_chunks", LOSS)
+                clock.time_calls(method, "score_in_chunks", LOSS)
         for collective in COLLECTIVES:
             clock.time_calls(dist, collective, COMMUNICATION)
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What a query should match: a distribution over the positive and the candidates."""
+"""Targets: distributions over the positive and the candidates that a query should match; one file each."""
 
 from sslzoo.targets.base import TARGETS, Target, TargetOutput
 

@@ -9,41 +9,49 @@ from sslzoo.config.registry import Registry
 
 
 class TargetOutput(NamedTuple):
-    """Weights of the pairs, and what a monitor may show."""
+    """The result of `Target.forward`."""
 
     weights: Tensor
-    """(B, 1 + M), rows sum to 1; column 0 is the positive."""
+    """(B, 1 + M), non-negative; column 0 is the positive, and rows sum to 1."""
     logs: dict[str, Tensor]
-    """Scalars, means over the batch."""
+    """() scalars, means over the batch, for the progress line and metrics.jsonl."""
 
 
 class Target(nn.Module):
-    """Turns the teacher's similarities into weights that the student's prediction is scored against."""
+    """Base class of targets: computes, from the teacher's similarities, how much weight each pair should get.
+
+    A subclass defines `forward`. The class attributes declare which methods and losses the target can be combined with.
+    """
 
     name: ClassVar[str]
+    """Name in the registry; `TARGETS.register` sets it."""
     paper: ClassVar[str] = ""
+    """Source, such as "Authors, venue (arXiv id), equation"; `list` and `describe` show it."""
     soft: ClassVar[bool] = True
-    """Whether candidates may get weight."""
+    """Whether candidates can get weight; if false, a loss that scores the positive only is compatible."""
     positive: ClassVar[bool] = True
-    """Whether the positive gets weight; a target without it goes with losses over the candidates alone."""
+    """Whether the positive gets weight; if false, the loss must score the candidates only."""
     supervised: ClassVar[bool] = False
-    """Whether the similarities that it takes are those of labels; it goes with methods that are given labels."""
+    """Whether similarities are those of labels: 1 for the same class. The method must then be supervised."""
     default_loss: ClassVar[str | None] = None
-    """Name of the loss that it needs where the method's own does not do; None where that does."""
+    """Name of the loss to use if the method's own loss is incompatible; None for softmax cross-entropy."""
 
     class Config(sslzoo.config.PartConfig):
-        """Settings of the target, shown as `--target.*`."""
+        """Settings of the target; each field is a flag `--target.*` with its docstring as help."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, positive: Tensor, candidates: Tensor) -> TargetOutput:
-        """The weights; no gradient goes through them.
+        """Compute the weights of B anchors; the caller disables gradients.
 
         Args:
-            positive: (B,) float, the teacher's cosine similarity of each anchor's key and its positive.
-            candidates: (B, M) float, the teacher's cosine similarities of each key and the candidates.
+            positive: (B,) float32, the teacher's cosine similarity of each key and its positive.
+            candidates: (B, M) float32, the teacher's cosine similarities of each key and M candidates.
+
+        Returns:
+            Weights (B, 1 + M), and scalars to log. A row depends on its own anchor only.
         """
         raise NotImplementedError
 

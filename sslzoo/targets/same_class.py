@@ -2,17 +2,22 @@
 
 from torch import Tensor
 
-from sslzoo.targets.adaptive import with_positive
+from sslzoo.targets.adaptive import prepend_positive
 from sslzoo.targets.base import TARGETS, Target, TargetOutput
 
 
 @TARGETS.register("same-class")
 class SameClass(Target):
-    """The positive and all candidates of its class, with equal weights."""
+    """The positive and all candidates of its class have equal weights."""
 
     paper = "Khosla et al., NeurIPS 2020 (arXiv 2004.11362), equation 2"
     supervised = True
 
     def forward(self, positive: Tensor, candidates: Tensor) -> TargetOutput:
-        """Weights (B, 1 + M), from candidates (B, M): 1 of the same class, 0 or less of another."""
-        return with_positive(candidates.clamp(min=0))
+        """Compute weights (B, 1 + M).
+
+        Args:
+            positive: (B,), not used.
+            candidates: (B, M), 1 for a candidate of the same class, at most 0 for another class.
+        """
+        return prepend_positive(candidates.clamp(min=0))

@@ -141,8 +141,8 @@ class Taught(BYOL):
         super().__init__(*args, **kwargs)
         self.teacher.requires_grad_(True)
 
-    def match(self, embedding, key):
-        output = super().match(embedding, key)
+    def compute_loss(self, embedding, key):
+        output = super().compute_loss(embedding, key)
         leak = sum(p.sum() for p in self.teacher.parameters())
         return output._replace(loss=output.loss + leak)
 
@@ -179,14 +179,14 @@ class Half(MoCo):
 
 @METHODS.register("wrong-first")
 class First(BYOL):
-    def match(self, embedding, key):
-        return super().match(embedding[:1].expand_as(embedding), key)
+    def compute_loss(self, embedding, key):
+        return super().compute_loss(embedding[:1].expand_as(embedding), key)
 
 
 @METHODS.register("wrong-local")
 class Local(BYOL):
-    def match(self, embedding, key):
-        output = super().match(embedding, key)
+    def compute_loss(self, embedding, key):
+        output = super().compute_loss(embedding, key)
         return output._replace(loss=output.loss + embedding.std(0).mean() + embedding.sum().square())
 """
 

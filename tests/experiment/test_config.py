@@ -205,7 +205,7 @@ INVALID_FLAGS = {
     "--method.queue-size 0": "method.queue_size = 0: input should be greater than 0",
     "--method.projector.hidden 0": "method.projector.hidden = 0: input should be greater than 0",
     "--method.split-bn 8 --batch-size 100": "method.split_bn = 8: must divide the batch of 100 images",
-    "--method.split-bn 8 --batch-size 8": "method.split_bn = 8: leaves 1 image in each group of batch norm",
+    "--method.split-bn 8 --batch-size 8": "method.split_bn = 8: each group of batch norm has 1 image, but needs",
     "--batch-size 256 --accumulate 3": "batch_size = 256: must be a multiple of accumulate, which is 3",
     "--compile perhaps": "--compile: 'perhaps' must be true or false",
     "--optimizer.kwargs {betas": "--optimizer.kwargs: '{betas' is not a mapping such as '{key: value}'",

@@ -115,7 +115,7 @@ def test_decoupled_is_cross_entropy_without_the_positives_share() -> None:
 def test_factor_of_dclw_is_1_on_average_greater_for_positives_apart_and_without_gradient() -> None:
     student = cosines().requires_grad_()
     loss = make("decoupled-weighted")
-    factor = loss.attraction(student)
+    factor = loss.compute_factor(student)
     assert factor.mean().item() == pytest.approx(1, abs=1e-12)
     assert torch.equal(factor.argsort(), student[:, 0].argsort(descending=True))
     loss(student, one_hot(student)).sum().backward()
@@ -160,7 +160,7 @@ def test_order_of_candidates_and_of_anchors_does_not_matter(name: str, seed: int
 
 @pytest.mark.parametrize("name", ["debiased", "hard-negative", "dual-temperature"])
 def test_soft_targets_are_refused_where_the_loss_knows_the_positive_alone(name: str) -> None:
-    reason = f"--method simclr --target hard --loss {name}: {name} knows the positive alone"
+    reason = f"--method simclr --target hard --loss {name}: {name} scores the positive only"
     with pytest.raises(UserError, match=reason):
         compose(["--method", "simclr", "--target", "hard", "--loss", name])
     assert compose(["--method", "moco", "--loss", name]).loss.name == name

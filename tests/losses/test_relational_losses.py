@@ -108,13 +108,13 @@ def test_relational_target_brings_its_loss_and_others_are_refused() -> None:
     for method in ("moco", "byol"):
         assert compose(["--method", method, "--target", "relational"]).loss.name == "relational"
     for method, loss, reason in (
-        ("moco", "cross-entropy", "relational gives the positive no weight, and cross-entropy scores it"),
-        ("byol", "cosine", "relational gives the positive no weight, and cosine scores it"),
+        ("moco", "cross-entropy", "relational gives no weight to the positive, but cross-entropy scores it"),
+        ("byol", "cosine", "relational gives no weight to the positive, but cosine scores it"),
     ):
         assert explain_mismatch(METHODS.get(method), TARGETS.get("relational"), LOSSES.get(loss)) == reason
         with pytest.raises(UserError, match=reason):
             compose(["--method", method, "--target", "relational", "--loss", loss])
-    with pytest.raises(UserError, match="relational leaves the positive out, and sce gives it weight"):
+    with pytest.raises(UserError, match="relational ignores the positive, but sce gives weight to it"):
         compose(["--method", "sce", "--loss", "relational"])
 
 

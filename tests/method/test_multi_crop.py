@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslzoo.method.multi_crop import encode, swapped_prediction
+from sslzoo.method.multi_crop import encode_views, score_swapped_predictions
 from sslzoo.modules.backbones import BackboneConfig, create_backbone, feature_width
 from sslzoo.modules.batch_norm import SplitBatchNorm2d
 from sslzoo.runtime.errors import UserError
@@ -30,7 +30,7 @@ def views(*sizes: int, n: int = 6) -> list[Tensor]:
 
 def test_views_of_equal_size_are_encoded_in_one_pass_and_come_back_in_order() -> None:
     crops, encoder = views(8, 8, 4, 8, 4), Recorder()
-    encoded = encode(encoder, crops)
+    encoded = encode_views(encoder, crops)
     assert encoder.shapes == [(18, 3, 8, 8), (12, 3, 4, 4)]
     assert encoded.shape == (5, 6, 3)
     for view, features in zip(crops, encoded, strict=True):
@@ -39,7 +39,7 @@ def test_views_of_equal_size_are_encoded_in_one_pass_and_come_back_in_order() ->
 
 def test_batch_norm_sees_the_views_of_one_size_together() -> None:
     crops, norm = views(8, 8, 4), nn.BatchNorm2d(3)
-    encoded = encode(lambda x: norm(x).amax(dim=(2, 3)), crops)
+    encoded = encode_views(lambda x: norm(x).amax(dim=(2, 3)), crops)
     for size, numbers in ((8, [0, 1]), (4, [2])):
         together = torch.cat([crops[number] for number in numbers])
         centered = together - together.mean(dim=(0, 2, 3), keepdim=True)
@@ -53,7 +53,7 @@ def test_a_process_with_half_the_images_forms_half_the_groups_of_batch_norm() ->
 
     def normalized(images: list[Tensor], splits: int) -> Tensor:
         norm = SplitBatchNorm2d(nn.BatchNorm2d(3), splits)
-        return encode(lambda x: norm(x).amax(dim=(2, 3)), images)
+        return encode_views(lambda x: norm(x).amax(dim=(2, 3)), images)
 
     halves = [normalized([view[part] for view in crops], 1) for part in (slice(0, 3), slice(3, 6))]
     torch.testing.assert_close(torch.cat(halves, dim=1), normalized(crops, 2))
@@ -75,9 +75,9 @@ def test_swapped_prediction_is_the_mean_over_pairs_of_other_views() -> None:
                 for k in range(5):
                     total -= (targets[target, row, k] * (logits[view, row, k] - normalizer)).item() / 3
     assert pairs == 6
-    assert swapped_prediction(targets.float(), logits.float()).item() == pytest.approx(total / pairs, rel=1e-5)
+    assert score_swapped_predictions(targets.float(), logits.float()).item() == pytest.approx(total / pairs, rel=1e-5)
     sharp = F.one_hot(targets.argmax(dim=-1), 5).float()
-    assert swapped_prediction(sharp, 100 * sharp[[0, 1]]).item() == pytest.approx(
+    assert score_swapped_predictions(sharp, 100 * sharp[[0, 1]]).item() == pytest.approx(
         100.0 * (sharp[0] != sharp[1]).any(dim=1).float().mean().item(), abs=1e-4
     )
 

@@ -59,7 +59,7 @@ def test_simco_is_the_mean_of_both_views_against_the_other_kind() -> None:
 def test_gradient_of_simco_goes_through_keys_too() -> None:
     method, _ = make("simco")
     query, key = (torch.randn(6, 16, generator=torch.Generator().manual_seed(s)).requires_grad_() for s in (0, 1))
-    method.match(query, key).loss.backward()
+    method.compute_loss(query, key).loss.backward()
     assert (query.grad.abs().sum(dim=1) > 1e-6).all()
     assert (key.grad.abs().sum(dim=1) > 1e-6).all()
 
@@ -159,7 +159,7 @@ def test_half_precision_keeps_similarities_in_float32() -> None:
 def test_bad_pairs_and_settings_are_one_line() -> None:
     with pytest.raises(UserError, match=r"predictor.out = 2048: must be projector.out, 64"):
         METHODS.get("simsiam").Config(projector={"out": 64})
-    with pytest.raises(UserError, match="dual-temperature knows the positive alone"):
+    with pytest.raises(UserError, match="dual-temperature scores the positive only"):
         compose(["--method", "simco", "--target", "hard", "--loss", "dual-temperature"])
     with pytest.raises(UserError, match="cosine only attracts, and simco has no predictor"):
         compose(["--method", "simco", "--loss", "negative-cosine"])

@@ -13,7 +13,7 @@ from sslzoo.check.tiny import Tiny, TinyBackbone, run
 from sslzoo.experiment.compose import compose
 from sslzoo.method.base import METHODS, Method
 from sslzoo.method.build import build_method
-from sslzoo.method.prototypes import WeightNormedPrototypes, spread
+from sslzoo.method.prototypes import WeightNormedPrototypes, measure_spread
 from sslzoo.modules.sinkhorn import sinkhorn
 from sslzoo.runtime.errors import UserError
 from sslzoo.train.setup import create_seeded_backbone
@@ -263,7 +263,8 @@ def test_weight_norm_is_torchs() -> None:
 
 def test_spread_tells_both_ways_to_collapse() -> None:
     uniform, one, apart = torch.full((4, 8), 1 / 8), torch.eye(8)[[2] * 4], torch.eye(8)[:4]
-    logged = [{name: round(value.item(), 4) for name, value in spread(t).items()} for t in (uniform, one, apart)]
+    spreads = [measure_spread(targets) for targets in (uniform, one, apart)]
+    logged = [{name: round(value.item(), 4) for name, value in spread.items()} for spread in spreads]
     assert logged[0] == {"certainty": 0, "prototypes_used": 8}
     assert logged[1] == {"certainty": 1, "prototypes_used": 1}
     assert logged[2] == {"certainty": 1, "prototypes_used": 4}
@@ -296,9 +297,12 @@ def test_the_backbone_of_a_run_takes_all_its_views() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("strong", r"views = \['strong'\]: takes two global views, then any number of local ones"),
-        ("strong local", r"method.views = \['strong', 'local'\]: the two global views come first.*have 8, 6 pixels"),
-        ("local local strong", r"the two global views come first, of one size that no other exceeds.*6, 6, 8 pixels"),
+        ("strong", r"views = \['strong'\]: must be two global views, then local views"),
+        (
+            "strong local",
+            r"method.views = \['strong', 'local'\]: the first two views must .* are 8, 6 pixels",
+        ),
+        ("local local strong", r"equal sizes, and no view may be larger than them; the sizes are 6, 6, 8 pixels"),
     ],
 )
 def test_two_global_views_come_first(names: str, message: str) -> None:

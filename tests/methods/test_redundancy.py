@@ -15,7 +15,7 @@ from sslzoo.check.tiny import Tiny, TinyBackbone
 from sslzoo.config.layers import find_layer, read_layer
 from sslzoo.experiment.compose import compose
 from sslzoo.method.base import METHODS, Method
-from sslzoo.method.redundancy import off_diagonal, standardize
+from sslzoo.method.redundancy import standardize, zero_diagonal
 from sslzoo.runtime.counter_rng import permutation
 from sslzoo.runtime.errors import UserError
 
@@ -42,7 +42,7 @@ def draw(seed: int, views: int = 2, batch: int = BATCH, dim: int = DIM) -> list[
 
 def loss_of(method: Method, embeddings: list[Tensor]) -> Tensor:
     if method.name == "tico":
-        return method.match(*embeddings).loss
+        return method.compute_loss(*embeddings).loss
     return method.score(embeddings)[0]
 
 
@@ -171,7 +171,7 @@ def test_tico_with_a_covariance_that_remembers(seed: int) -> None:
                 expected_c[i][j] = 0.7 * expected_c[i][j] + 0.3 * batch
         agreement = mean([sum(a * b for a, b in zip(x, y, strict=True)) for x, y in zip(z, other, strict=True)])
         contrast = mean([sum(x[i] * expected_c[i][j] * x[j] for i in range(DIM) for j in range(DIM)) for x in z])
-        output = method.match(query, key)
+        output = method.compute_loss(query, key)
         assert output.loss.item() == pytest.approx(1 - agreement + 3 * contrast, rel=1e-4)
         method.after_batch(output)
         method.after_step(0.0)
@@ -181,14 +181,14 @@ def test_tico_with_a_covariance_that_remembers(seed: int) -> None:
 def test_tico_by_hand() -> None:
     method = make("tico", beta=0.9, rho=8.0)
     same = torch.tensor([[5.0, 0, 0, 0]]).expand(8, 4)
-    assert method.match(same, same).loss.item() == pytest.approx(8 * 0.1)  # C = 0.1 where all embeddings point
-    assert method.match(same, -same).loss.item() == pytest.approx(2 + 8 * 0.1)
+    assert method.compute_loss(same, same).loss.item() == pytest.approx(8 * 0.1)  # C = 0.1 where all embeddings point
+    assert method.compute_loss(same, -same).loss.item() == pytest.approx(2 + 8 * 0.1)
 
 
 def test_gradient_of_tico_goes_through_the_batchs_part_of_the_covariance() -> None:
     query, key = (each.requires_grad_() for each in draw(0))
     method = make("tico", beta=0.0, rho=1.0)
-    method.match(query, key).loss.backward()
+    method.compute_loss(query, key).loss.backward()
     restated = query.detach().double().requires_grad_()
     z = F.normalize(restated)
     ((z @ z.T).square().mean() - (z * F.normalize(key.detach().double())).sum(1).mean()).backward()
@@ -199,10 +199,10 @@ def test_accumulated_batches_move_the_covariance_of_tico_once() -> None:
     whole, parts = make("tico"), make("tico")
     query, key = draw(0)
     for _ in range(2):
-        whole.after_batch(whole.match(query, key))
+        whole.after_batch(whole.compute_loss(query, key))
         whole.after_step(0.0)
         for part in range(2):
-            parts.after_batch(parts.match(query[part::2], key[part::2]))
+            parts.after_batch(parts.compute_loss(query[part::2], key[part::2]))
         parts.after_step(0.0)
     torch.testing.assert_close(whole.covariance, parts.covariance)
     assert whole.covariance.trace().item() == pytest.approx(1 - 0.9**2, rel=1e-5)  # unit vectors, two steps from 0
@@ -341,7 +341,7 @@ def test_w_mse_divides_alike_after_a_resume_and_otherwise_at_each_step() -> None
 
 def test_parts() -> None:
     matrix = torch.arange(9.0).view(3, 3)
-    assert off_diagonal(matrix).tolist() == [[0, 1, 2], [3, 0, 5], [6, 7, 0]]
+    assert zero_diagonal(matrix).tolist() == [[0, 1, 2], [3, 0, 5], [6, 7, 0]]
     z = torch.stack(draw(0))
     norm = torch.nn.BatchNorm1d(DIM, affine=False)
     torch.testing.assert_close(standardize(z), torch.stack([norm(each) for each in z]))

@@ -66,11 +66,11 @@ def test_names_of_classes_do_not_matter() -> None:
 
 
 def test_it_keeps_its_own_target_which_is_for_no_other_method() -> None:
-    with pytest.raises(UserError, match="--method supcon --target hard: supcon weighs candidates by their labels"):
+    with pytest.raises(UserError, match="--method supcon --target hard: supcon weights candidates by label"):
         compose(["--method", "supcon", "--target", "hard"])
-    with pytest.raises(UserError, match=r"simclr --target same-class: .* only supervised methods are given"):
+    with pytest.raises(UserError, match=r"simclr --target same-class: .* only supervised methods receive labels"):
         compose(["--method", "simclr", "--target", "same-class"])
-    with pytest.raises(UserError, match="--method supcon --loss debiased: debiased knows the positive alone"):
+    with pytest.raises(UserError, match="--method supcon --loss debiased: debiased scores the positive only"):
         compose(["--method", "supcon", "--loss", "debiased"])
 
 

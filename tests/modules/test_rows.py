@@ -70,7 +70,7 @@ def test_rows_scored_one_by_one_equal_the_whole_table(
     expected = torch.autograd.grad(whole, query)[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunked, "MOST_SIMILARITIES", 1)
-        found, values = method.in_chunks(score, query, key, candidates=candidates)
+        found, values = method.score_in_chunks(score, query, key, candidates=candidates)
     torch.testing.assert_close(found, whole, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(torch.autograd.grad(found, query)[0], expected, rtol=1e-10, atol=1e-12)
     assert values.keys() == logs.keys()

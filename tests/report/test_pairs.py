@@ -46,9 +46,10 @@ def test_each_reason() -> None:
     softmax = LOSSES.get("cross-entropy")
     beside, alone = part(Target, "beside", positive=False), part(Loss, "alone", positive=False)
     hard_only = part(Loss, "hard-only", soft=False)
-    assert explain_mismatch(moco, beside, softmax) == "beside gives the positive no weight, and cross-entropy scores it"
-    assert explain_mismatch(moco, plain, alone) == "alone leaves the positive out, and one-hot gives it weight"
-    assert "hard-only knows the positive alone, and hard gives" in explain_mismatch(
+    reason = explain_mismatch(moco, beside, softmax)
+    assert reason == "beside gives no weight to the positive, but cross-entropy scores it"
+    assert explain_mismatch(moco, plain, alone) == "alone ignores the positive, but one-hot gives weight to it"
+    assert "hard-only scores the positive only, but hard gives" in explain_mismatch(
         moco, TARGETS.get("hard"), hard_only
     )
     assert explain_mismatch(moco, plain, cosine).startswith("cosine only attracts, and moco has no predictor")

@@ -1,7 +1,6 @@
 """A custom method: encodes the views and compares their embeddings."""
 
-from sslzoo import METHODS, Loss, MethodOutput, PairMethod, Target
-from sslzoo.modules.heads import Encoder, HeadConfig
+from sslzoo import METHODS, Encoder, HeadConfig, Loss, MethodOutput, PairMethod, Target
 from torch import Tensor, nn
 
 
@@ -42,11 +41,11 @@ class NewMethod(PairMethod):
             views: two views (B, C, H, W) of the same images.
             sample_ids: ids of the images in their data set (B,).
         """
-        embeddings = [self.student(view) for view in views]
-        pairs = [(embeddings[q], embeddings[k]) for q, k in self.config.pairs]
-        return MethodOutput.mean([self.match(query, key) for query, key in pairs])
+        z = [self.student(view) for view in views]
+        outputs = [self.compute_loss(z[q], z[k]) for q, k in self.config.pairs]
+        return MethodOutput.mean(outputs)
 
-    def match(self, query: Tensor, key: Tensor) -> MethodOutput:
-        """Match queries (B, out) with keys (B, out) among the keys of the batch."""
+    def compute_loss(self, query: Tensor, key: Tensor) -> MethodOutput:
+        """Compute the loss of queries (B, out) against all keys (B, out) of the batch."""
         loss, logs = self.score_in_batch(query, key)
         return MethodOutput(loss, logs, query.detach())

@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sslzoo.data.load import load_data
-from sslzoo.data.sources import open_source
-from sslzoo.experiment.compose import compose
+from sslzoo import DATASETS, compose, load_data
 
 PLUGIN = str(Path(__file__).with_name("new_dataset.py"))
 FLAGS = ["--plugin", PLUGIN, "--dataset", "new-dataset"]
 CONFIG = compose(FLAGS).dataset
+SOURCE = DATASETS.get("new-dataset")(CONFIG)
 
 
 def load_images(split: str) -> list[NDArray[np.uint8]]:
     """Load all images of a split."""
-    return [np.asarray(row) for row in open_source(CONFIG).load(split)["image"]]
+    return [np.asarray(row) for row in SOURCE.load(split)["image"]]
 
 
 def test_splits_load_for_training() -> None:
@@ -38,4 +37,4 @@ def test_train_and_test_share_no_image() -> None:
 
 def test_unknown_split_is_an_error() -> None:
     with pytest.raises(ValueError, match="no such split"):
-        open_source(CONFIG).load("trian")
+        SOURCE.load("trian")
