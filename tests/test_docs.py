@@ -1,7 +1,10 @@
 """What the README and the docs tell people to type is taken, and mistakes that they show end as shown."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,17 @@ def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
             assert main(words) == 0, command
         elif "--help" not in words:
             compose([word for word in words if word != "--print-config"])
+
+
+@pytest.mark.long
+def test_example_of_a_test_passes(tmp_path: Path) -> None:
+    for name, content in files((ROOT / "docs/plugins.md").read_text(encoding="utf-8")).items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_focal.py"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_there_is_something_to_check() -> None:

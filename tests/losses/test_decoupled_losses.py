@@ -1,4 +1,4 @@
-"""Losses that rearrange the softmax, against their papers' equations in float64, loop by loop."""
+"""Variants of cross-entropy against the equations of the papers, computed in float64 with plain loops."""
 
 import math
 
@@ -70,7 +70,7 @@ RESTATED = dict(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_loss_equals_the_restated_equation(name: str) -> None:
+def test_loss_equals_the_equation_of_the_paper(name: str) -> None:
     student = cosines()
     student[0, 0], student[1, 0] = 1.0, -1.0
     ours = make(name)(student, one_hot(student))
@@ -80,19 +80,19 @@ def test_loss_equals_the_restated_equation(name: str) -> None:
 
 
 def test_hand_computed_cases() -> None:
-    # s = (1, 0, 0): DCL is -10 + log 2; the weight of DCLW is 1 when all positives are alike
+    # s = (1, 0, 0): DCL is -10 + log 2; the factor of DCLW is 1 if all positives are equally similar
     student = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     for name in ("decoupled", "decoupled-weighted"):
         assert make(name)(student, one_hot(student)).item() == pytest.approx(-10 + math.log(2), abs=1e-12)
-    # p = e^2, S = 2, c = 1/2: the estimate 2 (2 - e^2) < 0 gives way to the least value, 2 e^-2
+    # p = e^2, S = 2, c = 1/2: the estimate 2 (2 - e^2) < 0 is replaced by the minimum, 2 e^-2
     loss = make("debiased", class_prior=0.5)(student, one_hot(student)).item()
     assert loss == pytest.approx(math.log(1 + 2 * math.exp(-4)), abs=1e-12)
-    # p_0 = 1/2 at any temperature for one candidate as close as the positive
+    # p_0 = 1/2 at any temperature if the only candidate is as similar as the positive
     student = torch.zeros(1, 2, dtype=torch.float64)
     assert make("dual-temperature")(student, one_hot(student)).item() == pytest.approx(math.log(2), abs=1e-12)
 
 
-def test_special_cases_are_cross_entropy() -> None:
+def test_special_cases_equal_cross_entropy() -> None:
     student = cosines()
     weights = one_hot(student)
     usual = make("cross-entropy", temperature=0.5)(student, weights)
@@ -105,14 +105,14 @@ def test_special_cases_are_cross_entropy() -> None:
     torch.testing.assert_close(make("hard-negative", beta=0)(student, weights), make("debiased")(student, weights))
 
 
-def test_decoupled_is_cross_entropy_without_the_positives_share() -> None:
+def test_decoupled_is_cross_entropy_without_the_positive_in_the_denominator() -> None:
     student, weights = cosines(), cosines(seed=1).softmax(dim=1)
     share = (student / 0.1).softmax(dim=1)[:, 0]
     usual = make("cross-entropy")(student, weights)
     torch.testing.assert_close(make("decoupled")(student, weights), usual + (1 - share).log())
 
 
-def test_factor_of_dclw_is_1_on_average_greater_for_positives_apart_and_without_gradient() -> None:
+def test_factor_of_dclw_is_1_on_average_larger_for_dissimilar_positives_and_without_gradient() -> None:
     student = cosines().requires_grad_()
     loss = make("decoupled-weighted")
     factor = loss.compute_factor(student)
@@ -123,12 +123,12 @@ def test_factor_of_dclw_is_1_on_average_greater_for_positives_apart_and_without_
 
 
 @pytest.mark.parametrize("name", ["decoupled", "hard-negative"])
-def test_gradient(name: str) -> None:
+def test_gradient_is_correct(name: str) -> None:
     student = cosines().requires_grad_()
     assert torch.autograd.gradcheck(lambda s: make(name)(s, one_hot(s)), (student,))
 
 
-def test_gradient_of_dual_temperature_has_the_size_at_one_and_the_shape_at_the_other() -> None:
+def test_gradient_of_dual_temperature_combines_both_temperatures() -> None:
     student = cosines().requires_grad_()
     make("dual-temperature")(student, one_hot(student)).sum().backward()
     size = 1 - student.detach().softmax(dim=1)[:, 0]
@@ -159,14 +159,14 @@ def test_order_of_candidates_and_of_anchors_does_not_matter(name: str, seed: int
 
 
 @pytest.mark.parametrize("name", ["debiased", "hard-negative", "dual-temperature"])
-def test_soft_targets_are_refused_where_the_loss_knows_the_positive_alone(name: str) -> None:
+def test_soft_target_is_refused_if_the_loss_scores_the_positive_only(name: str) -> None:
     reason = f"--method simclr --target hard --loss {name}: {name} scores the positive only"
     with pytest.raises(UserError, match=reason):
         compose(["--method", "simclr", "--target", "hard", "--loss", name])
     assert compose(["--method", "moco", "--loss", name]).loss.name == name
 
 
-def test_bad_settings_are_one_line() -> None:
+def test_invalid_setting_is_a_one_line_error() -> None:
     with pytest.raises(UserError, match=r"class_prior = 1\.0: input should be less than 1"):
         LOSSES.get("debiased").Config(class_prior=1.0)
     with pytest.raises(UserError, match="beta = -1"):

@@ -1,4 +1,4 @@
-"""Targets and losses of relational methods against their papers' equations, restated in float64 loop by loop."""
+"""Relational targets and losses against the equations of the papers, computed in float64 with plain loops."""
 
 import math
 
@@ -32,7 +32,7 @@ def softmax(row: list[float], temperature: float) -> list[float]:
 
 
 @pytest.mark.parametrize(("teacher_t", "student_t"), [(0.04, 0.1), (0.01, 0.1), (0.3, 0.2)])
-def test_ressl_is_the_cross_entropy_of_two_softmaxes_over_the_bank(teacher_t: float, student_t: float) -> None:
+def test_ressl_is_the_cross_entropy_of_two_softmaxes_over_the_queue(teacher_t: float, student_t: float) -> None:
     query, key, queue = unit(5, 16, seed=1), unit(5, 16, seed=2), unit(30, 16, seed=3)
     weights = make(TARGETS, "relational", temperature=teacher_t)(torch.ones(5), key @ queue.T).weights
     student = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], dim=1)
@@ -44,7 +44,7 @@ def test_ressl_is_the_cross_entropy_of_two_softmaxes_over_the_bank(teacher_t: fl
         assert ours[i].item() == pytest.approx(-sum(a * math.log(b) for a, b in zip(p, q, strict=True)), abs=1e-10)
 
 
-def test_relational_loss_does_not_see_the_positive() -> None:
+def test_relational_loss_ignores_the_positive() -> None:
     student = unit(4, 9).requires_grad_()
     weights = make(TARGETS, "relational")(torch.ones(4), unit(4, 8, seed=1)).weights
     make(LOSSES, "relational")(student, weights).sum().backward()
@@ -52,8 +52,8 @@ def test_relational_loss_does_not_see_the_positive() -> None:
     assert (student.grad[:, 1:] != 0).any()
 
 
-def test_relational_hand_computed_case() -> None:
-    # similarities t log 4 and 0 make the target (0.8, 0.2); a student of equal similarities predicts (0.5, 0.5)
+def test_relational_loss_of_a_hand_computed_case() -> None:
+    # similarities t log 4 and 0 give the target (0.8, 0.2); equal similarities of the student predict (0.5, 0.5)
     weights = make(TARGETS, "relational", temperature=0.04)(
         torch.ones(1), torch.tensor([[0.04 * math.log(4), 0.0]], dtype=torch.float64)
     ).weights
@@ -62,7 +62,7 @@ def test_relational_hand_computed_case() -> None:
     assert make(LOSSES, "relational")(student, weights).item() == pytest.approx(math.log(2), abs=1e-12)
 
 
-def test_relational_loss_is_least_where_the_student_agrees() -> None:
+def test_relational_loss_is_minimal_if_the_student_equals_the_teacher() -> None:
     candidates = unit(3, 20)
     weights = make(TARGETS, "relational", temperature=0.1)(torch.ones(3), candidates).weights
     student = torch.cat([torch.zeros(3, 1, dtype=torch.float64), candidates], dim=1).requires_grad_()
@@ -71,7 +71,7 @@ def test_relational_loss_is_least_where_the_student_agrees() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_sce_mixes_one_hot_and_relations(share: float) -> None:
+def test_sce_mixes_one_hot_and_relational_weights(share: float) -> None:
     key, queue = unit(4, 16, seed=2), unit(30, 16, seed=3)
     weights = make(TARGETS, "sce", positive_weight=share, temperature=0.07)(torch.ones(4), key @ queue.T).weights
     for i in range(4):
@@ -79,7 +79,7 @@ def test_sce_mixes_one_hot_and_relations(share: float) -> None:
         assert weights[i].tolist() == pytest.approx([share, *((1 - share) * w for w in p)], abs=1e-12)
 
 
-def test_sce_at_its_ends_is_one_hot_and_relational() -> None:
+def test_sce_with_extreme_weights_is_one_hot_or_relational() -> None:
     positive, candidates = torch.ones(4), unit(4, 12).float()
     ends = [make(TARGETS, "sce", positive_weight=w, temperature=0.04)(positive, candidates).weights for w in (1, 0)]
     others = [make(TARGETS, name)(positive, candidates).weights for name in ("one-hot", "relational")]
@@ -92,7 +92,7 @@ rows = st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=30).map(lambda 
 
 @pytest.mark.parametrize("name", ["relational", "sce"])
 @given(candidates=rows, temperature=st.floats(0.01, 2), seed=st.integers(0, 99))
-def test_weights_are_a_distribution_and_keep_to_their_candidates(
+def test_weights_sum_to_one_and_follow_their_candidates(
     name: str, candidates: Tensor, temperature: float, seed: int
 ) -> None:
     target = make(TARGETS, name, temperature=temperature)
@@ -104,7 +104,7 @@ def test_weights_are_a_distribution_and_keep_to_their_candidates(
     torch.testing.assert_close(target(torch.ones(1), candidates - 0.25).weights, weights, atol=1e-4, rtol=0)
 
 
-def test_relational_target_brings_its_loss_and_others_are_refused() -> None:
+def test_relational_target_selects_its_loss_and_refuses_others() -> None:
     for method in ("moco", "byol"):
         assert compose(["--method", method, "--target", "relational"]).loss.name == "relational"
     for method, loss, reason in (
@@ -118,7 +118,7 @@ def test_relational_target_brings_its_loss_and_others_are_refused() -> None:
         compose(["--method", "sce", "--loss", "relational"])
 
 
-def test_bad_settings_are_one_line() -> None:
+def test_invalid_setting_is_a_one_line_error() -> None:
     with pytest.raises(UserError, match=r"positive_weight = 1\.5: input should be less than or equal to 1"):
         TARGETS.get("sce").Config(positive_weight=1.5)
     with pytest.raises(UserError, match="temperature = 0: input should be greater than 0"):

@@ -1,4 +1,4 @@
-"""Views of several sizes: which go together, how they are encoded, and which backbones take them."""
+"""Multi-crop: encoding of views of several sizes, the swapped prediction loss, and backbones for several sizes."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from sslzoo.runtime.errors import UserError
 
 
 class Recorder(nn.Module):
-    """Says how it was called; the mean of each image."""
+    """Returns the mean of each image, and records the shapes of its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ def views(*sizes: int, n: int = 6) -> list[Tensor]:
     return [torch.randn(n, 3, size, size, generator=generator) for size in sizes]
 
 
-def test_views_of_equal_size_are_encoded_in_one_pass_and_come_back_in_order() -> None:
+def test_views_of_equal_size_are_encoded_in_one_pass_and_keep_their_order() -> None:
     crops, encoder = views(8, 8, 4, 8, 4), Recorder()
     encoded = encode_views(encoder, crops)
     assert encoder.shapes == [(18, 3, 8, 8), (12, 3, 4, 4)]
@@ -37,7 +37,7 @@ def test_views_of_equal_size_are_encoded_in_one_pass_and_come_back_in_order() ->
         torch.testing.assert_close(features, view.mean(dim=(2, 3)))
 
 
-def test_batch_norm_sees_the_views_of_one_size_together() -> None:
+def test_batch_norm_normalizes_views_of_equal_size_together() -> None:
     crops, norm = views(8, 8, 4), nn.BatchNorm2d(3)
     encoded = encode_views(lambda x: norm(x).amax(dim=(2, 3)), crops)
     for size, numbers in ((8, [0, 1]), (4, [2])):
@@ -48,7 +48,7 @@ def test_batch_norm_sees_the_views_of_one_size_together() -> None:
         torch.testing.assert_close(found, expected.amax(dim=(2, 3)), atol=1e-5, rtol=1e-5, msg=str(size))
 
 
-def test_a_process_with_half_the_images_forms_half_the_groups_of_batch_norm() -> None:
+def test_half_the_images_form_half_the_groups_of_batch_norm() -> None:
     crops = views(8, 8)
 
     def normalized(images: list[Tensor], splits: int) -> Tensor:
@@ -59,7 +59,7 @@ def test_a_process_with_half_the_images_forms_half_the_groups_of_batch_norm() ->
     torch.testing.assert_close(torch.cat(halves, dim=1), normalized(crops, 2))
 
 
-def test_swapped_prediction_is_the_mean_over_pairs_of_other_views() -> None:
+def test_swapped_prediction_loss_is_the_mean_over_pairs_of_different_views() -> None:
     generator = torch.Generator().manual_seed(0)
     targets = torch.rand(2, 3, 5, generator=generator, dtype=torch.float64)
     targets = targets / targets.sum(dim=-1, keepdim=True)
@@ -84,14 +84,14 @@ def test_swapped_prediction_is_the_mean_over_pairs_of_other_views() -> None:
 
 @pytest.mark.parametrize("sizes", [(32, 16), (16, 32)])
 @pytest.mark.parametrize("name", ["test_vit", "test_vit2", "test_convnext", "resnet10t", "xcit_nano_12_p16_224"])
-def test_backbones_take_views_of_other_sizes(name: str, sizes: tuple[int, int]) -> None:
+def test_backbone_accepts_views_of_other_sizes(name: str, sizes: tuple[int, int]) -> None:
     size, other = (2 * side for side in sizes)
     backbone = create_backbone(BackboneConfig(name=name), in_chans=3, img_size=size, view_sizes=[size, other])
     for side in (size, other):
         assert backbone.eval()(torch.randn(2, 3, side, side)).shape == (2, feature_width(backbone))
 
 
-def test_a_vit_of_several_sizes_is_the_same_model() -> None:
+def test_vit_for_several_sizes_is_the_same_model() -> None:
     torch.manual_seed(0)
     plain = create_backbone(BackboneConfig(name="test_vit"), in_chans=3, img_size=64).eval()
     torch.manual_seed(0)
@@ -112,7 +112,7 @@ def test_a_vit_of_several_sizes_is_the_same_model() -> None:
         ("test_vit", 40, r"--backbone test_vit: does not accept 40 x 40 images: .*divisible by patch size \(16\)"),
     ],
 )
-def test_a_size_that_a_backbone_cannot_take_is_one_line(name: str, other: int, message: str) -> None:
+def test_unsupported_size_is_a_one_line_error(name: str, other: int, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         create_backbone(BackboneConfig(name=name), in_chans=3, img_size=224, view_sizes=[224, 224, other])
     assert "\n" not in str(error.value)

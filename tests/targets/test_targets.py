@@ -1,4 +1,4 @@
-"""Targets and losses against the paper's equations, restated in float64 loop by loop."""
+"""Targets and losses of ASCL against the equations of the paper, computed in float64 with plain loops."""
 
 import math
 
@@ -30,7 +30,7 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
 
 
 def restated(name: str, candidates: list[float], neighbors: float, temperature: float) -> list[float]:
-    """FACTS of the paper for one sample, in plain Python: y over [positive, candidates]."""
+    """Compute the weights y of [positive, candidates] of one anchor by the equations of the paper."""
     n = len(candidates)
     exponentials = [math.exp(s / temperature) for s in candidates]
     q = [e / sum(exponentials) for e in exponentials]
@@ -53,7 +53,7 @@ def restated_loss(student: list[float], y: list[float], temperature: float) -> f
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("neighbors", [0, 1, 5])
-def test_loss_of_each_target_equals_the_restated_equation(name: str, neighbors: int) -> None:
+def test_loss_equals_the_equation_of_the_paper(name: str, neighbors: int) -> None:
     query, key, queue = unit(6, 16, seed=1), unit(6, 16, seed=2), unit(40, 16, seed=3)
     settings = {} if name == "one-hot" else {"neighbors": neighbors}
     weights = make(name, **settings)((key * key).sum(1), key @ queue.T).weights
@@ -85,7 +85,7 @@ def test_hand_computed_case() -> None:
 
 
 @pytest.mark.parametrize("name", ["hard", "adaptive-hard", "adaptive-soft"])
-def test_no_neighbors_is_exactly_moco(name: str) -> None:
+def test_zero_neighbors_equal_moco(name: str) -> None:
     positive, candidates = torch.ones(8), unit(8, 64).float()
     assert torch.equal(
         make(name, neighbors=0)(positive, candidates).weights, make("one-hot")(positive, candidates).weights
@@ -93,7 +93,7 @@ def test_no_neighbors_is_exactly_moco(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["adaptive-hard", "adaptive-soft"])
-def test_infinite_teacher_temperature_is_moco(name: str) -> None:
+def test_infinite_teacher_temperature_equals_moco(name: str) -> None:
     positive, candidates = torch.ones(8, dtype=torch.float64), unit(8, 64)
     weights = make(name, temperature=1e12)(positive, candidates).weights
     torch.testing.assert_close(weights, make("one-hot")(positive, candidates).weights, atol=1e-10, rtol=0)
@@ -103,7 +103,9 @@ similarities = st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=30).map
 
 
 @given(candidates=similarities, neighbors=st.floats(0, 20), temperature=st.floats(0.01, 2))
-def test_soft_properties(candidates: Tensor, neighbors: float, temperature: float) -> None:
+def test_adaptive_soft_weights_are_within_their_bounds(
+    candidates: Tensor, neighbors: float, temperature: float
+) -> None:
     out = make("adaptive-soft", neighbors=neighbors, temperature=temperature)(torch.ones(1), candidates)
     c = out.logs["confidence"].item()
     assert 0 <= c <= 1
@@ -114,7 +116,7 @@ def test_soft_properties(candidates: Tensor, neighbors: float, temperature: floa
 
 
 @given(candidates=similarities, neighbors=st.integers(0, 40))
-def test_hard_mass(candidates: Tensor, neighbors: int) -> None:
+def test_neighbors_of_hard_targets_have_the_stated_weight(candidates: Tensor, neighbors: int) -> None:
     counted = min(neighbors, candidates.shape[1])
     hard = make("hard", neighbors=neighbors)(torch.ones(1), candidates)
     assert hard.logs["extra_mass"].item() == pytest.approx(counted)
@@ -133,7 +135,7 @@ def test_order_of_candidates_does_not_matter(name: str, seed: int) -> None:
     torch.testing.assert_close(weights[:, 1:][:, order], shuffled[:, 1:])
 
 
-def test_confidence_of_a_random_bank_is_as_measured() -> None:
+def test_confidence_of_a_random_queue_has_its_known_value() -> None:
     key, queue = unit(64, 128, seed=1), unit(4096, 128, seed=2)
     c = make("adaptive-soft")(torch.ones(64), key @ queue.T).logs["confidence"].item()
     assert c == pytest.approx(0.18, abs=0.02)
@@ -158,7 +160,7 @@ def test_cosine_loss_equals_weighted_squared_distance(name: str) -> None:
     torch.testing.assert_close(make_loss("cosine")(student, weights), (weights * distance).sum(1), atol=1e-12, rtol=0)
 
 
-def test_perfect_query_under_one_hot_scores_the_formula() -> None:
+def test_one_hot_loss_of_a_perfect_query_has_its_known_value() -> None:
     key, queue = unit(1, 16, seed=1), unit(50, 16, seed=2)
     student = torch.cat([torch.ones(1, 1, dtype=torch.float64), key @ queue.T], dim=1)
     weights = make("one-hot")(torch.ones(1), key @ queue.T).weights
