@@ -20,12 +20,13 @@ from .nnclr import NNCLR
 
 @METHODS.register("all4one")
 class All4One(NNCLR):
-    """NNCLR with a momentum encoder, a contrast of centroids, and features that should not repeat each other.
+    """NNCLR with a momentum encoder, a contrastive loss of centroids, and decorrelated features.
 
-    A transformer makes the centroid of an image from the neighbors of its key; another centroid, with the prediction
-    of the other view in front of that view's neighbors, should be close to it and far from those of other images.
-    Unlike the authors' code: no dropout, so that processes agree; positions are numbered along the neighbors; one
-    learning rate for all parameters.
+    A transformer maps the neighbors of the key to a centroid. The positive is the centroid of the other view's
+    prediction followed by that view's neighbors; the negatives are those of the other images.
+
+    Differences from the authors' code (solo-learn, `solo/methods/all4one.py`): no dropout, so that processes agree;
+    positions are counted along the neighbors; one learning rate for all parameters.
     """
 
     paper = "Estepa et al., ICCV 2023 (arXiv 2303.09417), section 3"
@@ -34,19 +35,19 @@ class All4One(NNCLR):
         momentum_end: float | None = Field(1.0, ge=0, le=1)
         """m at the end of training, reached along a cosine; None keeps it constant."""
         neighbors: int = Field(5, ge=2)
-        """Older keys that a centroid is made from."""
+        """Number of older keys in a centroid."""
         attention_layers: PositiveInt = 3
-        """Layers of the transformer, each twice as wide inside."""
+        """Layers of the transformer; the width of their feed-forward part is twice that of the embedding."""
         attention_heads: PositiveInt = 8
-        """Heads of the transformer; they divide the width of the embedding."""
+        """Attention heads of the transformer; must divide the width of the embedding."""
         neighbor_weight: NonNegativeFloat = 0.5
         """Weight of NNCLR's loss."""
         centroid_weight: NonNegativeFloat = 0.5
-        """Weight of the contrast of centroids."""
+        """Weight of the loss of centroids."""
         centroid_temperature: PositiveFloat = 0.1
-        """Temperature of the contrast of centroids."""
+        """Temperature of the loss of centroids."""
         feature_weight: NonNegativeFloat = 5.0
-        """Weight of the feature term."""
+        """Weight of the loss of features."""
 
         @model_validator(mode="after")
         def _divides(self) -> Self:
@@ -68,15 +69,16 @@ class All4One(NNCLR):
         self.register_buffer("positions", sinusoids(config.neighbors, width), persistent=False)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """The three terms of view 0 with view 1; when symmetric, of the other way round as well."""
+        """Compute the three losses with view 0 as the anchor and, if symmetric, with view 1."""
         pairs = self.config.pairs
         embeddings, keys = [self.student(view) for view in views], [self.teacher(view) for view in views]
         predictions = [self.centroid_predictor(embedding) for embedding in embeddings]
-        output = MethodOutput.mean([self.compute_loss(keys[a], embeddings[p]) for a, p in pairs])
+        output = self.combine_directions([self.compute_loss(keys[a], embeddings[p]) for a, p in pairs])
         with disable_autocast(views[0].device):
             keys = [F.normalize(key.float()) for key in keys]
             neighbors = [self.support_set.nearest(key, self.config.neighbors) for key in keys]
-            centroid = torch.stack([self.contrast(neighbors[a], predictions[p], neighbors[p]) for a, p in pairs]).mean()
+            centroids = [self.contrast(neighbors[a], predictions[p], neighbors[p]) for a, p in pairs]
+            centroid = self.reduce_directions(torch.stack(centroids).mean(), len(pairs))
             correlations = [correlate(keys[a], embeddings[p].float()) for a, p in pairs]
             feature = redundancy(torch.stack(correlations))
             seen = torch.cat([F.normalize(embedding.detach().float()) for embedding in embeddings])
@@ -89,30 +91,36 @@ class All4One(NNCLR):
         return MethodOutput(loss, output.logs | {k: v.detach() for k, v in logs.items()}, seen, keys[0])
 
     def contrast(self, neighbors: Tensor, prediction: Tensor, others: Tensor) -> Tensor:
-        """InfoNCE of the centroids of neighbors (B, K, out) with those of predictions before the other view's."""
+        """Compute InfoNCE of the centroids of one view with those of the other.
+
+        Args:
+            neighbors: (B, K, out) of the anchor's view.
+            prediction: (B, out) from the other view.
+            others: (B, K, out) neighbors of the other view.
+        """
         shifted = torch.cat([prediction.float()[:, None], others], dim=1)[:, : self.config.neighbors]
         anchor, positive = self.centroid(neighbors), gather_with_gradient(self.centroid(shifted))
         own = find_local_rows(len(anchor), anchor.device)
         return F.cross_entropy(anchor @ positive.T / self.config.centroid_temperature, own)
 
     def centroid(self, sequence: Tensor) -> Tensor:
-        """The transformer's first output for sequences (B, K, out), (B, out) L2-normalized."""
+        """Return the transformer's first output (B, out), L2-normalized, for sequences (B, K, out)."""
         return F.normalize(self.transformer(sequence + self.positions[: sequence.shape[1]])[:, 0])
 
     def after_step(self, progress: float) -> None:
-        """The momentum encoder follows."""
+        """Update the momentum encoder."""
         self.teacher.update(self.student, progress)
 
 
 def correlate(keys: Tensor, embeddings: Tensor) -> Tensor:
-    """(D, D): cosine similarities, over the global batch, of the features of (B, D) and (B, D)."""
+    """Return the cosine similarities (D, D) of the features of (B, D) and (B, D) over the global batch."""
     lengths = sum_with_gradient(torch.stack([keys, embeddings]).square().sum(dim=1)).sqrt().clamp(min=1e-12)
     products = sum_with_gradient(keys.T @ embeddings)
     return products / (lengths[0][:, None] * lengths[1])
 
 
 def redundancy(correlations: Tensor) -> Tensor:
-    """Root mean square of correlations (n, D, D) less 1 on the diagonal, and of those off it; the mean of both."""
+    """Average two root mean squares of matrices (n, D, D): of the diagonal minus 1, and off the diagonal."""
     width = correlations.shape[-1]
     diagonal = torch.eye(width, device=correlations.device)
     squares = (correlations - diagonal).square().mean(dim=0)
@@ -122,7 +130,7 @@ def redundancy(correlations: Tensor) -> Tensor:
 
 
 def sinusoids(count: int, width: int) -> Tensor:
-    """Encodings of the positions 0 to count - 1, (count, width), as of Vaswani et al., NeurIPS 2017."""
+    """Return encodings (count, width) of the positions 0 to count - 1, as in Vaswani et al., NeurIPS 2017."""
     rates = 10000 ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(count)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)

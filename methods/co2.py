@@ -11,10 +11,11 @@ from .moco import MoCo
 
 @METHODS.register("co2")
 class CO2(MoCo):
-    """MoCo whose query and key should also have similar distributions over the negatives.
+    """MoCo with a consistency term: query and key have similar distributions over the negatives.
 
-    loss + alpha / 2 (KL(p || q) + KL(q || p)), where p and q are the softmax of the query's and of the key's
-    similarities over the queue alone; the key carries no gradient.
+    The loss is that of MoCo plus alpha / 2 (KL(p || q) + KL(q || p)). p and q are the softmax of the similarities of
+    query and key to the queue; the key has no gradient. Code of the authors was not available: the term follows the
+    paper alone. `symmetric` sums both directions as in MoCo.
     """
 
     paper = "Wei et al., ICLR 2021 (arXiv 2010.02217)"
@@ -23,7 +24,7 @@ class CO2(MoCo):
         consistency: NonNegativeFloat = 0.3
         """alpha, the weight of the consistency term; 0 is MoCo."""
         consistency_temperature: PositiveFloat = 0.05
-        """Temperature of the softmax over the negatives, of query and key alike."""
+        """Temperature of both softmaxes over the negatives."""
 
     config: Config
 
@@ -34,7 +35,7 @@ class CO2(MoCo):
         teacher_positive: Tensor,
         teacher_candidates: Tensor,
     ) -> Scored:
-        """Mean loss of the anchors, the consistency term included, and the logs."""
+        """Compute the mean loss of the anchors including the consistency term, and the logs."""
         loss, logs = super().score(student_positive, student_candidates, teacher_positive, teacher_candidates)
         log_p = (student_candidates / self.config.consistency_temperature).log_softmax(dim=1)
         log_q = (teacher_candidates / self.config.consistency_temperature).log_softmax(dim=1)

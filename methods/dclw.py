@@ -7,6 +7,6 @@ from .dcl import DCL
 
 @METHODS.register("dclw")
 class DCLW(DCL):
-    """DCL in which positives that are far apart weigh more."""
+    """DCL with larger weights for positives that are far apart."""
 
     default_loss = "decoupled-weighted"

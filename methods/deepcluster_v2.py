@@ -17,21 +17,22 @@ from sslzoo.runtime.errors import UserError
 
 @METHODS.register("deepcluster-v2")
 class DeepClusterV2(MultiCrop):
-    """DeepCluster-v2: all views predict the cluster that k-means put their image in before the epoch.
+    """All views predict the cluster of their image, found by k-means before each epoch.
 
-    Embeddings of the global views are kept from epoch to epoch, so the first epoch only collects them, without a
-    loss: the authors' pass over the images before training. Centroids are the classifier's fixed weights.
+    k-means clusters the embeddings of the global views from the previous epoch. The first epoch only collects them and
+    its loss is 0; it replaces the authors' pass over the images before training. Centroids are the fixed weights of
+    the classifier.
     """
 
     paper = "Caron et al., ECCV 2018 (arXiv 1807.05520), improved in Caron et al., NeurIPS 2020 (arXiv 2006.09882)"
 
     class Config(MultiCrop.Config):
         prototypes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (3000, 3000, 3000)
-        """Clusters of each of several clusterings, which the loss is the mean over."""
+        """Number of clusters of each clustering; the loss is the mean over clusterings."""
         temperature: PositiveFloat = 0.1
-        """Of the prediction."""
+        """Temperature of the prediction."""
         iterations: PositiveInt = 10
-        """Of k-means."""
+        """Iterations of k-means."""
 
     config: Config
     memory: Tensor
@@ -40,10 +41,10 @@ class DeepClusterV2(MultiCrop):
     centroids: Tensor
 
     def begin(self, id_bound: int | None, epochs: int) -> None:
-        """Make room for the embeddings of all images.
+        """Allocate memory for the embeddings of all images.
 
         Raises:
-            UserError: images are streamed, fewer than clusters, or there is no epoch to learn in.
+            UserError: images are streamed, there are fewer images than clusters, or training has a single epoch.
         """
         if id_bound is None:
             raise UserError("--method deepcluster-v2: keeps images by id, and those of dataset.streaming have none")
@@ -61,7 +62,7 @@ class DeepClusterV2(MultiCrop):
             raise UserError(f"--method.prototypes {max(self.config.prototypes)}: there are {count} images to cluster")
 
     def before_epoch(self, epoch: int) -> None:
-        """Cluster the images seen so far; the clusterings take the embeddings of the global views in turn."""
+        """Cluster the images seen so far; clustering i uses the embeddings of global view i modulo 2."""
         ids = self.seen.nonzero()[:, 0]
         if not len(ids):
             return
@@ -75,7 +76,7 @@ class DeepClusterV2(MultiCrop):
         self.centroids.copy_(torch.cat(centroids))
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Every view predicts the clusters of its image; images in none have no part in the mean."""
+        """Compute the cross-entropy of each view with the clusters of its image; images without cluster are ignored."""
         embeddings = self.embed(views)
         scores = compute_similarities(embeddings, self.centroids) / self.config.temperature
         known = self.assignments[:, sample_ids]
@@ -89,7 +90,7 @@ class DeepClusterV2(MultiCrop):
         return MethodOutput(loss, {}, embeddings[0].detach(), keys, sample_ids)
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The embeddings of all processes are kept by the ids of their images."""
+        """Store the embeddings of all processes by image id."""
         assert output.keys is not None
         assert output.sample_ids is not None
         ids = gather(output.sample_ids)

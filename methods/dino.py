@@ -14,9 +14,10 @@ from sslzoo.runtime.distributed import gather
 
 @METHODS.register("dino")
 class DINO(PrototypeMethod):
-    """Self-Distillation with No Labels: all views predict the centered, sharpened output of a momentum teacher.
+    """All views predict the centered and sharpened output of a momentum teacher for the global views.
 
-    The teacher sees the global views alone.
+    The teacher's temperature rises linearly from the first epoch to epoch `warmup_epochs`, counted from 1, as the
+    `linspace` of the authors' code (facebookresearch/dino, `main_dino.py`, class `DINOLoss`).
     """
 
     paper = "Caron et al., ICCV 2021 (arXiv 2104.14294), section 3.1 and algorithm 1"
@@ -27,19 +28,19 @@ class DINO(PrototypeMethod):
         momentum: float = Field(0.996, ge=0, le=1)
         """m of the teacher."""
         momentum_end: float | None = Field(1.0, ge=0, le=1)
-        """m at the end of training, reached along a cosine; None keeps it constant."""
+        """m at the end of training, reached along a cosine; None keeps m constant."""
         projector: HeadConfig = HeadConfig(layers=3, out=256, activation="gelu")
         """Head on the backbone, up to the bottleneck before the prototypes."""
         prototypes: PositiveInt = 65536
         """K, width of the last layer."""
         teacher_temperature: PositiveFloat = 0.07
-        """Of the teacher, after warm-up."""
+        """Temperature of the teacher after warm-up."""
         warmup_temperature: PositiveFloat = 0.04
-        """Of the teacher in the first epoch."""
+        """Temperature of the teacher in the first epoch."""
         warmup_epochs: NonNegativeInt = 30
-        """Epochs over which the teacher's temperature goes from one to the other, linearly."""
+        """Epochs of warm-up; the last one has the final temperature."""
         center_momentum: float = Field(0.9, ge=0, le=1)
-        """Share of the center that stays after a batch."""
+        """EMA momentum of the center."""
 
     config: Config
     center: Tensor
@@ -53,14 +54,15 @@ class DINO(PrototypeMethod):
         self.register_buffer("teacher_temperature", torch.tensor(config.warmup_temperature))
 
     def before_epoch(self, epoch: int) -> None:
-        """The teacher's temperature."""
+        """Set the teacher's temperature."""
         config = self.config
-        warm = min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else 1.0
+        last = config.warmup_epochs - 1
+        warm = min(1.0, epoch / last) if last > 0 else float(epoch > last)
         rise = warm * (config.teacher_temperature - config.warmup_temperature)
         self.teacher_temperature.fill_(config.warmup_temperature + rise)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Every view predicts the teacher's output of both global views, but not its own."""
+        """Compute the mean cross-entropy of each view with the teacher's output for each other global view."""
         embeddings = self.embed(views)
         known = encode_views(self.teacher, views[:GLOBAL])
         targets = ((known - self.center) / self.teacher_temperature).softmax(dim=-1)
@@ -69,10 +71,10 @@ class DINO(PrototypeMethod):
         return MethodOutput(loss, measure_spread(targets), embeddings[0].detach(), center)
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The center follows the teacher's mean output over all processes (equation 4)."""
+        """Update the center with the teacher's mean output over all processes (equation 4)."""
         assert output.keys is not None
         self.center.lerp_(gather(output.keys).mean(dim=0), 1 - self.config.center_momentum)
 
     def after_step(self, progress: float) -> None:
-        """The teacher follows."""
+        """Update the teacher."""
         self.teacher.update(nn.Sequential(self.student, self.prototypes), progress)

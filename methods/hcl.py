@@ -7,7 +7,7 @@ from .debiased import Debiased
 
 @METHODS.register("hcl")
 class HCL(Debiased):
-    """Debiased SimCLR in which negatives that are close to the anchor weigh more."""
+    """Debiased SimCLR with larger weights for negatives close to the anchor."""
 
     paper = "Robinson et al., ICLR 2021 (arXiv 2010.04592)"
     default_loss = "hard-negative"

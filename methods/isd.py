@@ -12,7 +12,10 @@ from .moco import MoCo
 
 @METHODS.register("isd")
 class ISD(MoCo):
-    """A predictor on MoCo's query learns the similarities of the key to the older keys."""
+    """MoCo with a predictor; queries match the distribution of the key's similarities to older keys.
+
+    There is no positive. The loss is the authors' KL divergence up to the entropy of the target, which has no gradient.
+    """
 
     paper = "Tejankar et al., ICCV 2021 (arXiv 2012.09259)"
     default_target = "relational"
@@ -30,6 +33,6 @@ class ISD(MoCo):
         self.predictor = Head(config.projector.out, config.predictor)
 
     def encode_queries(self, view: Tensor) -> Tensor:
-        """Predictions (B, out) from the student's embeddings."""
+        """Predict from the student's embeddings, (B, out)."""
         predictions: Tensor = self.predictor(self.student(view))
         return predictions

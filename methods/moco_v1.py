@@ -8,7 +8,7 @@ from .moco import MoCo
 
 @METHODS.register("moco-v1")
 class MoCoV1(MoCo):
-    """MoCo with a linear head; its temperature and milder views are in `configs/method/moco-v1.yaml`."""
+    """MoCo with a linear head; its temperature and augmentations are in `configs/method/moco-v1.yaml`."""
 
     paper = "He et al., CVPR 2020 (arXiv 1911.05722), section 4.1"
 

@@ -12,10 +12,10 @@ from .byol import BYOL
 
 @METHODS.register("moco-v3")
 class MoCoV3(BYOL):
-    """BYOL's encoders, whose predictions find the key of their image among the keys of the global batch.
+    """BYOL with a contrastive loss: predictions match the key of their image against the keys of the global batch.
 
-    The loss is 2 t times the sum over both directions, which keeps its gradient's size at any temperature t. With
-    another target the prediction also matches other keys, which is our extension.
+    The loss is 2 t times the sum of both directions, so the size of its gradient does not depend on the temperature t.
+    Targets other than one-hot, which also match other keys, are our extension.
     """
 
     paper = "Chen, Xie and He, ICCV 2021 (arXiv 2104.02057), algorithm 1"
@@ -23,11 +23,11 @@ class MoCoV3(BYOL):
 
     class Config(BYOL.Config):
         projector: HeadConfig = HeadConfig(layers=3, hidden=4096, out=256, norm="batch", out_norm="batch")
-        """Head of both encoders; two layers for a ResNet in the authors' code."""
+        """Head of both encoders; the authors' code has two layers for ResNets."""
         predictor: HeadConfig = HeadConfig(hidden=4096, out=256, norm="batch", out_norm="batch")
-        """Head of the student alone; its output is as wide as the projector's."""
+        """Head of the student; `out` must equal the projector's. The authors' code has no `out_norm` for ResNets."""
         freeze_patch_embed: bool = True
-        """Keep the patch projection of a vision transformer as it was drawn, where the backbone has one (section 4)."""
+        """Keep the random patch projection of a vision transformer (section 4)."""
 
     config: Config
 
@@ -38,11 +38,11 @@ class MoCoV3(BYOL):
         super().__init__(config, backbone, target, loss, seed=seed)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """The prediction from view 0 against the keys of view 1; when symmetric, the other way round as well."""
+        """Score the prediction from view 0 with the keys of view 1 and, if symmetric, the reverse."""
         output = super().forward(views, sample_ids)
-        return output._replace(loss=self.scale * len(self.config.pairs) * output.loss)
+        return output._replace(loss=self.scale * output.loss)
 
     @property
     def scale(self) -> float:
-        """2 t; 1 where the loss has no temperature."""
+        """Factor 2 t of the loss; 1 if the loss has no temperature."""
         return 2 * float(getattr(self.loss.config, "temperature", 0.5))

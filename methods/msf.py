@@ -15,10 +15,11 @@ from .byol import BYOL
 
 @METHODS.register("msf")
 class MSF(BYOL):
-    """BYOL whose prediction also matches the nearest neighbors of the key, among the batch's keys and older ones.
+    """BYOL whose prediction also matches the nearest neighbors of the key, among the keys of the batch and older ones.
 
-    With K neighbors of the target `hard` this is the mean of the paper over the K + 1 nearest keys, the image's own
-    being the nearest.
+    With K neighbors, the target `hard` gives the mean over the K + 1 nearest keys; the nearest is the image's own. K is
+    therefore `--topk` of the authors' code minus 1. Their code is one-directional; `symmetric` sums both directions as
+    in BYOL.
     """
 
     paper = "Koohpayegani et al., ICCV 2021 (arXiv 2105.07269)"
@@ -28,11 +29,11 @@ class MSF(BYOL):
         views: tuple[str, str] = ("strong", "weak")
         """Augmentations of query and key."""
         symmetric: bool = False
-        """Predict each view from the other; otherwise view 1 from view 0 alone."""
+        """Predict each view from the other; otherwise only view 1 from view 0."""
         momentum_end: float | None = Field(None, ge=0, le=1)
-        """m at the end of training, reached along a cosine; None keeps it constant."""
+        """m at the end of training, reached along a cosine; None keeps m constant."""
         queue_size: PositiveInt = 4096
-        """Number of older keys among which neighbors are looked for."""
+        """Number of older keys in which neighbors are searched."""
 
     config: Config
 
@@ -41,12 +42,12 @@ class MSF(BYOL):
         self.queue = Queue(config.queue_size, config.projector.out)
 
     def compute_loss(self, embedding: Tensor, key: Tensor) -> MethodOutput:
-        """Predictions from embeddings (B, out) against keys (B, out), the other keys of the batch and the queue."""
+        """Score predictions from embeddings (B, out) with keys (B, out), the other keys of the batch and the queue."""
         loss, logs = self.score_in_batch(self.predictor(embedding), key, queue=self.queue.keys)
         with disable_autocast(key.device):
             return MethodOutput(loss, logs, F.normalize(embedding.detach().float()), F.normalize(key.float()))
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The keys of the first direction enter the queue, so that an image enters once."""
+        """Push the keys of the first direction to the queue, so that it holds one key per image."""
         assert output.keys is not None
         self.queue.push(torch.chunk(output.keys, len(self.config.pairs))[0])

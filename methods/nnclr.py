@@ -14,10 +14,10 @@ from sslzoo.targets import Target
 
 @METHODS.register("nnclr")
 class NNCLR(PairMethod):
-    """The nearest older neighbor of a view finds the other view's prediction among those of the global batch.
+    """The nearest older neighbor of a view matches the other view's prediction against those of the global batch.
 
-    Our extension: for targets other than one-hot the teacher's similarities are those of the embeddings that the
-    predictions are made from, the other view's projector outputs, without gradient.
+    A symmetric loss is the mean of both directions (section 3.2). Targets other than one-hot are our extension: the
+    teacher's similarities are those of the other view's projector outputs, without gradient.
     """
 
     paper = "Dwibedi et al., ICCV 2021 (arXiv 2104.14548), section 3.2"
@@ -25,11 +25,11 @@ class NNCLR(PairMethod):
 
     class Config(PredictorConfig, PairMethod.Config):
         symmetric: bool = True
-        """Let each view look up the neighbor in turn; otherwise view 0 alone."""
-        projector: HeadConfig = HeadConfig(layers=3, hidden=2048, out=256, norm="batch", out_norm="batch")
+        """Look up neighbors of each view; otherwise only of view 0."""
+        projector: HeadConfig = HeadConfig(layers=3, hidden=2048, out=256, norm="batch", out_norm="batch-affine")
         """Head of the encoder."""
         predictor: HeadConfig = HeadConfig(hidden=4096, out=256, norm="batch")
-        """Head on the projector; its output is as wide as the projector's."""
+        """Head on the projector; `out` must equal the projector's."""
         queue_size: PositiveInt = 65536
         """Number of older embeddings in the support set."""
 
@@ -42,14 +42,16 @@ class NNCLR(PairMethod):
         self.support_set = Queue(config.queue_size, config.projector.out)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Neighbors of view 0 against predictions from view 1; when symmetric, the other way round as well."""
+        """Score neighbors of view 0 with predictions from view 1 and, if symmetric, the reverse."""
         embeddings = [self.student(view) for view in views]
-        output = MethodOutput.mean([self.compute_loss(embeddings[a], embeddings[p]) for a, p in self.config.pairs])
+        output = self.combine_directions(
+            [self.compute_loss(embeddings[a], embeddings[p]) for a, p in self.config.pairs]
+        )
         with disable_autocast(views[0].device):
             return output._replace(keys=F.normalize(embeddings[0].detach().float()))
 
     def compute_loss(self, anchor: Tensor, positive: Tensor) -> MethodOutput:
-        """Neighbors of the embeddings (B, out) of one view against predictions from those (B, out) of the other."""
+        """Score neighbors of the embeddings (B, out) of one view with predictions from those (B, out) of the other."""
         with disable_autocast(anchor.device):
             anchor = F.normalize(anchor.detach().float())
         neighbor = self.support_set.nearest(anchor, 1)[:, 0]
@@ -58,6 +60,6 @@ class NNCLR(PairMethod):
         return MethodOutput(loss, logs | {"neighbor_similarity": similarity}, anchor)
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The embeddings of view 0 enter the support set, after the look-up, so that none finds itself."""
+        """Push the embeddings of view 0 to the support set, after the lookup, so that none finds itself."""
         assert output.keys is not None
         self.support_set.push(output.keys)

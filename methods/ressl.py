@@ -7,7 +7,10 @@ from .moco import MoCo
 
 @METHODS.register("ressl")
 class ReSSL(MoCo):
-    """MoCo whose strong query matches the weak view's similarities to the older keys; there is no positive."""
+    """A strong query matches the distribution of the weak key's similarities to older keys; there is no positive.
+
+    The authors' code is one-directional; `symmetric` sums both directions as in MoCo.
+    """
 
     paper = "Zheng et al., NeurIPS 2021 (arXiv 2107.09282), algorithm 1"
     default_target = "relational"

@@ -13,34 +13,36 @@ from sslzoo.runtime.distributed import gather_with_gradient
 
 @METHODS.register("simclr")
 class SimCLR(InBatchMethod):
-    """SimCLR: each view finds the other one of its image among all views of the global batch.
+    """Each view matches the other view of its image against all views of the global batch.
 
-    The loss of one-hot and cross-entropy is NT-Xent. With another target the teacher is the encoder itself: the
-    similarities of the other view's embedding, without gradient. That extension, ASCL on SimCLR among it, is ours.
+    With `one-hot` and `cross-entropy` the loss is NT-Xent, the mean over all 2 N anchors as in algorithm 1. The
+    authors' code (google-research/simclr, `tf2/objective.py`) sums both views: `direction_reduction` = `sum`. Other
+    targets, such as those of ASCL, are our extension: the encoder itself is the teacher, by the similarities of the
+    other view's embedding, without gradient.
     """
 
     paper = "Chen et al., ICML 2020 (arXiv 2002.05709), equation 1 and algorithm 1"
 
     class Config(InBatchMethod.Config):
         symmetric: bool = True
-        """Let both views be anchors; otherwise view 0 alone."""
+        """Use both views as anchors; otherwise only view 0."""
         projector: HeadConfig = HeadConfig(norm="batch", out_norm="batch")
         """Head on the backbone."""
 
     config: Config
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """Loss of this process's images, from embeddings (B, 2, out)."""
+        """Compute the loss of this process's images from embeddings (B, 2, out)."""
         with disable_autocast(embeddings.device):
             return self.compute_loss(F.normalize(embeddings.float(), dim=2))
 
     def compute_loss(self, embeddings: Tensor, relations: Tensor | None = None) -> MethodOutput:
-        """Anchors against the other views of the global batch, N images, in float32.
+        """Score the anchors with the other views of the global batch of N images, in float32.
 
         Args:
             embeddings: (B, 2, out) unit vectors.
-            relations: (A, 2 N) the teacher's similarities of the A anchors, by view, to all views, by image; those of
-                the keys' embeddings where there are no others.
+            relations: (A, 2 N) the teacher's similarities of A anchors, ordered by view, to all views, ordered by
+                image; the default is those of the keys' embeddings.
         """
         query = torch.cat([embeddings[:, query] for query, _ in self.config.pairs])
         key = torch.cat([embeddings[:, key] for _, key in self.config.pairs])
@@ -55,4 +57,4 @@ class SimCLR(InBatchMethod):
             teacher_positive=torch.ones_like(query[:, 0]),
             teacher_candidates=drop_columns(relations, own, own + 1),
         )
-        return MethodOutput(loss, logs, query.detach())
+        return MethodOutput(self.reduce_directions(loss, len(self.config.pairs)), logs, query.detach())

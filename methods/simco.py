@@ -9,10 +9,11 @@ from sslzoo.method.in_batch import InBatchMethod
 
 @METHODS.register("simco")
 class SimCo(InBatchMethod):
-    """Each view finds the other one of its image among the same views of the global batch's other images.
+    """Each view matches the other view of its image against the other view of all images in the global batch.
 
-    Gradient goes through anchors and candidates, as in the authors' code. Unlike SimCLR, an anchor does not meet the
-    its own views.
+    Unlike in SimCLR, the candidates of an anchor are views of one kind only. Anchors and candidates have gradient,
+    and a symmetric loss is the mean of both directions, as in the authors' code (ChaoningZhang/Dual-temperature,
+    `solo/methods/simco_dual_temperature.py`).
     """
 
     paper = "Zhang et al., CVPR 2022 (arXiv 2203.17248), section 5"
@@ -20,15 +21,17 @@ class SimCo(InBatchMethod):
 
     class Config(InBatchMethod.Config):
         symmetric: bool = True
-        """Let each view be anchor in turn, and average both losses."""
+        """Use each view as anchor; otherwise only view 0."""
 
     config: Config
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """View 0 against view 1; when symmetric, the other way round as well."""
-        return MethodOutput.mean([self.compute_loss(embeddings[:, q], embeddings[:, k]) for q, k in self.config.pairs])
+        """Score view 0 with view 1 and, if symmetric, the reverse."""
+        return self.combine_directions(
+            [self.compute_loss(embeddings[:, q], embeddings[:, k]) for q, k in self.config.pairs]
+        )
 
     def compute_loss(self, query: Tensor, key: Tensor) -> MethodOutput:
-        """Queries (B, out) against their keys (B, out), the global batch's other keys as candidates."""
+        """Score queries (B, out) with their keys (B, out); candidates are the other keys of the global batch."""
         loss, logs = self.score_in_batch(query, key)
         return MethodOutput(loss, logs, F.normalize(query.detach().float()))

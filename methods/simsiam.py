@@ -13,10 +13,10 @@ from sslzoo.targets import Target
 
 @METHODS.register("simsiam")
 class SimSiam(PairMethod):
-    """SimSiam: predict the same encoder's embedding of the other view, through which no gradient goes.
+    """Predict the same encoder's embedding of the other view, without gradient through that embedding.
 
-    With a target other than one-hot the prediction also matches the other keys of the global batch, which is our
-    extension.
+    A symmetric loss is the mean of both directions (algorithm 1). Targets other than one-hot, which also match the
+    other keys of the global batch, are our extension.
     """
 
     paper = "Chen and He, CVPR 2021 (arXiv 2011.10566), algorithm 1"
@@ -25,11 +25,11 @@ class SimSiam(PairMethod):
 
     class Config(PredictorConfig, PairMethod.Config):
         symmetric: bool = True
-        """Predict each view from the other; otherwise view 1 from view 0 alone."""
+        """Predict each view from the others; otherwise only the others from view 0."""
         projector: HeadConfig = HeadConfig(layers=3, out=2048, norm="batch", out_norm="batch")
-        """Head on the backbone; two layers for CIFAR in the paper."""
+        """Head on the backbone; the paper has two layers for CIFAR."""
         predictor: HeadConfig = HeadConfig(hidden=512, out=2048, norm="batch")
-        """Head on the projector; its output is as wide as the projector's."""
+        """Head on the projector; `out` must equal the projector's."""
 
     config: Config
 
@@ -39,15 +39,15 @@ class SimSiam(PairMethod):
         self.predictor = Head(config.projector.out, config.predictor)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """The prediction from each view, or from view 0 alone, against the mean of the other views' embeddings."""
+        """Score the prediction from each view, or only from view 0, with the mean embedding of the other views."""
         embeddings = [self.student(view) for view in views]
         outputs = []
         for query in range(len(views) if self.config.symmetric else 1):
             others = torch.stack(embeddings[:query] + embeddings[query + 1 :]).detach()
             outputs.append(self.compute_loss(embeddings[query], others.float().mean(dim=0)))
-        return MethodOutput.mean(outputs)
+        return self.combine_directions(outputs)
 
     def compute_loss(self, embedding: Tensor, key: Tensor) -> MethodOutput:
-        """Predictions from embeddings (B, out) against keys (B, out), the global batch's other keys as candidates."""
+        """Score predictions from embeddings (B, out) with keys (B, out); candidates are the other keys of the batch."""
         loss, logs = self.score_in_batch(self.predictor(embedding), key)
         return MethodOutput(loss, logs, F.normalize(embedding.detach().float()))

@@ -14,11 +14,13 @@ from .msf import MSF
 
 @METHODS.register("snclr")
 class SNCLR(MSF):
-    """BYOL's prediction finds the key and, as much as attention says, the key's neighbors among older keys.
+    """BYOL's prediction matches the key and, weighted by attention, the key's neighbors among older keys.
 
-    Every image of the global batch brings its key and the key's neighbors; a prediction is scored against all of
-    them, and its target sees its own: the similarities of its embedding, before the predictor, to the neighbors.
-    Unlike in the authors' code no gradient goes through this attention, and the loss is not multiplied by 4 t.
+    The candidates of all predictions are the keys of the global batch and the neighbors of each key. The target of a
+    prediction is computed from the similarities of its embedding, before the predictor, to its own key and neighbors.
+
+    Differences from the authors' code (ChongjianGE/SNCLR, `snclr/builder_snclr_factor.py`): the attention has no
+    gradient, and the loss is not multiplied by 4 t, that is 2 t times the sum 2 of the authors' weights.
     """
 
     paper = "Ge et al., ICLR 2023 (OpenReview l9vM_PaUKz)"
@@ -29,16 +31,16 @@ class SNCLR(MSF):
         views: tuple[str, str] = ("strong", "strong")
         """Augmentations of query and key."""
         symmetric: bool = True
-        """Predict each view from the other; otherwise view 1 from view 0 alone."""
+        """Predict each view from the other; otherwise only view 1 from view 0."""
         momentum_end: float | None = Field(1.0, ge=0, le=1)
-        """m at the end of training, reached along a cosine; None keeps it constant."""
+        """m at the end of training, reached along a cosine; None keeps m constant."""
         neighbors: PositiveInt = 30
-        """Older keys that each key brings as candidates; the target's neighbors are among them."""
+        """Number of older keys that are candidates for each key; an upper bound of the target's neighbors."""
 
     config: Config
 
     def compute_loss(self, embedding: Tensor, key: Tensor) -> MethodOutput:
-        """Predictions from embeddings (B, out) against keys (B, out) and neighbors of the whole global batch."""
+        """Score predictions from embeddings (B, out) with the keys (B, out) and neighbors of the global batch."""
         prediction = self.predictor(embedding)
         with disable_autocast(key.device):
             query, key = F.normalize(prediction.float()), F.normalize(key.float())
@@ -51,7 +53,7 @@ class SNCLR(MSF):
             return MethodOutput(self.loss(student, weights).mean(), logs, embedding, key)
 
     def compare(self, query: Tensor, block: Tensor) -> Tensor:
-        """Similarities of queries (B, D) to the blocks (B, 1 + K, D) of all N images, (B, N (1 + K)), own first."""
+        """Compare queries (B, D) with the blocks (B, 1 + K, D) of all N images: (B, N (1 + K)), own block first."""
         blocks = gather(block)
         similarities = torch.einsum("bd,nkd->bnk", query, blocks)
         from_own = find_local_rows(len(query), query.device)[:, None] + torch.arange(len(blocks), device=query.device)

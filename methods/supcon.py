@@ -1,5 +1,6 @@
 """Supervised Contrastive Learning."""
 
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,9 +13,11 @@ from .simclr import SimCLR
 
 @METHODS.register("supcon")
 class SupCon(SimCLR):
-    """SimCLR that knows labels: all views of the anchor's class are positives, with equal weights.
+    """SimCLR with labels: all views of the anchor's class are positives, with equal weights.
 
-    Cross-entropy is the paper's L_out. An image without a label forms its own class.
+    With cross-entropy the loss is the paper's L_out, the mean over all 2 N anchors. The authors' code
+    (HobbitLong/SupContrast, `losses.py`) multiplies it by t / `base_temperature` with a base of 0.07, and its learning
+    rates belong to that factor. An image without a label forms its own class.
     """
 
     paper = "Khosla et al., NeurIPS 2020 (arXiv 2004.11362), equation 2"
@@ -24,15 +27,19 @@ class SupCon(SimCLR):
     class Config(SimCLR.Config):
         projector: HeadConfig = HeadConfig()
         """Head on the backbone."""
+        base_temperature: PositiveFloat | None = None
+        """If set, the loss is multiplied by its temperature divided by this one."""
+
+    config: Config
 
     def contrast(self, embeddings: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """L_out over the views of the global batch, from embeddings (B, 2, out).
+        """Compute L_out over the views of the global batch from embeddings (B, 2, out).
 
         Args:
-            labels: (B,) int64, -1 where there is none.
+            labels: (B,) int64, -1 for an image without label.
 
         Raises:
-            ValueError: there are no labels.
+            ValueError: `labels` is None.
         """
         if labels is None:
             raise ValueError("supcon learns from labels, and was given none")
@@ -40,4 +47,11 @@ class SupCon(SimCLR):
             embeddings = F.normalize(embeddings.float(), dim=2)
             alike = (labels[:, None] == gather(labels)) & (labels[:, None] >= 0)
             relations = alike.float().repeat_interleave(2, dim=1).repeat(len(self.config.pairs), 1)
-            return self.compute_loss(embeddings, relations)
+            output = self.compute_loss(embeddings, relations)
+        return output._replace(loss=self.scale * output.loss)
+
+    @property
+    def scale(self) -> float:
+        """Factor of the loss; 1 without `base_temperature`, or if the loss has no temperature."""
+        base = self.config.base_temperature
+        return 1.0 if base is None else float(getattr(self.loss.config, "temperature", base)) / base

@@ -14,22 +14,22 @@ from sslzoo.runtime.distributed import rank, world_size
 
 @METHODS.register("swav")
 class SwAV(PrototypeMethod):
-    """Swapping Assignments between Views: predict the prototypes that another view of the image was assigned to.
+    """Predict the soft assignment to prototypes of another view of the image.
 
-    Prototypes share the images of the global batch, and of a queue of older ones, equally.
+    Assignments distribute the images of the global batch and of a queue of older ones equally over the prototypes.
     """
 
     paper = "Caron et al., NeurIPS 2020 (arXiv 2006.09882), section 3 and algorithm 1"
 
     class Config(PrototypeMethod.Config):
         epsilon: PositiveFloat = 0.05
-        """Softness of the assignments."""
+        """Regularization of the assignments; larger is softer."""
         iterations: PositiveInt = 3
-        """Of Sinkhorn and Knopp's algorithm."""
+        """Iterations of the Sinkhorn-Knopp algorithm."""
         queue_length: NonNegativeInt = 0
-        """Older embeddings of each global view that are assigned beside the batch, for small batches; 0 for none."""
+        """Number of older embeddings of each global view that are assigned with the batch; 0 disables the queue."""
         queue_epoch: NonNegativeInt = 15
-        """Epochs before the queue has a share in the assignments; it fills from the first step on."""
+        """Epochs before the queue is used; it is filled from the first step on."""
 
     config: Config
     queues: nn.ModuleList
@@ -43,11 +43,11 @@ class SwAV(PrototypeMethod):
         self.register_buffer("queue_open", torch.zeros(()))
 
     def before_epoch(self, epoch: int) -> None:
-        """Open the queue when it is time."""
+        """Use the queue from epoch `queue_epoch` on."""
         self.queue_open.fill_(epoch >= self.config.queue_epoch)
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """Every view predicts the assignments of both global views, but not its own."""
+        """Compute the mean cross-entropy of each view with the assignment of each other global view."""
         embeddings = self.embed(views)
         scores = self.prototypes(embeddings)
         assignments = torch.stack([self.assign(scores[view].detach(), view) for view in range(GLOBAL)])
@@ -56,7 +56,7 @@ class SwAV(PrototypeMethod):
 
     @torch.no_grad()
     def assign(self, scores: Tensor, view: int) -> Tensor:
-        """(B, K) similarities of a global view to soft assignments (B, K), its queue assigned along."""
+        """Return soft assignments (B, K) from the similarities (B, K) of a global view, jointly with its queue."""
         epsilon, iterations = self.config.epsilon, self.config.iterations
         if not self.queues:
             return sinkhorn(scores, epsilon, iterations)
@@ -65,17 +65,17 @@ class SwAV(PrototypeMethod):
         return sinkhorn(torch.cat([scores, self.prototypes(queue)]), epsilon, iterations, counted)[: len(scores)]
 
     def queue(self, view: int) -> Queue:
-        """Older embeddings of a global view."""
+        """Return the queue of a global view."""
         queue = self.queues[view]
         assert isinstance(queue, Queue)
         return queue
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The embeddings of the global views enter their queues."""
+        """Push the embeddings of the global views to their queues."""
         assert output.keys is not None
         for view in range(len(self.queues)):
             self.queue(view).push(output.keys[view])
 
     def after_step(self, progress: float) -> None:
-        """Prototypes are unit vectors."""
+        """Normalize the prototypes."""
         self.prototypes.normalize()

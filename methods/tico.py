@@ -14,7 +14,7 @@ from sslzoo.runtime.distributed import gather_with_gradient
 
 @METHODS.register("tico")
 class TiCo(RedundancyMethod):
-    """TiCo: match the momentum encoder's embedding of the other view, away from where embeddings usually point."""
+    """Match the momentum encoder's embedding of the other view, and avoid the directions of a running covariance."""
 
     paper = "Zhu et al. 2022 (arXiv 2206.10698), algorithm 1"
 
@@ -22,11 +22,11 @@ class TiCo(RedundancyMethod):
         views: tuple[str, str] = ("blurred", "solarized")
         """Augmentations of the student and of the momentum encoder."""
         momentum_end: float | None = Field(1.0, ge=0, le=1)
-        """m at the end of training, reached along a cosine; None keeps it constant."""
+        """m at the end of training, reached along a cosine; None keeps m constant."""
         beta: float = Field(0.9, ge=0, lt=1)
-        """Share of the running covariance that an optimizer step keeps."""
+        """EMA momentum of the covariance."""
         rho: NonNegativeFloat = 8.0
-        """Weight of the covariance contrast."""
+        """Weight of the covariance term."""
         projector: HeadConfig = HeadConfig(hidden=4096, out=256, norm="batch")
         """Head of both encoders."""
 
@@ -36,11 +36,11 @@ class TiCo(RedundancyMethod):
 
     config: Config
     covariance: Tensor
-    """C (D, D) of all steps so far; D is `projector.out`."""
+    """C, (D, D), the running covariance; D is `projector.out`."""
     pending: Tensor
-    """(D, D), sum of the covariances of the batches that the coming step accumulates."""
+    """(D, D), sum of the covariances of the accumulated batches."""
     batches: Tensor
-    """() float32, how many these are."""
+    """() float32, number of accumulated batches."""
 
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
         super().__init__(config, backbone, seed=seed)
@@ -51,13 +51,13 @@ class TiCo(RedundancyMethod):
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, views: list[Tensor], sample_ids: Tensor) -> MethodOutput:
-        """The student's embedding of view 0 against the momentum encoder's of view 1."""
+        """Score the student's embedding of view 0 with the momentum encoder's of view 1."""
         return self.compute_loss(self.student(views[0]), self.teacher(views[1]))
 
     def compute_loss(self, query: Tensor, key: Tensor) -> MethodOutput:
-        """1 - mean z.z' + rho mean z.Cz of queries z and keys z' (B, D) of all processes, in float32.
+        """Compute 1 - mean z.z' + rho mean z.Cz of queries z and keys z' (B, D) of all processes, in float32.
 
-        C is what it will be after this batch, and gradient goes through the batch's part of it.
+        C already contains this batch, and its part has gradient.
         """
         with disable_autocast(query.device):
             z, other = (F.normalize(gather_with_gradient(each.float())) for each in (query, key))
@@ -69,13 +69,13 @@ class TiCo(RedundancyMethod):
         return MethodOutput(invariance + self.config.rho * contrast, logs, query.detach().float(), keys=batch.detach())
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The batch's covariance waits for the step, which may take in several batches."""
+        """Accumulate the batch's covariance until the optimizer step."""
         assert output.keys is not None
         self.pending += output.keys
         self.batches += 1
 
     def after_step(self, progress: float) -> None:
-        """C moves towards the covariance of the step's batches, and the momentum encoder follows."""
+        """Update C with the mean covariance of the accumulated batches, and the momentum encoder."""
         self.covariance.lerp_(self.pending / self.batches, 1 - self.config.beta)
         self.pending.zero_()
         self.batches.zero_()

@@ -11,28 +11,28 @@ from sslzoo.method.redundancy import RedundancyMethod, zero_diagonal
 
 @METHODS.register("vicreg")
 class VICReg(RedundancyMethod):
-    """VICReg: embeddings of two views agree, each dimension keeps its spread, and dimensions do not correlate."""
+    """Match the embeddings of two views, keep the variance of each dimension, and decorrelate dimensions."""
 
     paper = "Bardes et al., ICLR 2022 (arXiv 2105.04906), equations 1 to 6 and algorithm 1; factors as in their code"
 
     class Config(RedundancyMethod.Config):
         views: tuple[str, str] = ("blurred", "solarized")
-        """Augmentations of both branches."""
+        """Augmentations of the two views."""
         invariance: NonNegativeFloat = 25.0
-        """lambda, weight of the squared distance between views, a mean over images and dimensions."""
+        """lambda, weight of the squared distance of the views, a mean over images and dimensions."""
         variance: NonNegativeFloat = 25.0
-        """mu, weight of the hinge on the standard deviations, a mean over dimensions and views."""
+        """mu, weight of the hinge on standard deviations, a mean over dimensions and views; a sum in solo-learn."""
         covariance: NonNegativeFloat = 1.0
-        """nu, weight of the squared covariances, the sum over views of what belongs to each dimension."""
+        """nu, weight of the squared covariances, a sum over views and pairs divided by the number of dimensions."""
         gamma: PositiveFloat = 1.0
-        """Standard deviation below which a dimension is pushed apart."""
+        """Target of the standard deviations."""
         eps: PositiveFloat = 1e-4
-        """Added to the variance, so that its root has a gradient where embeddings are equal."""
+        """Added to the variance, so that its root has a finite gradient at 0."""
 
     config: Config
 
     def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """lambda s(Z, Z') + mu [v(Z) + v(Z')] / 2 + nu [c(Z) + c(Z')]."""
+        """Compute lambda s(Z, Z') + mu [v(Z) + v(Z')] / 2 + nu [c(Z) + c(Z')]."""
         config = self.config
         one, other = embeddings
         invariance = F.mse_loss(one, other)
@@ -42,11 +42,11 @@ class VICReg(RedundancyMethod):
         return loss, {"invariance": invariance, "variance": variance, "covariance": covariance}
 
     def variance(self, embeddings: Tensor) -> Tensor:
-        """v: how far the standard deviations of dimensions are below gamma, on average."""
+        """Compute v, the mean of how far the standard deviations are below gamma."""
         return F.relu(self.config.gamma - (embeddings.var(dim=0) + self.config.eps).sqrt()).mean()
 
     def covariance(self, embeddings: Tensor) -> Tensor:
-        """c: squared covariances of different dimensions, divided by the number of dimensions."""
+        """Compute c, the sum of the squared covariances of different dimensions divided by the number of dimensions."""
         centered = embeddings - embeddings.mean(dim=0)
         covariance = centered.T @ centered / (len(centered) - 1)
         return zero_diagonal(covariance).square().sum() / covariance.shape[0]

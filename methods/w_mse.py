@@ -17,19 +17,23 @@ from sslzoo.runtime.counter_rng import permutation
 
 @METHODS.register("w-mse")
 class WMSE(RedundancyMethod):
-    """W-MSE: whitened embeddings of all views of an image agree; whitening keeps them from collapsing."""
+    """Match the whitened embeddings of all views of an image; whitening prevents collapse.
+
+    Like the authors' code (htdt/self-supervised, `methods/w_mse.py`), except that `eps` shrinks correlations, not
+    covariances; with eps near 0, whitening does not depend on the scale of dimensions and both agree.
+    """
 
     paper = "Ermolov et al., ICML 2021 (arXiv 2007.06346), section 3"
 
     class Config(RedundancyMethod.Config):
         views: tuple[str, ...] = ("strong", "strong")
-        """Augmentations of the positives, two or more; all pairs of them are to agree."""
+        """Augmentations of two or more views; the loss is the mean over all pairs."""
         sub_batch: PositiveInt = 128
-        """Images that are whitened together; the batch of all processes is divided into such groups at random."""
+        """Images that are whitened together; the global batch is divided into random groups of this size."""
         divisions: PositiveInt = 1
-        """How often the batch is divided; the losses are averaged."""
+        """Number of random divisions of a batch; their losses are averaged."""
         eps: float = Field(1e-4, gt=0, lt=1)
-        """Shrinkage of a group's correlations towards none, which keeps them invertible."""
+        """Shrinkage of a group's correlation matrix towards the identity, which keeps it invertible."""
         projector: HeadConfig = HeadConfig(hidden=1024, out=64, norm="batch")
         """Head on the backbone."""
 
@@ -54,14 +58,14 @@ class WMSE(RedundancyMethod):
 
     config: Config
     step: Tensor
-    """() int64: batches so far, from which divisions are drawn."""
+    """() int64: number of batches so far, the seed of the divisions."""
 
     def __init__(self, config: Config, backbone: nn.Module, *, seed: int = 0) -> None:
         super().__init__(config, backbone, seed=seed)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def score(self, embeddings: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean of 2 - 2 cos over images, pairs of views and divisions."""
+        """Compute the mean of 2 - 2 cos over images, pairs of views and divisions."""
         z = torch.stack(embeddings)
         distances = []
         for division in range(self.config.divisions):
@@ -72,15 +76,15 @@ class WMSE(RedundancyMethod):
         return torch.stack(distances).mean(), {}
 
     def after_batch(self, output: MethodOutput) -> None:
-        """The next batch is divided otherwise."""
+        """Count the batch, so that the next one is divided differently."""
         self.step += 1
 
 
 def whiten(embeddings: Tensor, eps: float) -> Tensor:
-    """(..., N, D): each group of N centered, decorrelated and scaled, by the inverse of a Cholesky factor.
+    """Whiten groups (..., N, D) over N by the inverse of a Cholesky factor.
 
-    The shrinkage is one of correlations, so that it is the same whatever the scale of a dimension. Without it
-    whitening by Cholesky factors does not depend on that scale.
+    `eps` shrinks the correlation matrix rather than the covariance, so that its effect does not depend on the scale of
+    a dimension. Whitening by Cholesky factors without shrinkage does not depend on that scale either.
     """
     scaled = standardize(embeddings, eps=1e-8)
     correlation = scaled.mT @ scaled / (scaled.shape[-2] - 1)

@@ -16,7 +16,7 @@ class MethodOutput(NamedTuple):
     """The result of `Method.forward`."""
 
     loss: Tensor
-    """() float32, the mean over the anchors of this process."""
+    """() float32, the mean over this process's anchors, or the sum of these means over the directions."""
     logs: dict[str, Tensor]
     """() scalars without gradient, for the progress line and metrics.jsonl."""
     embeddings: Tensor

@@ -1,18 +1,21 @@
 """Base class of methods whose loss compares pairs of images."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.losses import Loss
-from sslzoo.method.base import Method, disable_autocast
+from sslzoo.method.base import Method, MethodOutput, disable_autocast
 from sslzoo.modules.chunked import Scored, mean_in_chunks
 from sslzoo.modules.heads import HeadConfig
 from sslzoo.runtime.distributed import gather, gather_with_gradient, rank
 from sslzoo.targets import Target
+
+DirectionReduction = Literal["mean", "sum"]
+"""How the losses of several directions become one; the gradient of the sum is that of the mean times their number."""
 
 
 class PairMethod(Method):
@@ -33,7 +36,9 @@ class PairMethod(Method):
         views: tuple[str, str] = ("strong", "strong")
         """Augmentations of query and key."""
         symmetric: bool = False
-        """Use each view as query and as key, and average both losses."""
+        """Use each view as query and as key."""
+        direction_reduction: DirectionReduction = "mean"
+        """Whether a symmetric loss is the mean or the sum of its directions; the default is that of the source."""
         projector: HeadConfig = HeadConfig()
         """Head on the backbone."""
 
@@ -61,6 +66,15 @@ class PairMethod(Method):
         super().__init__(config, backbone, seed=seed)
         self.target = target
         self.loss = loss
+
+    def combine_directions(self, outputs: Sequence[MethodOutput]) -> MethodOutput:
+        """Combine one output per direction: losses by `direction_reduction`, logs by their mean."""
+        output = MethodOutput.mean(outputs)
+        return output._replace(loss=self.reduce_directions(output.loss, len(outputs)))
+
+    def reduce_directions(self, mean: Tensor, count: int) -> Tensor:
+        """Return the loss () of `count` directions from their mean, by `direction_reduction`."""
+        return mean * count if self.config.direction_reduction == "sum" else mean
 
     def score(
         self,

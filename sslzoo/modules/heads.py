@@ -21,8 +21,9 @@ class HeadConfig(Config):
     """`batch` puts batch norm after each layer but the last."""
     activation: Literal["relu", "gelu"] = "relu"
     """Activation after each layer but the last."""
-    out_norm: Literal["none", "batch"] = "none"
-    """`batch` puts batch norm without scale and shift after the last layer, as SimSiam and MoCo v3 do."""
+    out_norm: Literal["none", "batch", "batch-affine"] = "none"
+    """`batch` puts batch norm without scale and shift after the last layer, as SimSiam and MoCo v3 do; `batch-affine`
+    has scale and shift, as NNCLR does."""
 
 
 class PredictorConfig(Config):
@@ -52,8 +53,8 @@ class Head(nn.Sequential):
             parts.append(nn.ReLU(inplace=True) if config.activation == "relu" else nn.GELU())
             features = config.hidden
         parts.append(nn.Linear(features, config.out))
-        if config.out_norm == "batch":
-            parts.append(nn.BatchNorm1d(config.out, affine=False))
+        if config.out_norm != "none":
+            parts.append(nn.BatchNorm1d(config.out, affine=config.out_norm == "batch-affine"))
         super().__init__(*parts)
 
 

@@ -229,10 +229,13 @@ def test_dino_teacher_temperature_warms_up_linearly() -> None:
     for epoch in range(5):
         method.before_epoch(epoch)
         found.append(method.teacher_temperature.item())
-    assert found == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07])
+    assert found == pytest.approx([0.04, 0.055, 0.07, 0.07, 0.07])
     assert method.state_dict()["teacher_temperature"] == method.teacher_temperature
-    cold = make("dino", prototypes=5, warmup_temperature=0.04, teacher_temperature=0.07, warmup_epochs=0)
-    assert cold.teacher_temperature.item() == pytest.approx(0.07)
+    for warmup_epochs, first in ((0, 0.07), (1, 0.04)):
+        method = make("dino", prototypes=5, teacher_temperature=0.07, warmup_epochs=warmup_epochs)
+        assert method.teacher_temperature.item() == pytest.approx(first)
+        method.before_epoch(1)
+        assert method.teacher_temperature.item() == pytest.approx(0.07)
 
 
 def test_dino_teacher_follows_head_and_prototypes() -> None:
