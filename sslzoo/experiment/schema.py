@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from sslzoo.config.layers import dump_layer
 from sslzoo.config.schema import AutoSwitch, Config
@@ -16,6 +16,7 @@ from sslzoo.losses import Loss
 from sslzoo.method.base import Method
 from sslzoo.method.multi_crop import MultiCrop
 from sslzoo.modules.backbone_config import BackboneConfig
+from sslzoo.modules.clip import ClipScope
 from sslzoo.modules.optim import OptimizerConfig, ScheduleConfig
 from sslzoo.runtime.errors import near_misses
 from sslzoo.runtime.precision import PrecisionSetting
@@ -41,6 +42,12 @@ class Experiment(Config):
     """Side length of the views in pixels, unless an augmentation sets its own size."""
     seed: NonNegativeInt = 0
     """Seed of weights, data order, views and splits."""
+    clip_grad_norm: PositiveFloat | None = None
+    """Clip the gradients of each optimizer step to this norm, and log the norm before clipping as `grad_norm`; None
+    disables clipping."""
+    clip_grad_scope: ClipScope = "all"
+    """Norm that `clip_grad_norm` applies to: that of `all` parameters together, or that of each `parameter`, as in
+    DINO."""
     precision: PrecisionSetting = "auto"
     """Precision of the encoders; similarities, targets and losses stay float32. `auto`: bf16 if the device computes it
     natively, else fp32."""

@@ -22,6 +22,7 @@ class IntervalMeans:
 
     def _clear(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._norms: Tensor | None = None
         self._batches = 0
         self._images = 0
         self._seconds = 0.0
@@ -42,12 +43,23 @@ class IntervalMeans:
         self._batches += 1
         self._images += images
 
+    def add_gradient_norm(self, norm: Tensor) -> None:
+        """Count the gradient norm () of an optimizer step, which is the same on all processes.
+
+        Norms that are not finite do not count: a gradient scaler (fp16) skips their steps.
+        """
+        finite = norm.isfinite()
+        counted = torch.stack([norm.where(finite, 0.0), finite.to(norm.dtype)])
+        self._norms = counted if self._norms is None else self._norms + counted
+
     def values(self, accelerator: Accelerator) -> dict[str, float]:
         """The means over steps and processes; empty before the first step of the interval."""
         if not self._sums:
             return {}
         means = torch.stack(list(self._sums.values())) / self._batches
-        return dict(zip(self._sums, accelerator.reduce(means, reduction="mean").tolist(), strict=True))
+        values = dict(zip(self._sums, accelerator.reduce(means, reduction="mean").tolist(), strict=True))
+        total, count = (0.0, 0.0) if self._norms is None else self._norms.tolist()
+        return values | ({"grad_norm": total / count} if count else {})
 
     def own(self) -> dict[str, float]:
         """Means of this process's steps, and images/s, without a reset and without communication."""
@@ -70,7 +82,13 @@ class IntervalMeans:
         self.pause_clock()
         self.resume_clock()
         sums = {name: value.cpu() for name, value in self._sums.items()}
-        return {"sums": sums, "batches": self._batches, "images": self._images, "seconds": self._seconds}
+        return {
+            "sums": sums,
+            "norms": None if self._norms is None else self._norms.cpu(),
+            "batches": self._batches,
+            "images": self._images,
+            "seconds": self._seconds,
+        }
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]], process: int, device: torch.device) -> None:
         """Go on from what the processes had counted; another number of processes than before shares the mean of it.
@@ -82,6 +100,8 @@ class IntervalMeans:
         for name in states[0]["sums"]:
             value = own["sums"][name] if own else torch.stack([state["sums"][name] for state in states]).mean(dim=0)
             self._sums[name] = value.to(device)
+        norms = states[0].get("norms")
+        self._norms = None if norms is None else norms.to(device)
         self._batches, self._images = states[0]["batches"], states[0]["images"]
         self._seconds = states[0]["seconds"]
 

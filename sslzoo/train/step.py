@@ -19,6 +19,7 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method, MethodOutput
 from sslzoo.method.in_batch import InBatchMethod
 from sslzoo.modules.backbones import preferred_memory_format
+from sslzoo.modules.clip import clip_gradients
 from sslzoo.runtime.distributed import average_norm_statistics
 from sslzoo.train.capture import CapturedPass, Inputs, Result
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives
@@ -181,8 +182,18 @@ class Stepper:
         """A step of the optimizer, where all batches of it have been accumulated."""
         if self.accelerator.sync_gradients:
             self.method.before_step(self.step / self.total)
+            self.clip_gradients()
         self.learner.optimizer.step()
         self.learner.optimizer.zero_grad()
+
+    def clip_gradients(self) -> None:
+        """Clip the accumulated gradients, if the experiment asks for it, and record their norm before clipping."""
+        experiment = self.experiment
+        if experiment.clip_grad_norm is None:
+            return
+        self.accelerator.unscale_gradients()
+        norm = clip_gradients(self.method.parameters(), experiment.clip_grad_norm, experiment.clip_grad_scope)
+        self.means.add_gradient_norm(norm)
 
     def views(self, batch: Batch, epoch: int) -> list[Tensor]:
         """The method's inputs, one (B, C, size, size) tensor a view."""

@@ -114,6 +114,19 @@ def test_a_withheld_gradient_returns() -> None:
 
 
 @pytest.mark.usefixtures("replays")
+def test_gradients_clipped_in_place_are_computed_anew_by_the_next_replay() -> None:
+    model, _, captured, _ = passes()
+    same, plain, _, _ = passes()
+    for step in range(2 * WARM_UP):
+        captured(inputs(step))
+        plain(inputs(step))
+        for one, other in zip(model.parameters(), same.parameters(), strict=True):
+            assert torch.equal(one.grad, other.grad)
+            one.grad.mul_(0.1)
+            other.grad = None
+
+
+@pytest.mark.usefixtures("replays")
 def test_another_batch_size_runs_as_it_is() -> None:
     model, _, captured, seen = passes()
     for step in range(WARM_UP + 1):
