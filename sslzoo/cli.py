@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.trust import trust_all_plugins
-from sslzoo.runtime.errors import UserError, near_misses
+from sslzoo.runtime.errors import UserError, escape_controls, near_misses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {escape_controls(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
         from sslzoo.runtime.launch import summarize_error

@@ -77,3 +77,8 @@ print("imported:", *[name for name in {slow} if name in sys.modules])
 
 def test_common_optimizers_exist_in_timm() -> None:
     assert set(USUAL) <= set(list_optimizers())
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--config", "\x1b[31m\x07.yaml"]) == 2
+    assert "\\x1b[31m\\x07.yaml" in capsys.readouterr().err

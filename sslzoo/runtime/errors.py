@@ -34,3 +34,8 @@ def format_value(value: object, at_most: int = 120) -> str:
     """Format a value for an error message: its `repr`, truncated to `at_most` characters."""
     text = repr(value)
     return text if len(text) <= at_most else f"{text[: at_most - 3]}..."
+
+
+def escape_controls(text: str) -> str:
+    """Escape control characters, as a file name or a damaged file may contain those that change a terminal."""
+    return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)

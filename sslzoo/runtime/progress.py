@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sslzoo.runtime.errors import escape_controls
+
 FIRST_LINE, NEXT_LINE = 5, 30
 """Seconds from the start to the first plain progress line, and from one line to the next."""
 
@@ -35,17 +37,17 @@ class LineTimer:
 
 def print_field(console: Console, label: str, text: str) -> None:
     """Print one labeled line of a command's header."""
-    console.print(f"{label:>9}  {text}", highlight=False, markup=False, soft_wrap=True)
+    console.print(escape_controls(f"{label:>9}  {text}"), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_note(console: Console, text: str) -> None:
     """Print a line about work that starts or waits."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(escape_controls(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_warning(console: Console, text: str) -> None:
     """Print a warning in yellow."""
-    console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    console.print(escape_controls(f"warning: {text}"), style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -4,13 +4,13 @@ import argparse
 import contextlib
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -35,6 +35,13 @@ HARMLESS: list[Any] = [
 """Classes that are allowed beside tensors: settings that scripts save as `args`, and NumPy scalars."""
 
 
+MAX_PICKLE = 16 << 20
+"""Bytes of the pickle of a file; that of a model with 10,000 tensors has about 1 MiB."""
+
+MAX_DEPTH = 10
+"""Levels of nested entries."""
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file by name; nested entries are joined, as in `teacher.backbone.conv1.weight`.
 
@@ -47,16 +54,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"--backbone.checkpoint {path}: no such file")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        tensors = dict(_flatten(_unwrap(content)))
+    except UserError:
+        raise
+    except Exception as error:  # readers of damaged and hostile files fail in many ways
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"--backbone.checkpoint {path}: cannot be read as weights: {reason}") from error
-    tensors = dict(_flatten(_unwrap(content)))
+        raise UserError(
+            f"--backbone.checkpoint {path}: cannot be read as weights: {reason or type(error).__name__}"
+        ) from error
     if not tensors:
         raise UserError(f"--backbone.checkpoint {path}: contains no state_dict, a mapping of names to tensors")
     return tensors
 
 
 def _read_torch(path: Path) -> object:
+    _require_short_pickle(path)
     with torch.serialization.safe_globals(HARMLESS):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -71,8 +83,21 @@ def _read_torch(path: Path) -> object:
     )
 
 
+def _require_short_pickle(path: Path) -> None:
+    """Check the size of the pickle in a file of torch 1.6 or newer, which has its tensors elsewhere.
+
+    Raises:
+        ValueError: the pickle is too large for names and shapes of tensors.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            size = sum(entry.file_size for entry in file.infolist() if entry.filename.endswith("data.pkl"))
+        if size > MAX_PICKLE:
+            raise ValueError(f"its pickle of {size / 2**20:.0f} MiB contains more than tensors")
+
+
 def _find_unsafe_classes(path: Path, message: str) -> list[str]:
-    with contextlib.suppress(ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+    with contextlib.suppress(Exception):  # the file may be damaged in any way
         return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     return re.findall(r"Unsupported global: GLOBAL (\S+)", message)  # written by torch before 1.6
 
@@ -87,13 +112,15 @@ def _unwrap(content: object) -> object:
     return {key: value for key, value in content.items() if key != entries[0]} | dict(content[entries[0]])
 
 
-def _flatten(content: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _flatten(content: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     if not isinstance(content, Mapping):
         return
+    if depth > MAX_DEPTH:
+        raise ValueError(f"its entries are nested more than {MAX_DEPTH} deep")
     for key, value in content.items():
         if not isinstance(key, str) or (not prefix and key.startswith(NOT_WEIGHTS)):
             continue
         if isinstance(value, Tensor):
             yield prefix + key, value
         else:
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.", depth + 1)

@@ -1,10 +1,12 @@
 """Export weights to timm, and load them again."""
 
+import json
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from sslzoo.modules.backbones import BackboneConfig, create_backbone
@@ -30,6 +32,21 @@ def test_timm_loads_an_exported_backbone(name: str, tmp_path: Path) -> None:
     assert load_file(path).keys() == timm.create_model(name, **arguments).state_dict().keys()
     assert torch.equal(model.eval()(x), loaded.eval()(x))
     assert [file.name for file in tmp_path.iterdir()] == ["backbone.safetensors"]
+
+
+def test_equal_weights_are_equal_files_that_others_can_read(tmp_path: Path) -> None:
+    model = timm.create_model("test_vit", num_classes=0)
+    contents = set()
+    for number in range(12):
+        path = tmp_path / f"{number}.safetensors"
+        export_backbone(model, path, name="test_vit", arguments={"num_classes": 0, "note": "\u00e4"})
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["timm_arguments"]) == {"num_classes": 0, "note": "\u00e4"}
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in load_file(path).items())
 
 
 def test_backbone_starts_from_an_exported_file(tmp_path: Path) -> None:
