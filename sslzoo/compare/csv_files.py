@@ -60,4 +60,9 @@ def write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(records[0]))
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({name: _escape_formula(value) for name, value in record.items()} for record in records)
+
+
+def _escape_formula(value: object) -> object:
+    """Prefix a text that spreadsheets would run as a formula with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

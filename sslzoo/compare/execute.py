@@ -1,5 +1,6 @@
 """Execute runs one after another, each in a separate process, which isolates its memory and crashes."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from sslzoo.train.stop import SIGNALS, Interrupted
 State = Literal["finished", "started", "new"]
 
 POLL_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1
+"""Of Linux's `prctl`: the signal that a process receives when its parent dies."""
 INVALID_INPUT = 2
 """Exit status of a run with an invalid setting."""
 
@@ -128,6 +131,7 @@ def _run_process(words: list[str], log: Path, title: str, console: Console, rece
                 stderr=subprocess.STDOUT,
                 env=_create_environment(),
                 process_group=0,  # Ctrl-C on a terminal reaches it only through the loop below
+                preexec_fn=_terminate_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
             raise UserError(f"--launch {words[0]}: cannot be started: {error.strerror}") from error
@@ -168,6 +172,11 @@ def read_last_line(log: Path, start: str = "") -> str:
         file.seek(max(0, log.stat().st_size - 8192))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip() and line.startswith(start)), "")
+
+
+def _terminate_with_parent() -> None:
+    """Ask the kernel to send SIGTERM when the parent dies, so that the run saves a checkpoint and ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _send_signal(group: int, number: int) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sslzoo.compare.agreement import Settings, check_agreement, comparable_settings, find_differences, format_setting
+from sslzoo.compare.summary import validate_summary
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import METHODS
@@ -107,7 +108,9 @@ def read_run(path: Path, experiment: Experiment | None = None) -> Run:
             raise UserError(f"{path}: not a finished run (it has no {file.name})")
     environment = _read_json(folder.environment) if folder.environment.is_file() else {}
     experiment = experiment or compose(["--config", str(folder.config)])
-    return Run(path, experiment, _read_json(folder.summary), environment, tuple(folder.records()))
+    summary = _read_json(folder.summary)
+    validate_summary(folder.summary, summary)
+    return Run(path, experiment, summary, environment, tuple(folder.records()))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -166,6 +167,37 @@ def test_signal_is_forwarded_and_error_names_the_resume_command(
     assert stopped.value.code == 128 + signal.SIGTERM
     assert read_last_line(folder.log_path(cells[0])) == "saved"
     assert not folder.run_path(cells[1]).exists()
+
+
+KILLED = """
+import subprocess, sys
+from pathlib import Path
+from rich.console import Console
+from sslzoo.compare.execute import _run_process
+
+_run_process([sys.executable, sys.argv[1]], Path(sys.argv[2]), "run", Console(quiet=True), [])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses Linux's prctl")
+def test_killed_comparison_ends_its_run(tmp_path: Path) -> None:
+    program, log = tmp_path / "run.py", tmp_path / "log"
+    program.write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(print('saved', flush=True)))\n"
+        "print('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", KILLED, str(program), str(log)])
+
+    def wait_for(line: str) -> None:
+        until = time.monotonic() + 60
+        while not (log.exists() and read_last_line(log) == line):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    wait_for("ready")
+    parent.kill()
+    parent.wait()
+    wait_for("saved")
 
 
 def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:

@@ -99,3 +99,22 @@ def test_damaged_summary_is_an_error(make_run: MakeRun) -> None:
     (path / "summary.json").write_text("{")
     with pytest.raises(UserError, match=r"summary.json: not readable as JSON"):
         read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"test": {"trained": {"knn": {"accuracy": 1.5}}}}, "test.trained.knn.accuracy = 1.5: input should be less"),
+        ({"test": {"trained": {"knn": {"accuracy": None}}}}, "test.trained.knn.accuracy = None: input should be a"),
+        ({"test": {"trained": {"linear": {}}}}, "test.trained.linear.accuracy: field required"),
+        ({"test": [1]}, r"test = \[1\]: input should be a valid dictionary"),
+        ({"train_seconds": "long"}, "train_seconds = 'long': input should be a valid number"),
+        ({"train_seconds": float("nan")}, "train_seconds = nan: input should be a finite number"),
+        ({"peak_memory": 3}, "peak_memory = 3: input should be a valid dictionary"),
+    ],
+)
+def test_summary_with_invalid_values_is_an_error(make_run: MakeRun, damage: dict[str, object], message: str) -> None:
+    path = make_run("run", ["--method", "moco"], **damage)
+    with pytest.raises(UserError, match=f"summary.json: is damaged: {message}") as error:
+        read_run(path)
+    assert "\n" not in str(error.value)
