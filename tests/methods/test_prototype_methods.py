@@ -121,16 +121,6 @@ def cross_entropies(targets: list[Tensor], logits: list[Tensor]) -> float:
     return sum(losses) / len(losses)
 
 
-def test_swav_restated() -> None:
-    method, x = make("swav", prototypes=5), views()
-    embeddings = [F.normalize(method.student(view).double(), dim=1) for view in x]
-    scores = [z @ method.prototypes.weight.double().T for z in embeddings]
-    expected = cross_entropies([restated(s.detach(), 0.05, 3) for s in scores[:2]], [s / 0.1 for s in scores])
-    output = method(x, torch.arange(16))
-    assert output.loss.item() == pytest.approx(expected, abs=1e-5)
-    torch.testing.assert_close(output.embeddings.double(), embeddings[0].detach(), atol=1e-6, rtol=0)
-
-
 def test_swav_assigns_its_queue_along_once_that_is_open() -> None:
     method, x = make("swav", prototypes=5, queue_length=12, queue_epoch=2), views()
     scores = [F.normalize(method.student(v).double(), dim=1) @ method.prototypes.weight.double().T for v in x]
