@@ -107,7 +107,7 @@ def read_run(path: Path, experiment: Experiment | None = None) -> Run:
             raise UserError(f"{path}: not a finished run (it has no {file.name})")
     environment = _read_json(folder.environment) if folder.environment.is_file() else {}
     experiment = experiment or compose(["--config", str(folder.config)])
-    return Run(path, experiment, _read_json(folder.summary), environment, tuple(folder.records()))
+    return Run(path, experiment, _read_json(folder.summary), environment, tuple(folder.read_metrics()))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

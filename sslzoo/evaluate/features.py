@@ -13,7 +13,7 @@ from sslzoo.data.loader import ordered_batches
 
 
 @torch.inference_mode()
-def extract(
+def extract_features(
     encoder: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
     """Features of all images, in their order, in the accelerator's arithmetic.

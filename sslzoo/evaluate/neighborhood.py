@@ -71,7 +71,7 @@ class NeighborMass:
 
 
 @torch.inference_mode()
-def neighbor_mass(
+def measure_neighbor_mass(
     target: Target, keys: Tensor, labels: Tensor, *, queue_size: int, seed: int = 0, chunk: int = 256
 ) -> NeighborMass:
     """How much weight a target gives to neighbors, and how much of it to those of the query's own class.

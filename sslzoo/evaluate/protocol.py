@@ -84,7 +84,7 @@ def feature_classifiers(
     return made
 
 
-def score(
+def score_features(
     train: Tensor,
     train_labels: Tensor,
     test: Tensor,
@@ -109,7 +109,7 @@ def score(
     return score_classifiers(made, train_labels, test_labels, classes, config, say)
 
 
-def watch_knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, classes: int) -> float:
+def measure_knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, classes: int) -> float:
     """Accuracy of kNN with k = 200 (or all there are) and temperature 0.1, as papers watch training with."""
     guess = knn_predict(train, train_labels, test, classes=classes, k=min(200, len(train)), temperature=0.1)
     return float((guess == test_labels).float().mean())

@@ -77,7 +77,7 @@ class ResultFolder:
             title = (
                 f"{job.backbone.name} on {job.dataset.name}, {CLASSIFIERS[classifier]}, {100 * score.accuracy:.1f} %"
             )
-            plots.confusion(score.confusion, classes, path, title=title)
+            plots.draw_confusion(score.confusion, classes, path, title=title)
         if job.evaluation.few_labels:
             assert subject.train.labels is not None
             held_out, draws = held_out_and_drawn(torch.from_numpy(subject.train.labels), job.evaluation)

@@ -14,13 +14,13 @@ INK, BLUE, ORANGE = "#222222", "#0072b2", "#d55e00"
 # ten colors after Okabe and Ito (2008) and Paul Tol (2021), then markers make more of them
 CLASSES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#332288", "#999933", "#882255", "#555555"]
 MARKERS = "os^Dvp*XPh"
-MOST_POINTS = 2000
+MAX_POINTS = 2000
 """Points of a t-SNE image."""
 MOST_NAMES = 30
 """Classes that are named in a confusion image."""
 
 
-def curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+def draw_curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
     """Loss and kNN accuracy over epochs, with the accuracy before training as a dashed line.
 
     Args:
@@ -51,7 +51,7 @@ def _note(axes: Axes, text: str, place: tuple[float, float], color: str) -> None
     axes.annotate(text, place, xytext=(0, 4), textcoords="offset points", ha="right", color=color, fontsize=8)
 
 
-def tsne(
+def draw_tsne(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
     classes: Sequence[str],
@@ -80,8 +80,8 @@ def project(
     """Places (M, 2) of features (N, D) in a t-SNE image, and labels (M,) of them; M is 2,000 at most."""
     from sklearn.manifold import TSNE  # takes a second to import
 
-    if len(features) > MOST_POINTS:
-        part = np.sort(np.random.default_rng(seed).choice(len(features), MOST_POINTS, replace=False))
+    if len(features) > MAX_POINTS:
+        part = np.sort(np.random.default_rng(seed).choice(len(features), MAX_POINTS, replace=False))
         features, labels = features[part], labels[part]
     perplexity = min(30.0, (len(features) - 1) / 3)
     tsne = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed)
@@ -104,7 +104,7 @@ def scatter_classes(axes: Axes, places: NDArray[np.float32], labels: NDArray[np.
     axes.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
 
 
-def confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, title: str) -> None:
+def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path, *, title: str) -> None:
     """Share of each class's test images that were answered as each class.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sslzoo.evaluate.features import extract
+from sslzoo.evaluate.features import extract_features
 from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
 
 
@@ -16,7 +16,7 @@ def test_order_type_and_mode() -> None:
     encoder[2].eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     batches = [(torch.randn(n, 3, 2, 2), torch.arange(n)) for n in (4, 3)]
-    features, labels = extract(encoder, batches, Accelerator(cpu=True))
+    features, labels = extract_features(encoder, batches, Accelerator(cpu=True))
     assert features.dtype == torch.float32
     assert not features.requires_grad
     assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2]
@@ -28,7 +28,7 @@ def test_order_type_and_mode() -> None:
 def test_the_encoder_can_be_trained_on() -> None:
     """Moved within inference mode, its weights were inference tensors, and training ended at the next step."""
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.BatchNorm1d(2))
-    extract(encoder, [(torch.randn(2, 3, 2, 2), torch.arange(2))], Accelerator(cpu=True))
+    extract_features(encoder, [(torch.randn(2, 3, 2, 2), torch.arange(2))], Accelerator(cpu=True))
     assert not any(tensor.is_inference() for tensor in encoder.state_dict(keep_vars=True).values())
     encoder(torch.randn(4, 3, 2, 2)).sum().backward()
 
@@ -40,7 +40,7 @@ def test_modes_return_after_an_error() -> None:
 
     encoder = Fails().train()
     with pytest.raises(RuntimeError):
-        extract(encoder, [(torch.zeros(1, 1, 1, 1), torch.zeros(1))], Accelerator(cpu=True))
+        extract_features(encoder, [(torch.zeros(1, 1, 1, 1), torch.zeros(1))], Accelerator(cpu=True))
     assert encoder.training
 
 

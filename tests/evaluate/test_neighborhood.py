@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.evaluate.neighborhood import neighbor_mass, neighborhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import measure_neighbor_mass, neighborhood_purity, same_class_chance
 from sslzoo.targets import TARGETS, Target, TargetOutput
 
 
@@ -99,11 +99,11 @@ def test_a_k_that_is_not_possible_is_refused(k: int) -> None:
 def test_hard_target_by_hand() -> None:
     # nearest: 0 and 1 each other, 2 and 3 each other; only the first two share a class
     keys, labels = at_degrees(0, 10, 100, 115), torch.tensor([0, 0, 1, 2])
-    mass = neighbor_mass(make("hard", neighbors=1), keys, labels, queue_size=3)
+    mass = measure_neighbor_mass(make("hard", neighbors=1), keys, labels, queue_size=3)
     assert mass.extra_mass == pytest.approx(1)
     assert mass.same_class == pytest.approx(1 / 2)
     assert mass.chance == pytest.approx((1 / 3 + 1 / 3 + 0 + 0) / 4)
-    two = neighbor_mass(make("hard", neighbors=2), keys, labels, queue_size=3)
+    two = measure_neighbor_mass(make("hard", neighbors=2), keys, labels, queue_size=3)
     assert two.extra_mass == pytest.approx(2)
     assert two.same_class == pytest.approx(1 / 4)
 
@@ -137,7 +137,7 @@ def restated(name: str, keys: Tensor, labels: Tensor, neighbors: int) -> tuple[f
 def test_mass_of_each_target_restated(name: str, neighbors: int) -> None:
     keys, labels = clusters(40, 4, 0.4)
     labels[:7] = 0  # classes of unequal size
-    mass = neighbor_mass(make(name, neighbors=neighbors), keys, labels, queue_size=39, chunk=7)
+    mass = measure_neighbor_mass(make(name, neighbors=neighbors), keys, labels, queue_size=39, chunk=7)
     expected = restated(name, keys, labels, neighbors)
     assert (mass.extra_mass, mass.same_class, mass.chance) == pytest.approx(expected, rel=1e-4)
 
@@ -146,7 +146,7 @@ def test_mass_of_each_target_restated(name: str, neighbors: int) -> None:
 @pytest.mark.parametrize("chunk", [1, 64, 500])
 def test_no_image_is_among_its_own_candidates(queue_size: int, chunk: int) -> None:
     """Every image is a class of its own, so its class is among its candidates only if it is."""
-    mass = neighbor_mass(make("hard"), gaussian(200, 16), torch.arange(200), queue_size=queue_size, chunk=chunk)
+    mass = measure_neighbor_mass(make("hard"), gaussian(200, 16), torch.arange(200), queue_size=queue_size, chunk=chunk)
     assert (mass.extra_mass, mass.same_class, mass.chance) == (pytest.approx(1), 0, 0)
 
 
@@ -160,7 +160,7 @@ def test_the_candidates_hold_each_other_image_at_most_once(queue_size: int) -> N
             return super().forward(positive, candidates)
 
     keys = at_degrees(*(2.0**i for i in range(10))) / 7  # 45 different angles between two
-    neighbor_mass(Spy(Spy.Config()), keys, torch.arange(10), queue_size=queue_size, chunk=4)
+    measure_neighbor_mass(Spy(Spy.Config()), keys, torch.arange(10), queue_size=queue_size, chunk=4)
     unit = F.normalize(keys)
     table = (unit @ unit.T)[~torch.eye(10, dtype=torch.bool)].view(10, 9)
     rows = [{round(float(s), 4) for s in row} for row in table]
@@ -173,10 +173,10 @@ def test_the_candidates_hold_each_other_image_at_most_once(queue_size: int) -> N
 def test_random_labels_are_near_chance_and_clusters_are_not() -> None:
     labels = torch.arange(600) % 3
     target = make("adaptive-soft", neighbors=5)
-    noise = neighbor_mass(target, gaussian(600, 16), labels, queue_size=256)
+    noise = measure_neighbor_mass(target, gaussian(600, 16), labels, queue_size=256)
     assert noise.same_class == pytest.approx(noise.chance, abs=0.05)
     assert noise.chance == pytest.approx(1 / 3, abs=0.02)
-    tight = neighbor_mass(target, clusters(600, 3, 0.05)[0], labels, queue_size=256)
+    tight = measure_neighbor_mass(target, clusters(600, 3, 0.05)[0], labels, queue_size=256)
     assert tight.same_class == pytest.approx(1, abs=1e-3)
 
 
@@ -186,8 +186,8 @@ def test_mass_over_all_others_has_no_order(chunk: int, scale: float, seed: int) 
     target = make("adaptive-soft", neighbors=3)
     turn = scale * torch.linalg.qr(gaussian(3, 3, seed=seed)).Q
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
-    whole = neighbor_mass(target, keys, labels, queue_size=49)
-    parts = neighbor_mass(target, keys[order] @ turn, labels[order], queue_size=49, seed=seed, chunk=chunk)
+    whole = measure_neighbor_mass(target, keys, labels, queue_size=49)
+    parts = measure_neighbor_mass(target, keys[order] @ turn, labels[order], queue_size=49, seed=seed, chunk=chunk)
     assert parts.extra_mass == pytest.approx(whole.extra_mass, rel=1e-4)
     assert parts.same_class == pytest.approx(whole.same_class, rel=1e-4)
 
@@ -198,9 +198,9 @@ def test_no_weight_on_candidates_or_none_on_the_positive() -> None:
             return TargetOutput(torch.cat([0 * positive[:, None], F.softmax(candidates / 0.05, dim=1)], dim=1), {})
 
     keys, labels = clusters(30, 3, 0.05)
-    one_hot = neighbor_mass(make("one-hot"), keys, labels, queue_size=20)
+    one_hot = measure_neighbor_mass(make("one-hot"), keys, labels, queue_size=20)
     assert (one_hot.extra_mass, one_hot.same_class, one_hot.chance) == (0, None, None)
-    dropped = neighbor_mass(Relational(Relational.Config()), keys, labels, queue_size=20)
+    dropped = measure_neighbor_mass(Relational(Relational.Config()), keys, labels, queue_size=20)
     assert dropped.extra_mass is None
     assert dropped.same_class == pytest.approx(1, abs=1e-3)
 
@@ -208,4 +208,4 @@ def test_no_weight_on_candidates_or_none_on_the_positive() -> None:
 @pytest.mark.parametrize("queue_size", [1, 6])
 def test_an_impossible_queue_size_is_refused(queue_size: int) -> None:
     with pytest.raises(ValueError, match=r"queue_size = \d: must be 2 to 5"):
-        neighbor_mass(make("hard"), torch.eye(6), torch.arange(6), queue_size=queue_size)
+        measure_neighbor_mass(make("hard"), torch.eye(6), torch.arange(6), queue_size=queue_size)

@@ -11,7 +11,7 @@ from torch import Tensor
 from sslzoo.config.schema import SettingError
 from sslzoo.evaluate.knn import knn_predict
 from sslzoo.evaluate.labels import check_labels, draw_labels, split_holdout
-from sslzoo.evaluate.protocol import score, watch_knn
+from sslzoo.evaluate.protocol import measure_knn_accuracy, score_features
 from sslzoo.experiment.evaluation import EvaluationConfig, LinearGrid, LogisticGrid
 from sslzoo.runtime.errors import UserError
 
@@ -37,7 +37,7 @@ def test_holdout_is_a_balanced_partition(counts: list[int], share: float, seed: 
 
 def test_separable_features_score_one() -> None:
     train, test = features(90, 0.01, 0), features(30, 0.01, 1)
-    scores = score(*train, *test, 3, EvaluationConfig(linear=FAST, classifiers=("knn", "linear", "logistic")))
+    scores = score_features(*train, *test, 3, EvaluationConfig(linear=FAST, classifiers=("knn", "linear", "logistic")))
     assert [scores.by_classifier[name].accuracy for name in ("knn", "linear", "logistic")] == [1.0, 1.0, 1.0]
     assert (scores.labels, scores.draws, scores.by_classifier["knn"].std) == (90, 1, None)
     assert json.loads(json.dumps(scores.as_dict()))["knn"]["accuracy"] == 1.0
@@ -48,8 +48,8 @@ def test_test_labels_have_no_influence_on_what_is_chosen(few: int | None) -> Non
     names = ("knn", "linear", "logistic")
     config = EvaluationConfig(linear=FAST, labels_per_class=few, draws=3, classifiers=names)
     train, (x, y) = features(90, 0.8, 0), features(60, 0.8, 1)
-    real = score(*train, x, y, 3, config).by_classifier
-    shuffled = score(*train, x, y.roll(1), 3, config).by_classifier
+    real = score_features(*train, x, y, 3, config).by_classifier
+    shuffled = score_features(*train, x, y.roll(1), 3, config).by_classifier
     assert real["knn"].accuracy != shuffled["knn"].accuracy
     for name, a in real.items():
         assert (a.chosen, a.choice_accuracy) == (shuffled[name].chosen, shuffled[name].choice_accuracy)
@@ -63,7 +63,7 @@ def test_choice_is_the_best_on_the_held_out_part_and_all_labels_are_used_in_the_
         knn_predict(x[fit], y[fit], x[choice], classes=3, k=k, temperature=t) for k in (1, 5, 30) for t in (0.07, 1.0)
     ]
     accuracies = (torch.stack(guesses) == y[choice]).float().mean(-1)
-    result = score(x, y, queries, truth, 3, config).by_classifier["knn"]
+    result = score_features(x, y, queries, truth, 3, config).by_classifier["knn"]
     assert result.choice_accuracy == pytest.approx(float(accuracies.max()))
     best = knn_predict(x, y, queries, classes=3, k=int(result.chosen["k"]), temperature=result.chosen["temperature"])
     assert result.accuracy == pytest.approx(float((best == truth).float().mean()))
@@ -73,7 +73,7 @@ def test_choice_is_the_best_on_the_held_out_part_and_all_labels_are_used_in_the_
 
 def test_one_setting_needs_no_choice() -> None:
     config = EvaluationConfig(classifiers=("logistic",), logistic=LogisticGrid(c=(1.0,)))
-    result = score(*features(30, 0.5, 0), *features(30, 0.5, 1), 3, config).by_classifier["logistic"]
+    result = score_features(*features(30, 0.5, 0), *features(30, 0.5, 1), 3, config).by_classifier["logistic"]
     assert (result.chosen, result.choice_accuracy) == ({"c": 1.0}, None)
 
 
@@ -86,7 +86,7 @@ def test_few_labels_are_balanced_and_never_held_out() -> None:
     for draw in draws:
         assert train[1][draw].bincount().tolist() == [4, 4, 4]
         assert not set(draw) & set(choice)
-    scores = score(*train, *test, 3, config)
+    scores = score_features(*train, *test, 3, config)
     assert (scores.labels, scores.draws) == (12, 5)
     assert scores.by_classifier["knn"].std is not None
     assert scores.by_classifier["knn"].chosen["k"] <= 12
@@ -114,7 +114,7 @@ def test_few_labels_are_measured_one_way() -> None:
 def test_watching_is_plain_knn() -> None:
     (x, y), (queries, truth) = features(90, 0.8, 0), features(30, 0.8, 1)
     guess = knn_predict(x, y, queries, classes=3, k=90, temperature=0.1)
-    assert watch_knn(x, y, queries, truth, 3) == pytest.approx(float((guess == truth).float().mean()))
+    assert measure_knn_accuracy(x, y, queries, truth, 3) == pytest.approx(float((guess == truth).float().mean()))
 
 
 def test_labels_that_do_not_allow_the_protocol() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from sslzoo.evaluate.score import Score, Scores
 from sslzoo.evaluate.summary import summary_table
 from sslzoo.report.parts import describe_part, parts_table
-from sslzoo.report.plots import confusion, curves, tsne
+from sslzoo.report.plots import draw_confusion, draw_curves, draw_tsne
 from sslzoo.runtime.errors import UserError
 
 
@@ -24,13 +24,13 @@ def shown(renderable: object) -> str:
 def test_curves(knn: bool, tmp_path: Path) -> None:
     records = [{"epoch": e / 2, "loss": 5 - e} for e in range(1, 5)]
     records += [{"epoch": e, "knn": 0.1 + e / 4} for e in range(3)] if knn else []
-    curves(records, tmp_path / "curves", title="a run")
+    draw_curves(records, tmp_path / "curves", title="a run")
     assert all((tmp_path / f"curves.{kind}").stat().st_size > 1000 for kind in ("png", "svg"))
 
 
 def test_tsne_with_few_images_and_many_classes(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(26, 4)).astype(np.float32)
-    tsne(features, np.arange(26) % 13, [f"class {i}" for i in range(13)], tmp_path / "tsne", title="a run", seed=0)
+    draw_tsne(features, np.arange(26) % 13, [f"class {i}" for i in range(13)], tmp_path / "tsne", title="a run", seed=0)
     text = (tmp_path / "tsne.svg").read_text()
     assert (tmp_path / "tsne.png").stat().st_size > 1000
     assert "<svg" in text
@@ -40,7 +40,7 @@ def test_tsne_with_few_images_and_many_classes(tmp_path: Path) -> None:
 def test_confusion(classes: int, tmp_path: Path) -> None:
     counts = np.eye(classes, dtype=np.int64) * 7
     counts[0] = 0  # a class without test images
-    confusion(counts, [f"class {i}" for i in range(classes)], tmp_path / "confusion", title="a protocol")
+    draw_confusion(counts, [f"class {i}" for i in range(classes)], tmp_path / "confusion", title="a protocol")
     text = (tmp_path / "confusion.svg").read_text()
     assert (tmp_path / "confusion.png").stat().st_size > 1000
     assert "<svg" in text
