@@ -16,14 +16,14 @@ from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.runtime.precision import PrecisionSetting
 
 STANDARD = "standard"
-"""What the protocol is called where none is asked for: what `evaluation` says, kNN and linear probe by default."""
+"""Name of the protocol if none is requested: the settings in `evaluation`, by default kNN and linear probe."""
 
 
 class Job(Config):
     """Score a trained encoder: timm's weights, a run's, or a file's."""
 
     run: Annotated[Path | None, tyro.conf.Suppress] = None
-    """The run folder that the encoder is of, if it is of one."""
+    """Run folder of the encoder; None for other weights."""
     untrained: bool = False
     """Score the backbone with random weights, as a baseline."""
     transform: Literal["auto", "weights", "dataset"] = "auto"
@@ -60,10 +60,10 @@ class Job(Config):
     augmentations: Config
 
     def augmentation(self, view: str) -> Augmentation:
-        """The augmentation of that name."""
+        """Return the augmentation with this name."""
         augmentation: Augmentation = getattr(self.augmentations, view)
         return augmentation
 
     def as_yaml(self) -> str:
-        """The whole config."""
+        """Return all settings as YAML."""
         return dump_layer({"format": FORMAT, **self.model_dump(mode="json")})

@@ -8,7 +8,7 @@ from torch import nn
 from sslzoo.config.folders import write_json
 from sslzoo.data.load import Data
 from sslzoo.evaluate.score import Scores
-from sslzoo.evaluate.summary import summary_table
+from sslzoo.evaluate.summary import create_summary_table
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.progress import print_note, print_warning, show_stage
@@ -114,7 +114,7 @@ def print_results(
     """Print the test accuracy, how it was measured, and where the files are."""
     console.print()
     if results:
-        console.print(summary_table(results, "Test accuracy"))
+        console.print(create_summary_table(results, "Test accuracy"))
     print_note(console, f"({summary['protocol']})")
     if "neighbors" in summary:
         print_note(console, describe_neighbors(summary["neighbors"]))
