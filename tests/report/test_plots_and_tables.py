@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sslzoo.evaluate.score import Score, Scores
 from sslzoo.evaluate.summary import create_summary_table
-from sslzoo.report.parts import describe_part, parts_table
+from sslzoo.report.parts import create_parts_table, describe_part
 from sslzoo.report.plots import draw_confusion, draw_curves, draw_tsne
 from sslzoo.runtime.errors import UserError
 
@@ -58,7 +58,7 @@ def test_summary_table_shows_accuracies() -> None:
 
 
 def test_tables_list_and_describe_parts() -> None:
-    text = render(parts_table())
+    text = render(create_parts_table())
     for name in ("moco", "ascl", "byol", "one-hot", "adaptive-soft", "cross-entropy", "cosine", "digits", "few-shot"):
         assert name in text
     described = render(describe_part("byol"))
