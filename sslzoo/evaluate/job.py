@@ -27,8 +27,8 @@ class Job(Config):
     untrained: bool = False
     """Score the backbone with random weights, as a baseline."""
     transform: Literal["auto", "weights", "dataset"] = "auto"
-    """Size, crop, interpolation and normalization of the images: `weights` uses those of timm's weights, `dataset` those
-    of the data set's config; `auto` uses `weights` for timm's weights and the settings of the run for a run."""
+    """Size, crop, interpolation and normalization of the images: `weights` uses those of timm's weights, `dataset`
+    those of the data set's config; `auto` uses `weights` for timm's weights and the settings of the run for a run."""
     img_size: PositiveInt | None = None
     """Image size in pixels; None uses that of the transform."""
     batch_size: PositiveInt = 256
