@@ -26,21 +26,40 @@ from sslzoo.train.folder import RunFolder
 
 
 def start_accelerator(experiment: Experiment) -> Accelerator:
-    """Create the accelerator and check the settings that depend on it.
+    """Create the accelerator and check the settings that depend on the machine.
 
     Raises:
-        UserError: the device does not support the precision, a tracker is not installed, the batch does not divide
-            among the processes, or the method does not support gradient caching.
+        UserError: the device does not support the precision, or see `require_trackers` and `check_settings`.
     """
-    for tracker in experiment.tracker:
-        if LoggerType(tracker) not in get_available_trackers():  # accelerate would ignore it without a message
-            raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
+    require_trackers(experiment)
     accelerator = create_accelerator(
         experiment.precision,
         gradient_accumulation_steps=experiment.accumulate,
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
+    check_settings(experiment, accelerator)
+    return accelerator
+
+
+def require_trackers(experiment: Experiment) -> None:
+    """Check that the trackers are installed; accelerate would ignore a missing one without a message.
+
+    Raises:
+        UserError: a tracker is not installed.
+    """
+    for tracker in experiment.tracker:
+        if LoggerType(tracker) not in get_available_trackers():
+            raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
+
+
+def check_settings(experiment: Experiment, accelerator: Accelerator) -> None:
+    """Check the settings that depend on device, method and number of processes.
+
+    Raises:
+        UserError: augmentations cannot be compiled, the method does not support gradient caching, or the batch or
+            `split_bn` does not divide among the processes.
+    """
     if experiment.compile_augmentations is True and (reason := explain_missing_kernel(accelerator.device.type)):
         raise UserError(f"--compile-augmentations: {reason}")
     if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
@@ -55,7 +74,6 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         raise UserError(
             f"--method.split-bn {experiment.method.split_bn}: must be a multiple of the {world} processes, or 1"
         )
-    return accelerator
 
 
 def resolve_auto(experiment: Experiment, accelerator: Accelerator) -> Experiment:
