@@ -44,7 +44,7 @@ def create_plain_runner(batch: int, *flags: str) -> StepRunner:
     """Create a runner with plain settings."""
     runner = create_runner(batch, *flags, *PLAIN)
     runner.stepper.method.to(memory_format=torch.contiguous_format)
-    runner.stepper.memory_format = torch.contiguous_format
+    runner.stepper.batches.memory_format = torch.contiguous_format
     return runner
 
 

@@ -29,7 +29,7 @@ from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.data.images import Images, Indices
 from sslzoo.data.loader import ordered_batches
-from sslzoo.evaluate.features import encode
+from sslzoo.evaluate.features import encode_images
 from sslzoo.evaluate.knn import knn_predict
 from sslzoo.evaluate.linear import fit_linear
 from sslzoo.experiment.evaluation import LinearGrid
@@ -130,7 +130,7 @@ def compare_encoding(images: int) -> Comparison:
 
     def run_sslzoo(precision: torch.dtype | None = None) -> None:
         with torch.autocast(DEVICE.type, precision or torch.bfloat16, enabled=precision is not None):
-            for _ in encode(encoder, noise, view, accelerator, batch_size=128, workers=0):
+            for _ in encode_images(encoder, noise, view, accelerator, batch_size=128, workers=0):
                 pass
 
     def run_one_by_one() -> None:

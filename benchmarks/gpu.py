@@ -148,14 +148,14 @@ def run_steps(stepper: "Stepper", count: int) -> list[float]:
     """Run steps and return their losses."""
     losses = []
     while count:
-        epoch, index = divmod(stepper.step, stepper.per_epoch)
+        epoch, index = divmod(stepper.step, stepper.steps_per_epoch)
         if index == 0:
             stepper.method.before_epoch(epoch)
-        batches = stepper.batches(epoch, skip=index)
-        for _ in range(min(count, stepper.per_epoch - index)):
-            losses.append(stepper.optimize(batches, epoch).loss.clone())
+        batches = stepper.batches.load_epoch(epoch, skip_steps=index)
+        for _ in range(min(count, stepper.steps_per_epoch - index)):
+            losses.append(stepper.train_step(batches, epoch).loss.clone())
             count -= 1
-    stepper.finite.raise_pending()
+    stepper.finite_check.raise_pending()
     return torch.stack(losses).tolist()
 
 

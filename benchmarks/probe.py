@@ -24,8 +24,10 @@ from rounds import DEVICE
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.augmented import AugmentedProbe
 from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.evaluate.encoder import create_encoder, load_features
+from sslzoo.evaluate.images import get_labels, select_labeled_images
 from sslzoo.evaluate.linear import LinearProbe
-from sslzoo.evaluate.run import create_encoder, labeled_images, labels_of, subject_of, transform_of
+from sslzoo.evaluate.transform import choose_transform
 from sslzoo.plan.clock import synchronize
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
@@ -52,34 +54,34 @@ def main(words: list[str]) -> None:
     accelerator = create_accelerator(job.precision)
     quiet, console = Console(quiet=True), Console()
     data = load_data(job.dataset)
-    train, test = labeled_images(data, job)
-    transform = transform_of(job)
+    train, test = select_labeled_images(data, job)
+    transform = choose_transform(job)
     encoder, _ = create_encoder(job, transform)
     encoder.to(accelerator.device)
 
     def extract() -> None:
         with tempfile.TemporaryDirectory() as folder:
             fresh = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
-            subject_of(fresh, encoder, transform, train, test.subset(np.arange(1)), accelerator, quiet)
+            load_features(fresh, encoder, transform, train, test.subset(np.arange(1)), accelerator, quiet)
 
     with tempfile.TemporaryDirectory() as folder:
         cached_job = job.model_copy(update={"dataset": job.dataset.model_copy(update={"cache_dir": Path(folder)})})
-        subject = subject_of(cached_job, encoder, transform, train, test, accelerator, quiet)
+        evaluated = load_features(cached_job, encoder, transform, train, test, accelerator, quiet)
     learn = np.arange(len(train))
-    features, labels = (part.to(accelerator.device) for part in (subject.train_features, labels_of(train)))
+    features, labels = (part.to(accelerator.device) for part in (evaluated.train_features, get_labels(train)))
     grid = job.evaluation.linear.model_copy(update={"epochs": EPOCHS})
     few = grid.model_copy(update={"epochs": TIMED_EPOCHS})
-    cached = LinearProbe(features, labels, features[:1], subject.classes, grid, seed=0)
-    plain = replace(subject, probe=transform.augmentation)
-    again, augmented = (AugmentedProbe(case, few, seed=0) for case in (plain, subject))
+    cached = LinearProbe(features, labels, features[:1], evaluated.classes, grid, seed=0)
+    plain = replace(evaluated, probe=transform.augmentation)
+    again, augmented = (AugmentedProbe(case, few, seed=0) for case in (plain, evaluated))
 
     def fit(probe: AugmentedProbe) -> None:
-        probe.guess(learn, learn[:1])
-        subject.unfinished.forget()  # or the next repeat would find it done
+        probe.predict(learn, learn[:1])
+        evaluated.checkpoints.delete_opened()  # so that the next repeat trains again
 
     rounds: list[dict[str, float]] = []
     for _ in range(REPEATS):  # each round times all, so that ratios compare the same conditions
-        once, heads = measure_seconds(extract), measure_seconds(lambda: cached.guess(learn, learn[:1]))
+        once, heads = measure_seconds(extract), measure_seconds(lambda: cached.predict(learn, learn[:1]))
         rounds.append(
             {
                 "encoder once, heads on cached features": once + heads,

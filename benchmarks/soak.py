@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.report.plots import BLUE, new_figure, save
+from sslzoo.report.plots import BLUE, create_figure, save_figure
 from sslzoo.runtime.environment import device_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,14 +102,14 @@ def create_summary(samples: Sequence[Sample]) -> Table:
 
 def draw_curves(samples: Sequence[Sample], path: Path, title: str) -> None:
     """Plot each value over steps."""
-    figure = new_figure(width=9.0, height=2.6)
+    figure = create_figure(width=9.0, height=2.6)
     names = [name for name in ("host_mib", "device_mib", "files", "threads") if any(getattr(s, name) for s in samples)]
     for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
         axes.plot([s.step for s in samples], [getattr(s, name) for s in samples], color=BLUE, linewidth=1)
         axes.set(xlabel="step", ylabel=name.replace("_mib", " memory (MiB)"))
         axes.set_ylim(bottom=0)
     figure.suptitle(title, fontsize=9)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def main(words: list[str]) -> int:

@@ -97,8 +97,8 @@ def evaluate(words: list[str]) -> int:
 def list_parts(words: list[str]) -> int:
     """List methods, targets, losses and data sets."""
     from sslzoo.config.registry import load_plugin
-    from sslzoo.report.pairs import pairs_markdown, pairs_table
-    from sslzoo.report.parts import parts_table
+    from sslzoo.report.pairs import create_pairs_table, format_pairs_markdown
+    from sslzoo.report.parts import create_parts_table
 
     parser = ArgumentParser(prog="run.py list", description=list_parts.__doc__)
     parser.add_argument("--plugin", nargs="+", action="extend", default=[], metavar="FILE", help=PLUGIN)
@@ -112,9 +112,11 @@ def list_parts(words: list[str]) -> int:
     for plugin in asked.plugin:
         load_plugin(plugin)
     if asked.markdown:
-        print(pairs_markdown(), end="")
+        print(format_pairs_markdown(), end="")
     else:
-        Console(markup=False).print(pairs_table() if asked.pairs else parts_table())  # docstrings may contain brackets
+        Console(markup=False).print(
+            create_pairs_table() if asked.pairs else create_parts_table()
+        )  # docstrings may contain brackets
     return 0
 
 

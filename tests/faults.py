@@ -579,7 +579,7 @@ def evaluate_unfinished(folder: Path) -> list[str]:
 @fault(
     "number",
     "diverging learning rate",
-    r"step \d+: .* is NaN or Inf; a new run needs a lower optimizer\.lr than 1e\+25; .*/run",
+    r"step \d+: .* is NaN or Inf; start a new run with optimizer\.lr below 1e\+25; .*/run",
 )
 def diverges(folder: Path) -> list[str]:
     return train_on(
@@ -616,7 +616,7 @@ def create_two_checkpoints(folder: Path) -> tuple[Path, list[Path]]:
 
 
 @fault(
-    "checkpoint", "newest damaged", r"warning: step-00000009: model\.safetensors has changed; going on from step 6", 0
+    "checkpoint", "newest damaged", r"warning: step-00000009: model\.safetensors has changed; resuming from step 6", 0
 )
 def newest_damaged(folder: Path) -> list[str]:
     run, (_, newest) = create_two_checkpoints(folder)
@@ -630,7 +630,7 @@ def newest_damaged(folder: Path) -> list[str]:
 @fault(
     "checkpoint",
     "newest with a missing file",
-    r"warning: step-00000009: optimizer\.bin is missing; going on from step 6",
+    r"warning: step-00000009: optimizer\.bin is missing; resuming from step 6",
     0,
 )
 def newest_without_file(folder: Path) -> list[str]:
@@ -642,7 +642,7 @@ def newest_without_file(folder: Path) -> list[str]:
 @fault(
     "checkpoint",
     "all damaged",
-    r"/checkpoints: no checkpoint is whole \(step-00000009: model\.safetensors has changed\)",
+    r"/checkpoints: no checkpoint is intact \(step-00000009: model\.safetensors has changed\)",
 )
 def all_damaged(folder: Path) -> list[str]:
     run, checkpoints = create_two_checkpoints(folder)
@@ -654,7 +654,7 @@ def all_damaged(folder: Path) -> list[str]:
 @fault(
     "checkpoint",
     "pickle that would run code, with matching checksum",
-    r"step-00000009: holds more than tensors .*never loaded",
+    r"step-00000009: contains more than tensors .*never loaded",
 )
 def evil_checkpoint(folder: Path) -> list[str]:
     run, checkpoints = create_two_checkpoints(folder)
@@ -738,7 +738,9 @@ def twice(process: subprocess.Popen[str], folder: Path) -> Result | None:
         time.sleep(0.001)
 
 
-@running_fault("a second run in its folder", r"^error: .*/run: another run is writing there; it has to end first$", 2)
+@running_fault(
+    "a second run in its folder", r"^error: .*/run: another run is writing to this folder; wait until it has ended$", 2
+)
 def second(process: subprocess.Popen[str], folder: Path) -> Result | None:
     process.send_signal(signal.SIGSTOP)
     done = call(["--resume", str(folder / "run")], folder)
@@ -748,7 +750,7 @@ def second(process: subprocess.Popen[str], folder: Path) -> Result | None:
 
 @running_fault(
     "no space for checkpoints and weights",
-    r"^stopped at step 9 of 9, NOT saved \(.*\); no checkpoint is yet in .*/run$",
+    r"^stopped at step 9 of 9, NOT saved \(.*\); no checkpoint yet in .*/run$",
     130,
     prepare=lambda folder: [*long_run(folder), "--epochs", "3", "--dataset.cache", "none", "--dataset.workers", "0"],
     file_size=10_000,

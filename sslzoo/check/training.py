@@ -32,10 +32,10 @@ def check_collapse(flags: Sequence[str], steps: int) -> None:
     try:
         for epoch in range(ceil(steps / per_epoch)):
             stepper.method.before_epoch(epoch)
-            batches = stepper.batches(epoch, skip=0)
+            batches = stepper.batches.load_epoch(epoch)
             for _ in range(min(per_epoch, steps - stepper.step)):
-                output = stepper.optimize(batches, epoch)
-        stepper.finite.raise_pending()
+                output = stepper.train_step(batches, epoch)
+        stepper.finite_check.raise_pending()
     except NonFiniteError as error:
         raise CheckError(str(error)) from error
     std, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))

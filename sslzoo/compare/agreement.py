@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.setup import flatten
+from sslzoo.train.setup import flatten_settings
 
 Settings = Mapping[str, str | int | float]
 """Values of settings by dotted name, such as `optimizer.lr`."""
@@ -25,7 +25,7 @@ CUSTOM_DATASETS = ("folder", "custom")
 
 def comparable_settings(experiment: Experiment) -> Settings:
     """Return all settings that can affect results, except the seed."""
-    settings = dict(flatten(experiment.settings()))
+    settings = dict(flatten_settings(experiment.settings()))
     neutral = NEUTRAL_SETTINGS if experiment.dataset.name in CUSTOM_DATASETS else NEUTRAL_SETTINGS | {"dataset.path"}
     return {name: value for name, value in settings.items() if name != "seed" and name not in neutral}
 

@@ -15,7 +15,7 @@ from sslzoo.compare.neighbors import Neighbors
 from sslzoo.compare.rows import Classifier, Row, Run
 from sslzoo.compare.statistics import estimate_mean
 from sslzoo.evaluate import summary
-from sslzoo.report.plots import BLUE, CLASSES, ORANGE, new_figure, project, save, scatter_classes
+from sslzoo.report.plots import BLUE, CLASSES, ORANGE, compute_tsne, create_figure, save_figure, scatter_classes
 
 DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 CLASSIFIERS: dict[Classifier, str] = {"knn": summary.CLASSIFIERS["knn"], "linear": summary.CLASSIFIERS["linear"]}
@@ -41,7 +41,7 @@ def get_line_style(number: int) -> Literal["-", "--", ":", "-."]:
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
     """Draw held-out kNN accuracy and loss over epochs: mean over seeds as a line, range as a band."""
-    figure = new_figure(width=9.4, height=3.6 + 0.16 * math.ceil(len(rows) / 4))
+    figure = create_figure(width=9.4, height=3.6 + 0.16 * math.ceil(len(rows) / 4))
     axes = figure.subplots(1, 2)
     for i, row in enumerate(rows):
         for panel, curve in zip(axes, (get_knn_curve, get_loss_curve), strict=True):
@@ -57,7 +57,7 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
         for i, row in enumerate(rows)
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=min(4, len(rows)), frameon=False, fontsize=9)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def get_knn_curve(run: Run) -> dict[float, float]:
@@ -89,7 +89,7 @@ def _draw_band(axes: Axes, curves: Sequence[Mapping[float, float]], number: int)
 
 def draw_dots(rows: Sequence[Row], path: Path) -> None:
     """Draw test accuracies: a ring per seed, and below them the mean with its 95 % confidence interval."""
-    figure = new_figure(width=9.4, height=0.9 + 0.42 * len(rows))
+    figure = create_figure(width=9.4, height=0.9 + 0.42 * len(rows))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, (classifier, name) in zip((left, right), CLASSIFIERS.items(), strict=True):
         for i, row in enumerate(rows):
@@ -105,19 +105,19 @@ def draw_dots(rows: Sequence[Row], path: Path) -> None:
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
     left.set_yticks(range(len(rows)), [row.label for row in rows])
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_tsne(encoded: Mapping[str, EncodedImages], path: Path, *, seed: int = 0) -> None:
     """Draw t-SNE of the same test images, one panel per row; a class has the same color in all panels."""
     grid_rows = math.ceil(len(encoded) / MAX_COLUMNS)
     columns = math.ceil(len(encoded) / grid_rows)
-    figure = new_figure(width=2.7 * columns, height=2.8 * grid_rows + 0.5)
+    figure = create_figure(width=2.7 * columns, height=2.8 * grid_rows + 0.5)
     grid = figure.subplots(grid_rows, columns, squeeze=False).ravel()
     for axes in grid[len(encoded) :]:
         axes.set_axis_off()
     for axes, (label, one) in zip(grid, encoded.items(), strict=False):
-        points, labels = project(one.features, one.labels, seed)
+        points, labels = compute_tsne(one.features, one.labels, seed)
         scatter_classes(axes, points, labels, one.classes)
         axes.set(xlabel="", ylabel="")
         axes.set_title(label, fontsize=10)
@@ -128,7 +128,7 @@ def draw_tsne(encoded: Mapping[str, EncodedImages], path: Path, *, seed: int = 0
             handles, names, loc="outside lower center", ncols=min(len(names), 3 * columns), frameon=False,
             fontsize=9, markerscale=2, handletextpad=0.1,
         )  # fmt: skip
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_neighbors(run: Run, encoded: EncodedImages, found: Neighbors, path: Path, *, title: str) -> None:
@@ -136,7 +136,7 @@ def draw_neighbors(run: Run, encoded: EncodedImages, found: Neighbors, path: Pat
     indices = np.concatenate([found.queries[:, None], found.nearest], axis=1)
     lines, columns = indices.shape
     rendered = render_images(run.experiment, encoded.images, indices.ravel())
-    figure = new_figure(width=0.66 * (1 + GAP) * columns, height=0.66 * (1 + LABEL_HEIGHT) * lines + 0.4)
+    figure = create_figure(width=0.66 * (1 + GAP) * columns, height=0.66 * (1 + LABEL_HEIGHT) * lines + 0.4)
     axes = figure.subplots()
     for number, (image, index) in enumerate(zip(rendered, indices.ravel(), strict=True)):
         line, column = divmod(number, columns)
@@ -165,7 +165,7 @@ def draw_neighbors(run: Run, encoded: EncodedImages, found: Neighbors, path: Pat
     )
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def shorten(name: str) -> str:

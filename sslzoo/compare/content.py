@@ -25,7 +25,7 @@ from sslzoo.compare.tables import (
     create_settings_table,
     list_shared_settings,
 )
-from sslzoo.report.published import published
+from sslzoo.report.published import load_published
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.progress import show_stage
 
@@ -72,7 +72,7 @@ def create_content(comparison: Comparison, folder: ComparisonFolder, console: Co
     rows, runs = comparison.rows, comparison.runs
     datasets = list(dict.fromkeys(run.experiment.dataset.name for run in runs))
     encoded, skipped = _encode(rows, console)
-    results = [result for dataset in datasets for result in published(dataset)]
+    results = [result for dataset in datasets for result in load_published(dataset)]
     with show_stage(console, "drawing figures"):
         return Content(
             title=f"{_join_words([row.label for row in rows])} on {_join_words(datasets)}",

@@ -11,7 +11,8 @@ from sslzoo.data.augment.view import create_view
 from sslzoo.data.images import Images
 from sslzoo.data.load import load_data
 from sslzoo.evaluate.compose import compose_jobs
-from sslzoo.evaluate.run import create_encoder, feature_store, transform_of
+from sslzoo.evaluate.encoder import create_encoder, create_feature_store
+from sslzoo.evaluate.transform import choose_transform
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import accelerator_precision, create_accelerator
@@ -43,10 +44,10 @@ def encode_test(run: Path) -> EncodedImages:
         raise UserError(f"{run}: its data set has no labeled test images")
     accelerator = create_accelerator(job.precision)
     job = job.model_copy(update={"precision": accelerator_precision(accelerator)})
-    transform = transform_of(job)
+    transform = choose_transform(job)
     encoder, _ = create_encoder(job, transform)
-    store = feature_store(job, encoder.to(accelerator.device), transform, accelerator)
-    features = store.features(data.test, transform, Steps(Console(quiet=True), "", len(data.test)))
+    store = create_feature_store(job, encoder.to(accelerator.device), transform, accelerator)
+    features = store.load_features(data.test, transform, Steps(Console(quiet=True), "", len(data.test)))
     return EncodedImages(features.numpy(), data.test.labels, data.classes, data.test)
 
 

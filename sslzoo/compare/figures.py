@@ -14,7 +14,7 @@ from sslzoo.compare.encode import EncodedImages
 from sslzoo.compare.neighbors import choose_queries, find_neighbors
 from sslzoo.compare.rows import Row
 from sslzoo.config.folders import slugify
-from sslzoo.report.plots import MOST_POINTS
+from sslzoo.report.plots import MAX_POINTS
 
 PIXEL_RATIO = 1.4
 """Bitmap pixels per CSS pixel."""
@@ -55,7 +55,7 @@ def create_curves_figure(rows: Sequence[Row], folder: Path) -> Figure:
 
 def create_tsne_figure(encoded: Mapping[str, EncodedImages], folder: Path) -> Figure:
     """Create the t-SNE figure."""
-    count = min(MOST_POINTS, *(len(one.features) for one in encoded.values()))
+    count = min(MAX_POINTS, *(len(one.features) for one in encoded.values()))
     caption = (
         f"t-SNE (cosine) of the backbone's features of {count:,} test images: the same images and colors in "
         "each panel, the first seed of each row. Cluster sizes and distances between clusters have no meaning."

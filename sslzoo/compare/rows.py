@@ -110,7 +110,7 @@ def read_run(path: Path, experiment: Experiment | None = None) -> Run:
     experiment = experiment or compose(["--config", str(folder.config)])
     summary = _read_json(folder.summary)
     validate_summary(folder.summary, summary)
-    return Run(path, experiment, summary, environment, tuple(folder.records()))
+    return Run(path, experiment, summary, environment, tuple(folder.read_metrics()))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Scoring of encoders; knows nothing of how they were trained."""
+"""Evaluation of encoders, independent of how they were trained."""

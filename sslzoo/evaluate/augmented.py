@@ -1,14 +1,15 @@
-"""The linear probe on augmented images: the encoder is run in every epoch, and a grid of heads is trained at once."""
+"""Linear probe on augmented images: the frozen encoder runs in every epoch, and a grid of heads is trained at once."""
 
 import torch
 from torch import Tensor
 
 from sslzoo.evaluate.classifier import Classifier
-from sslzoo.evaluate.features import evaluating
+from sslzoo.evaluate.evaluated import EvaluatedEncoder
+from sslzoo.evaluate.features import evaluation_mode
 from sslzoo.evaluate.labels import Indices
-from sslzoo.evaluate.linear import CHUNK, LinearHeads, Standardizer, only
-from sslzoo.evaluate.score import top_classes
-from sslzoo.evaluate.subject import Subject
+from sslzoo.evaluate.linear import QUERIES_AT_ONCE, LinearHeads, Standardizer, select_setting
+from sslzoo.evaluate.score import rank_top_classes
+from sslzoo.evaluate.training_views import TrainingViews
 from sslzoo.experiment.evaluation import LinearGrid
 from sslzoo.runtime.distributed import gather
 
@@ -16,51 +17,52 @@ from sslzoo.runtime.distributed import gather
 class AugmentedProbe(Classifier):
     """The linear probe of the papers: a frozen encoder in evaluation mode, random crops, SGD.
 
-    Features are standardized, where that is wanted, by those of the test view of the images it learns from.
+    With `grid.standardize`, features are standardized by the statistics of the test views of its training images.
     """
 
-    def __init__(self, subject: Subject, grid: LinearGrid, seed: int) -> None:
-        self.subject, self.grid, self.seed = subject, grid, seed
+    def __init__(self, evaluated: EvaluatedEncoder, grid: LinearGrid, seed: int) -> None:
+        self.evaluated, self.grid, self.seed = evaluated, grid, seed
         self.settings = grid.settings()
 
-    def guess(self, learn: Indices, queries: Indices) -> Tensor:
-        logits = self._logits(learn, self.grid, self.subject.train_features[queries])
+    def predict(self, train: Indices, queries: Indices) -> Tensor:
+        logits = self._compute_logits(train, self.grid, self.evaluated.train_features[queries])
         return logits.argmax(dim=2).T
 
-    def rank(self, learn: Indices, setting: int) -> Tensor:
-        grid = only(self.grid, self.settings[setting])
-        return top_classes(self._logits(learn, grid, self.subject.test_features)[:, 0])
+    def rank_test(self, train: Indices, setting: int) -> Tensor:
+        grid = select_setting(self.grid, self.settings[setting])
+        return rank_top_classes(self._compute_logits(train, grid, self.evaluated.test_features)[:, 0])
 
-    def _logits(self, learn: Indices, grid: LinearGrid, queries: Tensor) -> Tensor:
-        """(Q, H, C) on the CPU."""
-        device = self.subject.accelerator.device
-        standardize = Standardizer(self.subject.train_features[learn].to(device), active=grid.standardize)
-        heads = self._fit(learn, grid, standardize)
-        parts = torch.split(queries, CHUNK)
+    def _compute_logits(self, train: Indices, grid: LinearGrid, queries: Tensor) -> Tensor:
+        """Train heads and compute their logits (Q, H, C) on the CPU."""
+        device = self.evaluated.accelerator.device
+        standardize = Standardizer(self.evaluated.train_features[train].to(device), active=grid.standardize)
+        heads = self._fit(train, grid, standardize)
+        parts = torch.split(queries, QUERIES_AT_ONCE)
         return torch.cat([heads.logits(standardize(part.to(device))).cpu() for part in parts])
 
     @torch.no_grad()
-    def _fit(self, learn: Indices, grid: LinearGrid, standardize: Standardizer) -> LinearHeads:
-        subject = self.subject
-        heads = LinearHeads(subject.train_features.shape[1], subject.classes, grid, subject.accelerator.device)
-        settings = grid.model_dump_json(), subject.probe.model_dump_json(), str(self.seed)
-        training = subject.unfinished.training("augmented", *settings, learn.tobytes())
-        done, saved = training.load()
-        if saved:
-            heads.load(saved["heads"])
-        views = subject.learn_from(
-            subject.train.subset(learn),
+    def _fit(self, train: Indices, grid: LinearGrid, standardize: Standardizer) -> LinearHeads:
+        evaluated = self.evaluated
+        heads = LinearHeads(evaluated.train_features.shape[1], evaluated.classes, grid, evaluated.accelerator.device)
+        settings = grid.model_dump_json(), evaluated.probe.model_dump_json(), str(self.seed)
+        checkpoint = evaluated.checkpoints.open("augmented", *settings, train.tobytes())
+        done, state = checkpoint.load()
+        if state:
+            heads.load_state(state["heads"])
+        views = TrainingViews(
+            evaluated,
+            evaluated.train.subset(train),
             "augmented probe",
             seed=self.seed,
             epochs=grid.epochs,
             batch_size=grid.batch_size,
             start=done,
         )
-        with evaluating(subject.encoder):
+        with evaluation_mode(evaluated.encoder):
             for step, view, labels in views:
-                with subject.accelerator.autocast():
-                    features = subject.encoder(view)
-                heads.step(standardize(gather(features.float())), gather(labels), step / views.steps)
-                training.save(step + 1, lambda: {"heads": heads.state()})
-        training.finish(views.steps, lambda: {"heads": heads.state()})
+                with evaluated.accelerator.autocast():
+                    features = evaluated.encoder(view)
+                heads.step(standardize(gather(features.float())), gather(labels), step / views.total_steps)
+                checkpoint.save_if_due(step + 1, lambda: {"heads": heads.state()})
+        checkpoint.save_finished(views.total_steps, lambda: {"heads": heads.state()})
         return heads

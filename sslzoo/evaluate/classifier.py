@@ -1,4 +1,4 @@
-"""What every classifier does: it guesses on the held-out part for each of its settings, and answers on test for one."""
+"""Interface of classifiers, whose settings are chosen on a held-out part of train before they are tested."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -7,26 +7,27 @@ import torch
 from torch import Tensor
 
 from sslzoo.evaluate.labels import Indices
-from sslzoo.evaluate.score import top_classes
+from sslzoo.evaluate.score import rank_top_classes
 
 
 class Classifier(ABC):
-    """A way to learn classes from labeled images, with several settings to choose from."""
+    """Learns classes from labeled train images, with one of several settings."""
 
     settings: list[dict[str, float]]
-    """What there is to choose from."""
+    """The S settings to choose from."""
 
     @abstractmethod
-    def guess(self, learn: Indices, queries: Indices) -> Tensor:
-        """Classes (S, Q) that each of the S settings, after learning from train images `learn`, gives `queries`.
+    def predict(self, train: Indices, queries: Indices) -> Tensor:
+        """Learn from some train images with each setting and predict the classes (S, Q) of others.
 
         Args:
-            learn: positions in train, `queries` (Q,) likewise.
+            train: indices of the train images to learn from.
+            queries: indices (Q,) of the train images to predict.
         """
 
     @abstractmethod
-    def rank(self, learn: Indices, setting: int) -> Tensor:
-        """Best classes (N, R) of each test image, by one setting."""
+    def rank_test(self, train: Indices, setting: int) -> Tensor:
+        """Learn from some train images with one setting and rank the best classes (N, R) of each test image."""
 
 
 class FeatureClassifier(Classifier):
@@ -42,15 +43,15 @@ class FeatureClassifier(Classifier):
         self.train, self.labels, self.test, self.classes = train, labels, test, classes
 
     @abstractmethod
-    def scores(
+    def compute_scores(
         self, features: Tensor, labels: Tensor, queries: Tensor, settings: list[dict[str, float]]
     ) -> Iterator[Tensor]:
-        """What each class scores: (S, q, C) for one chunk of the queries after the other."""
+        """Compute the score of each class for chunks of the queries: (S, q, C) per chunk."""
 
-    def guess(self, learn: Indices, queries: Indices) -> Tensor:
-        chunks = self.scores(self.train[learn], self.labels[learn], self.train[queries], self.settings)
+    def predict(self, train: Indices, queries: Indices) -> Tensor:
+        chunks = self.compute_scores(self.train[train], self.labels[train], self.train[queries], self.settings)
         return torch.cat([chunk.argmax(dim=2) for chunk in chunks], dim=1)
 
-    def rank(self, learn: Indices, setting: int) -> Tensor:
-        chunks = self.scores(self.train[learn], self.labels[learn], self.test, [self.settings[setting]])
-        return torch.cat([top_classes(chunk[0]) for chunk in chunks])
+    def rank_test(self, train: Indices, setting: int) -> Tensor:
+        chunks = self.compute_scores(self.train[train], self.labels[train], self.test, [self.settings[setting]])
+        return torch.cat([rank_top_classes(chunk[0]) for chunk in chunks])

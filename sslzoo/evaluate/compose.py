@@ -1,4 +1,4 @@
-"""How YAML layers, a run's config, protocols and flags become the settings of an evaluation."""
+"""Compose the settings of an evaluation from YAML layers, the config of a run, protocols and flags."""
 
 import argparse
 from collections.abc import Sequence
@@ -30,32 +30,38 @@ HELP = """
 
 
 def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> list[tuple[str, Job]]:
-    """What is asked for, once for each protocol: (its name, the settings).
+    """Compose the settings of each requested protocol.
+
+    Returns:
+        (name, settings) of each protocol.
 
     Raises:
-        UserError: an unknown name or setting, a value that it cannot have, or no weights to judge.
+        UserError: a name or setting is unknown, a value is invalid, or there are no weights to evaluate.
         SystemExit: after `--help`.
     """
     words = list(arguments)
     run = Path(words.pop(0)) if words and not words[0].startswith("-") else None
-    named, flags = _split(words)
+    named, flags = _parse_names(words)
     chosen = [layer for name in named.config for layer in read_layers(find_layer(name))]
     loaded = load_plugins(chosen, named.plugin)
     layers = [layer for _, layer in read_shipped_layers("default")]
-    layers += _run_layers(run, named.dataset) if run is not None else [_data(named.dataset or DEFAULT_DATASET)]
-    plugins = [*(plugin for layer in layers for plugin in layer.get("plugin", [])), *loaded]  # the run's first
-    if named.backbone:  # that model, not the data set's variant of it
+    layers += _run_layers(run, named.dataset) if run is not None else [_dataset_layer(named.dataset or DEFAULT_DATASET)]
+    plugins = [
+        *(plugin for layer in layers for plugin in layer.get("plugin", [])),
+        *loaded,
+    ]  # the plug-ins of the run come first
+    if named.backbone:  # replaces the variant that the data set's config defines
         layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
     layers += [expand_part_names(layer, source) for source, layer in chosen]
-    layers.append(_named_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
+    layers.append(_backbone_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
     jobs = []
     for protocol in named.protocol or [None]:
-        layer = [read_layer(_protocol_file(protocol))] if protocol else []
-        jobs.append((protocol or STANDARD, _job([*layers, *layer], flags, prog)))
+        layer = [read_layer(_find_protocol(protocol))] if protocol else []
+        jobs.append((protocol or STANDARD, _create_job([*layers, *layer], flags, prog)))
     return jobs
 
 
-def _split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def _parse_names(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = ArgumentParser(add_help=False)
     for several in ("config", "plugin", "protocol"):
         parser.add_argument(f"--{several}", nargs="+", action="extend", default=[])
@@ -66,7 +72,7 @@ def _split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
-    """Encoder, images and protocol of a run; for another data set its own, seen as the encoder was trained to see."""
+    """Layers with encoder, images and protocol of a run; another data set uses the run's channels and normalization."""
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"evaluate {run}: not a run folder (it has no config.yaml)")
@@ -78,7 +84,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
         saved = sorted((run / "checkpoints").glob("step-*/model.safetensors"))
         hint = (
             f"; `evaluate --backbone {resolve_name(experiment.backbone, experiment.img_size)} --checkpoint {saved[-1]}`"
-            " judges it as it is"
+            " evaluates its newest checkpoint"
             if saved
             else ""
         )
@@ -96,25 +102,24 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
     layer["run"] = str(run)
     if dataset is None or dataset == experiment.dataset.name:
         return [layer]
-    seen = {key: layer["dataset"][key] for key in ("channels", "mean", "std")}
-    return [_data(dataset), {**layer, "dataset": seen, "evaluation": {}}]
+    normalization = {key: layer["dataset"][key] for key in ("channels", "mean", "std")}
+    return [_dataset_layer(dataset), {**layer, "dataset": normalization, "evaluation": {}}]
 
 
-def _data(name: str) -> Layer:
-    """What a data set's layer says of evaluation; the size that runs train at becomes that of the test view, which
-    weights may overrule."""
+def _dataset_layer(name: str) -> Layer:
+    """The settings of a data set that concern evaluation; its training size becomes the size of the test view."""
     layer = merge_all(layer for _, layer in read_dataset_layers(name))
     kept: Layer = {key: layer[key] for key in ("dataset", "augmentations", "evaluation", "backbone") if key in layer}
-    known: Layer = {"dataset": {"name": name}, "augmentations": {"test": {"size": layer.get("img_size")}}}
-    return merge(known, kept)
+    defaults: Layer = {"dataset": {"name": name}, "augmentations": {"test": {"size": layer.get("img_size")}}}
+    return merge(defaults, kept)
 
 
-def _named_layer(named: argparse.Namespace, run: Path | None) -> Layer:
+def _backbone_layer(named: argparse.Namespace, run: Path | None) -> Layer:
     backbone: Layer = {}
     if run is not None:
         for flag in ("backbone", "checkpoint", "pretrained"):
             if getattr(named, flag):
-                raise UserError(f"--{flag}: the encoder is that of {run}; leave out one of them")
+                raise UserError(f"--{flag}: cannot be combined with the run folder {run}, which defines the encoder")
     if named.backbone:
         backbone["name"] = named.backbone
     if named.pretrained:
@@ -124,7 +129,7 @@ def _named_layer(named: argparse.Namespace, run: Path | None) -> Layer:
     return {"backbone": backbone} if backbone else {}
 
 
-def _protocol_file(name: str) -> Path:
+def _find_protocol(name: str) -> Path:
     known = [path.removeprefix("evaluation/") for path in config_names("evaluation")]
     if name in known:
         return find_layer(f"evaluation/{name}")
@@ -133,15 +138,21 @@ def _protocol_file(name: str) -> Path:
     raise UserError(f"--protocol {name}: no such protocol{near_misses(name, known)}")
 
 
-def _job(layers: list[Layer], flags: list[str], prog: str) -> Job:
+def _create_job(layers: list[Layer], flags: list[str], prog: str) -> Job:
     content = merge_all(layers)
-    own = {*Job.model_fields, "augmentations"}
-    unknown = [key for key in content if key not in own and key not in Experiment.model_fields and key != "by_method"]
+    allowed = {*Job.model_fields, "augmentations"}
+    unknown = [
+        key for key in content if key not in allowed and key not in Experiment.model_fields and key != "by_method"
+    ]
     if unknown:
-        raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], own)}")
-    content = {key: value for key, value in content.items() if key in own}
-    augmentations = create_augmentations_model(content["augmentations"])
-    model = create_model("Job", __base__=Job, __doc__=Job.__doc__, augmentations=(augmentations, ...))
+        raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], allowed)}")
+    content = {key: value for key, value in content.items() if key in allowed}
+    model = create_model(
+        "Job",
+        __base__=Job,
+        __doc__=Job.__doc__,
+        augmentations=(create_augmentations_model(content["augmentations"]), ...),
+    )
     known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
     try:
         default = model(**content)
@@ -160,6 +171,6 @@ def _check_weights(job: Job) -> None:
             "--checkpoint FILE, or --untrained (random ones, as a baseline)"
         )
     if backbone.has_weights and job.untrained:
-        raise UserError("--untrained: there are weights to load; leave out one of them")
+        raise UserError("--untrained: cannot be combined with weights of a run, --pretrained or --checkpoint")
     if backbone.pretrained and backbone.checkpoint is not None:
-        raise UserError(f"--pretrained: {backbone.checkpoint} has weights to load already; leave out one of them")
+        raise UserError(f"--pretrained: cannot be combined with --checkpoint {backbone.checkpoint}")

@@ -13,21 +13,20 @@ from sslzoo.data.loader import ordered_batches
 
 
 @torch.inference_mode()
-def extract(
+def extract_features(
     encoder: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
-    """Features of all images, in their order, in the accelerator's arithmetic.
+    """Extract the features of all images, in order, in the accelerator's precision.
 
     Args:
-        encoder: (B, C, H, W) -> (B, D), on the accelerator's device; in evaluation mode meanwhile, each of its modules
-            as it was afterwards.
+        encoder: (B, C, H, W) -> (B, D), on the accelerator's device; runs in evaluation mode.
         batches: pairs of images (B, C, H, W) and labels (B,).
 
     Returns:
         Features (N, D) float32 and labels (N,) int64, both on the CPU.
     """
     features, labels = [], []
-    with evaluating(encoder):
+    with evaluation_mode(encoder):
         for images, classes in batches:
             with accelerator.autocast():
                 encoded = encoder(images.to(accelerator.device))
@@ -37,35 +36,35 @@ def extract(
 
 
 @torch.inference_mode()
-def encode(
+def encode_images(
     encoder: nn.Module,
     images: Images,
-    view: Callable[[Batch], Tensor],
+    create_view: Callable[[Batch], Tensor],
     accelerator: Accelerator,
     *,
     batch_size: int,
     workers: int,
 ) -> Iterator[Tensor]:
-    """What the encoder makes of a view of each image, in their order: (B, D) float32 on the CPU, batch by batch.
+    """Encode a view of each image, in order; yields (B, D) float32 on the CPU for each batch.
 
-    The encoder works in the accelerator's arithmetic, the view in float32 as in training.
+    The encoder runs in the accelerator's precision; the view is created in float32, as in training.
 
     Args:
-        encoder: (B, C, H, W) -> (B, D), in evaluation mode meanwhile.
-        view: images as they are stored to (B, C, H, W).
-        workers: processes that decode images which are not kept decoded.
+        encoder: (B, C, H, W) -> (B, D); runs in evaluation mode.
+        create_view: creates a view (B, C, H, W) of a batch of stored images.
+        workers: processes that decode images that are not stored decoded.
     """
-    with evaluating(encoder):
+    with evaluation_mode(encoder):
         for stored in ordered_batches(images, batch_size, workers=workers):
-            seen = view(stored.to(accelerator.device))
+            view = create_view(stored.to(accelerator.device))
             with accelerator.autocast():
-                features = encoder(seen)
+                features = encoder(view)
             yield features.float().cpu()
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every module returns to the mode that it had."""
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Set evaluation mode within the context; on exit, restore the mode of every module."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -13,7 +13,7 @@ def alignment(x: Tensor, y: Tensor, *, alpha: float = 2.0) -> Tensor:
     """Mean of |x_i - y_i|^alpha over positive pairs: 0 when equal; with alpha 2, 2 at right angles, 4 when opposite.
 
     Args:
-        x: (N, D), made unit vectors here.
+        x: (N, D), normalized to unit length here.
         y: (N, D), the other view of each.
     """
     distances = (F.normalize(x.float()) - F.normalize(y.float())).norm(dim=1)
@@ -22,21 +22,21 @@ def alignment(x: Tensor, y: Tensor, *, alpha: float = 2.0) -> Tensor:
 
 
 def uniformity(x: Tensor, *, t: float = 2.0, chunk: int = 1024) -> Tensor:
-    """log of the mean of exp(-t |x_i - x_j|^2) over pairs i < j, float64; lower is more even.
+    """Log of the mean of exp(-t |x_i - x_j|^2) over pairs i < j, float64; lower is more even.
 
     With t 2: 0 when all are one point, about -4 when they are spread evenly in many dimensions, -8 for two
-    opposite points, the least there is.
+    opposite points, the minimum.
 
     Args:
-        x: (N, D), made unit vectors here.
-        chunk: rows compared at once; memory is a few times chunk x N floats.
+        x: (N, D), normalized to unit length here.
+        chunk: number of rows compared at once; memory is a few times chunk x N floats.
 
     Raises:
         ValueError: fewer than two features.
     """
     n = len(x)
     if n < 2:
-        raise ValueError(f"uniformity is over pairs of features, there is only {n}")
+        raise ValueError(f"uniformity needs at least two features, got {n}")
     unit = F.normalize(x.float())
     sums = []
     for first in range(0, n, chunk):

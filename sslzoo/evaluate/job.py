@@ -16,41 +16,41 @@ from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.runtime.precision import PrecisionSetting
 
 STANDARD = "standard"
-"""What the protocol is called where none is asked for: what `evaluation` says, kNN and linear probe by default."""
+"""Name of the protocol if none is requested: the settings in `evaluation`, by default kNN and linear probe."""
 
 
 class Job(Config):
     """Score a trained encoder: timm's weights, a run's, or a file's."""
 
     run: Annotated[Path | None, tyro.conf.Suppress] = None
-    """The run folder that the encoder is of, if it is of one."""
+    """Run folder of the encoder; None for other weights."""
     untrained: bool = False
     """Score the backbone with random weights, as a baseline."""
     transform: Literal["auto", "weights", "dataset"] = "auto"
-    """Size, crop, interpolation and normalization of the images: those that timm's weights were made for, or those
-    of the data set's config; `auto` takes the former for timm's weights, and what a run trained with for a run."""
+    """Size, crop, interpolation and normalization of the images: `weights` uses those of timm's weights, `dataset`
+    those of the data set's config; `auto` uses `weights` for timm's weights and the settings of the run for a run."""
     img_size: PositiveInt | None = None
-    """Side of the images; None is what the transform says."""
+    """Image size in pixels; None uses that of the transform."""
     batch_size: PositiveInt = 256
     """Images that a process encodes at once."""
     precision: PrecisionSetting = "auto"
-    """Arithmetic of the encoder; features, distances and classifiers stay in float32. `auto`: bf16 where the device
-    computes it natively, else fp32."""
+    """Precision of the encoder; features, distances and classifiers are always float32. `auto` uses bf16 if the device
+    supports it natively, otherwise fp32."""
     threads: NonNegativeInt = 0
     """CPU threads of each process; 0 divides the cores among the processes of this machine."""
     quality: bool = False
-    """After the protocols, measure the representation itself: rank, spectrum, alignment, uniformity, neighborhoods;
-    the protocol `representation` asks for it."""
+    """After the protocols, measure the representation: rank, spectrum, alignment, uniformity, neighborhoods; the
+    protocol `representation` enables it."""
     quality_images: PositiveInt = 1000
-    """Test images whose strong views the measures between views use."""
+    """Number of test images whose strong views are measured."""
     quality_views: PositiveInt = Field(10, ge=2)
-    """Strong views of each of them."""
+    """Number of strong views per image."""
     seed: NonNegativeInt = 0
-    """Seed of the weights where they are random, and of the views that quality is measured on."""
+    """Seed of random weights and of the measured views."""
     folder: Path | None = None
-    """Folder of the result; None makes one below `output`."""
+    """Folder of the result; None creates one in `output`."""
     output: Path = Path("evaluations")
-    """Where folders of results are made."""
+    """Folder in which result folders are created."""
     plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Files and modules that register custom parts; given as `--plugin FILE`."""
 
@@ -60,10 +60,10 @@ class Job(Config):
     augmentations: Config
 
     def augmentation(self, view: str) -> Augmentation:
-        """The augmentation of that name."""
+        """Return the augmentation with this name."""
         augmentation: Augmentation = getattr(self.augmentations, view)
         return augmentation
 
     def as_yaml(self) -> str:
-        """The whole config."""
+        """Return all settings as YAML."""
         return dump_layer({"format": FORMAT, **self.model_dump(mode="json")})

@@ -1,4 +1,4 @@
-"""Which labeled images a classifier learns from, and on which ones its settings are chosen."""
+"""Choose the labeled images that a classifier learns from and those on which its settings are chosen."""
 
 from collections.abc import Sequence
 
@@ -14,25 +14,25 @@ Indices = NDArray[np.int64]
 
 
 def split_holdout(labels: Tensor, share: float, seed: int) -> tuple[Indices, Indices]:
-    """(fit, choice): `choice` holds `share` of each class, at least one of each, `fit` the rest.
+    """Hold out a share of each class, at least one image, and return the indices (rest, held_out).
 
     Raises:
         UserError: a class has only one image.
     """
-    choice = []
-    for members in _members(labels, seed):
+    parts = []
+    for members in _indices_by_class(labels, seed):
         if len(members) < 2:
             raise UserError(f"evaluation.holdout = {share:g}: a class has only {len(members)} labeled train image")
-        choice.append(members[: max(1, round(share * len(members)))])
-    held_out = np.sort(np.concatenate(choice))
+        parts.append(members[: max(1, round(share * len(members)))])
+    held_out = np.sort(np.concatenate(parts))
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
 def draw_labels(labels: Tensor, fit: Indices, config: EvaluationConfig) -> list[Indices]:
-    """Training sets: `fit` itself, or draws of a few images of each class from it.
+    """Draw training sets: `fit` itself, or with few labels several random subsets of it.
 
     Raises:
-        UserError: a class has fewer images than are asked for.
+        UserError: a class has fewer images than requested.
     """
     if not config.few_labels:
         return [fit]
@@ -40,62 +40,62 @@ def draw_labels(labels: Tensor, fit: Indices, config: EvaluationConfig) -> list[
     counts = labels.bincount().tolist()
     for draw in range(config.draws):
         chosen = [
-            members[: _wanted(config, counts[int(labels[members[0]])], len(members))]
-            for members in (fit[places] for places in _members(labels[fit], config.seed, 1 + draw))
+            members[: _count_labels(config, counts[int(labels[members[0]])], len(members))]
+            for members in (fit[places] for places in _indices_by_class(labels[fit], config.seed, 1 + draw))
         ]
         draws.append(np.sort(np.concatenate(chosen)))
     return draws
 
 
-def held_out_and_drawn(labels: Tensor, config: EvaluationConfig) -> tuple[Indices, list[Indices]]:
-    """Positions of the held-out images, and of each draw's labeled ones, as the protocol has them.
+def split_and_draw(labels: Tensor, config: EvaluationConfig) -> tuple[Indices, list[Indices]]:
+    """Return the indices of the held-out images and of the labeled images of each draw.
 
     Raises:
-        UserError: the labels do not allow it.
+        UserError: the labels do not support the protocol.
     """
-    fit, choice = split_holdout(labels, config.holdout, config.seed)
-    return choice, draw_labels(labels, fit, config)
+    fit, held_out = split_holdout(labels, config.holdout, config.seed)
+    return held_out, draw_labels(labels, fit, config)
 
 
 def check_labels(train: Tensor, test: Tensor, config: EvaluationConfig, classes: Sequence[str] = ()) -> None:
-    """Whether these labels allow the protocol; nothing is scored.
+    """Check that the labels support the protocol, before anything is scored.
 
     Args:
-        train: (N,) int64 labels, `test` (Q,) likewise.
-        classes: names, for the message.
+        train: (N,) int64 labels.
+        test: (Q,) int64 labels.
+        classes: class names, for the message.
 
     Raises:
-        UserError: too few labels of a class, or a class that only one of train and test has.
+        UserError: a class has too few labels, or occurs in only one of train and test.
     """
     learned, tested = set(train.tolist()), set(test.tolist())
-    if strangers := sorted(tested - learned):
-        raise UserError(
-            f"the test split has classes that the labeled train split has not: {_names(strangers, classes)}"
-        )
+    if unknown := sorted(tested - learned):
+        names = _join_class_names(unknown, classes)
+        raise UserError(f"the test split has classes that the labeled train split does not have: {names}")
     if untested := sorted(learned - tested):
         raise UserError(
             f"the test split has {len(tested)} of the {len(learned)} classes of train, none of "
-            f"{_names(untested, classes)}: an accuracy over other classes than were learned; give both the same "
-            "classes, or raise --dataset.test-limit"
+            f"{_join_class_names(untested, classes)}: the accuracy would cover only some classes; use the same classes "
+            "in both, or raise --dataset.test-limit"
         )
-    held_out_and_drawn(train, config)
+    split_and_draw(train, config)
 
 
-def _wanted(config: EvaluationConfig, all_of_class: int, there: int) -> int:
-    """How many labels of a class are used, of which there are `there` that are not held out."""
+def _count_labels(config: EvaluationConfig, class_size: int, available: int) -> int:
+    """Count the labels of a class to use, of which `available` are not held out."""
     if config.labels_per_class is not None:
         few = config.labels_per_class
-        if there < few:
+        if available < few:
             raise UserError(
-                f"evaluation.labels_per_class = {few}: a class has only {there} images that are not held out"
+                f"evaluation.labels_per_class = {few}: a class has only {available} images that are not held out"
             )
         return few
     assert config.labels_share is not None
-    return min(there, max(1, round(config.labels_share * all_of_class)))
+    return min(available, max(1, round(config.labels_share * class_size)))
 
 
-def _members(labels: Tensor, *keys: int) -> list[Indices]:
-    """Positions of each class that occurs, in random order."""
+def _indices_by_class(labels: Tensor, *keys: int) -> list[Indices]:
+    """The indices of each class that occurs, in random order."""
     order = permutation(len(labels), *keys).numpy()
     shuffled = labels.cpu().numpy()[order]
     by_class = np.argsort(shuffled, kind="stable")
@@ -103,5 +103,5 @@ def _members(labels: Tensor, *keys: int) -> list[Indices]:
     return np.split(order[by_class], starts[1:])
 
 
-def _names(numbers: list[int], classes: Sequence[str]) -> str:
-    return join_names([classes[n] if n < len(classes) else str(n) for n in numbers], at_most=5)
+def _join_class_names(labels: list[int], classes: Sequence[str]) -> str:
+    return join_names([classes[n] if n < len(classes) else str(n) for n in labels], at_most=5)

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by L-BFGS."""
+"""Multinomial logistic regression, fitted by L-BFGS."""
 
 from collections.abc import Iterator
 
@@ -7,25 +7,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.evaluate.classifier import FeatureClassifier
-from sslzoo.evaluate.linear import CHUNK, Standardizer
+from sslzoo.evaluate.linear import QUERIES_AT_ONCE, Standardizer
 from sslzoo.experiment.evaluation import LogisticGrid
 
 
 class LogisticRegression(FeatureClassifier):
-    """Logistic regression; the setting is the strength of the penalty."""
+    """Logistic regression; the setting is the inverse strength of the penalty."""
 
     def __init__(self, train: Tensor, labels: Tensor, test: Tensor, classes: int, grid: LogisticGrid) -> None:
         super().__init__(train, labels, test, classes)
         self.grid = grid
         self.settings = [{"c": c} for c in grid.c]
 
-    def scores(
+    def compute_scores(
         self, features: Tensor, labels: Tensor, queries: Tensor, settings: list[dict[str, float]]
     ) -> Iterator[Tensor]:
         standardize = Standardizer(features, active=self.grid.standardize)
         x = standardize(features)
         fitted = [fit_logistic(x, labels, classes=self.classes, c=s["c"], grid=self.grid) for s in settings]
-        for part in torch.split(queries, CHUNK):
+        for part in torch.split(queries, QUERIES_AT_ONCE):
             q = standardize(part).double()
             yield torch.stack([q @ weight + bias for weight, bias in fitted])
 
@@ -33,10 +33,10 @@ class LogisticRegression(FeatureClassifier):
 def fit_logistic(
     features: Tensor, labels: Tensor, *, classes: int, c: float, grid: LogisticGrid
 ) -> tuple[Tensor, Tensor]:
-    """Minimize the sum of cross-entropies plus ||weight||^2 / (2 c), the bias without penalty.
+    """Minimize the sum of cross-entropies plus ||weight||^2 / (2 c); the bias has no penalty.
 
-    The objective of scikit-learn's LogisticRegression(C=c); in float64, so that the result is the optimum's and not
-    the optimizer's.
+    The objective of scikit-learn's LogisticRegression(C=c). In float64, so that the result is the optimum up to the
+    tolerance.
 
     Args:
         features: (N, D), with labels (N,) int64.

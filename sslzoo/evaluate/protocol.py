@@ -1,4 +1,4 @@
-"""How an encoder is scored: settings chosen on a part of train, the test split touched once."""
+"""Evaluation protocol: settings are chosen on a part of train, and the test split is used once."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 from sslzoo.evaluate.classifier import Classifier
 from sslzoo.evaluate.knn import Knn, knn_predict
-from sslzoo.evaluate.labels import check_labels, held_out_and_drawn
+from sslzoo.evaluate.labels import check_labels, split_and_draw
 from sslzoo.evaluate.linear import LinearProbe
 from sslzoo.evaluate.logistic import LogisticRegression
-from sslzoo.evaluate.score import Score, Scores, score_of
+from sslzoo.evaluate.score import Score, Scores, compute_score
 from sslzoo.experiment.evaluation import EvaluationConfig
 
 
@@ -21,33 +21,34 @@ def score_classifiers(
     test_labels: Tensor,
     classes: int,
     config: EvaluationConfig,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Scores:
     """Choose each classifier's setting on the held-out part of train, then test it.
 
-    With all labels, both parts of train together then make the classifiers that are tested; with few labels, the draws
-    on which settings were chosen are tested themselves. Where there is one setting only, nothing is held out for it.
+    With all labels, the tested classifier learns from all of train, including the held-out part. With few labels, it
+    learns from the draws with which its setting was chosen. With a single setting nothing is chosen.
 
     Args:
-        train_labels: (M,) int64, `test_labels` (N,) likewise.
+        train_labels: (M,) int64.
+        test_labels: (N,) int64.
         classes: number of classes.
-        say: called with a description of each part of the work.
+        report: called with a description of each part of the work.
 
     Raises:
-        UserError: the labels do not allow the protocol.
+        UserError: the labels do not support the protocol.
     """
-    choice, draws = held_out_and_drawn(train_labels, config)
+    held_out, draws = split_and_draw(train_labels, config)
     final = draws if config.few_labels else [np.arange(len(train_labels))]
     scores: dict[str, Score] = {}
     for name, classifier in classifiers.items():
         chosen, choice_accuracy = 0, None
         if len(classifier.settings) > 1:
-            say(f"{name}: choosing among {len(classifier.settings)} settings")
-            guesses = [classifier.guess(draw, choice) for draw in draws]
-            chosen, choice_accuracy = best_setting(guesses, train_labels[choice])
-        say(f"{name}: testing")
-        rankings = [classifier.rank(draw, chosen) for draw in final]
-        scores[name] = score_of(
+            report(f"{name}: choosing among {len(classifier.settings)} settings")
+            predictions = [classifier.predict(draw, held_out) for draw in draws]
+            chosen, choice_accuracy = choose_setting(predictions, train_labels[held_out])
+        report(f"{name}: testing")
+        rankings = [classifier.rank_test(draw, chosen) for draw in final]
+        scores[name] = compute_score(
             rankings,
             test_labels,
             classes,
@@ -58,65 +59,75 @@ def score_classifiers(
     return Scores(scores, labels=len(final[0]), draws=len(final))
 
 
-def feature_classifiers(
+def create_feature_classifiers(
     train: Tensor, train_labels: Tensor, test: Tensor, classes: int, config: EvaluationConfig
 ) -> dict[str, Classifier]:
-    """Those of the protocol's classifiers that work on features.
+    """Create the classifiers of a protocol that work on features.
 
     Args:
         train: (M, D) float32 features with labels (M,) int64.
         test: (N, D) features.
 
     Raises:
-        UserError: too few labels.
+        UserError: a class has too few labels.
     """
-    _, draws = held_out_and_drawn(train_labels, config)
+    _, draws = split_and_draw(train_labels, config)
     fewest = min(len(draw) for draw in draws)
     data = train, train_labels, test, classes
-    made: dict[str, Classifier] = {}
+    classifiers: dict[str, Classifier] = {}
     for name in config.classifiers:
         if name == "knn":
-            made[name] = Knn(*data, config, most=fewest)
+            classifiers[name] = Knn(*data, config, max_k=fewest)
         elif name == "linear":
-            made[name] = LinearProbe(*data, config.linear, config.seed)
+            classifiers[name] = LinearProbe(*data, config.linear, config.seed)
         elif name == "logistic":
-            made[name] = LogisticRegression(*data, config.logistic)
-    return made
+            classifiers[name] = LogisticRegression(*data, config.logistic)
+    return classifiers
 
 
-def score(
+def score_features(
     train: Tensor,
     train_labels: Tensor,
     test: Tensor,
     test_labels: Tensor,
     classes: int,
     config: EvaluationConfig,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Scores:
-    """The protocol's classifiers on features of a frozen encoder.
+    """Score the features of a frozen encoder by a protocol.
 
     Args:
         train: (M, D) float32, with labels (M,) int64.
         test: (N, D), with labels (N,).
         classes: number of classes.
-        say: called with what is about to be done.
+        report: called with a description of each part of the work.
 
     Raises:
-        UserError: the labels do not allow the protocol.
+        UserError: the labels do not support the protocol.
     """
     check_labels(train_labels, test_labels, config)
-    made = feature_classifiers(train, train_labels, test, classes, config)
-    return score_classifiers(made, train_labels, test_labels, classes, config, say)
+    classifiers = create_feature_classifiers(train, train_labels, test, classes, config)
+    return score_classifiers(classifiers, train_labels, test_labels, classes, config, report)
 
 
-def watch_knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, classes: int) -> float:
-    """Accuracy of kNN with k = 200 (or all there are) and temperature 0.1, as papers watch training with."""
-    guess = knn_predict(train, train_labels, test, classes=classes, k=min(200, len(train)), temperature=0.1)
-    return float((guess == test_labels).float().mean())
+def measure_knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, classes: int) -> float:
+    """Accuracy of kNN with k = 200 (or all features if there are fewer) and temperature 0.1, common for monitoring."""
+    predicted = knn_predict(train, train_labels, test, classes=classes, k=min(200, len(train)), temperature=0.1)
+    return float((predicted == test_labels).float().mean())
 
 
-def best_setting(guesses: list[Tensor], labels: Tensor) -> tuple[int, float]:
-    """The setting with the highest accuracy, mean over draws of guesses (settings, N), and that accuracy."""
-    accuracies = torch.stack([(guess.cpu() == labels.cpu()).float().mean(dim=1) for guess in guesses]).mean(dim=0)
+def choose_setting(predictions: list[Tensor], labels: Tensor) -> tuple[int, float]:
+    """Choose the setting with the highest accuracy.
+
+    Args:
+        predictions: (settings, N) predicted classes, one tensor per draw.
+        labels: (N,) int64.
+
+    Returns:
+        The index of the setting and its accuracy, the mean over draws.
+    """
+    accuracies = torch.stack([(predicted.cpu() == labels.cpu()).float().mean(dim=1) for predicted in predictions]).mean(
+        dim=0
+    )
     best = int(accuracies.argmax())
     return best, float(accuracies[best])

@@ -1,4 +1,4 @@
-"""Measures of the quality of features that need no training."""
+"""Measures of the quality of features, without training a classifier."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,37 +17,37 @@ from sslzoo.runtime.counter_rng import permutation
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of a representation; None where what a measure needs was not given."""
+    """Measures of a representation; None for measures whose inputs were not given."""
 
     images: int
-    """Images that were measured."""
+    """Number of measured images."""
     width: int
-    """D, the dimensions of a feature."""
+    """Dimension D of the features."""
     embedding_std: float
     effective_rank: float
     """RankMe."""
     decay: PowerLaw | None
-    """alpha-ReQ; None where too few eigenvalues are more than rounding."""
+    """alpha-ReQ; None if too few eigenvalues exceed rounding errors."""
     uniformity: float
     purity: dict[int, float] | None
-    """Share of the k nearest that have the image's class, by k."""
+    """Share of the k nearest images that have the same class, by k."""
     purity_chance: float | None
-    """The same of neighbors drawn at random."""
+    """Expected purity of random neighbors."""
     view_images: int | None
-    """Images whose views were measured."""
+    """Number n of images whose views were measured."""
     views: int | None
-    """q, views of each of them."""
+    """Number q of views per image."""
     alignment: float | None
     """Mean over all pairs of views."""
     lidar: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """Return the measures as JSON values."""
         return asdict(self)
 
 
 class QualityRow(NamedTuple):
-    """A line of a table."""
+    """A row of the table of measures."""
 
     name: str
     value: str
@@ -56,34 +56,35 @@ class QualityRow(NamedTuple):
 
 
 @torch.no_grad()
-def measure(
+def measure_quality(
     features: Tensor,
     labels: Tensor | None = None,
     views: Tensor | None = None,
     *,
     ks: Sequence[int] = (1, 10, 100),
-    most: int = 25_600,
+    max_images: int = 25_600,
     seed: int = 0,
 ) -> Quality:
-    """Every measure that what is given allows.
+    """Compute all measures for which the inputs are given.
 
     Args:
-        features: (N, D) of un-augmented images.
+        features: (N, D) of images without augmentation.
         labels: (N,) int64 of the same images.
         views: (n, q, D) features of q augmented views of n images, which need not be those of `features`.
-        ks: numbers of neighbors of the purity; those larger than N - 1 are left out.
-        most: of more images than this as many are drawn; 25,600 as RankMe has it (Garrido et al., ICML 2023).
-        seed: of the draw.
+        ks: numbers of neighbors for the purity; those larger than N - 1 are skipped.
+        max_images: maximum number of images, sampled at random if there are more. RankMe uses 25,600 (Garrido et al.,
+            ICML 2023).
+        seed: seed of the sample.
 
     Raises:
-        ValueError: shapes do not fit, there are too few images or views, or a feature is NaN or Inf.
+        ValueError: shapes do not match, there are too few images or views, or a feature is NaN or Inf.
     """
-    _check(features, labels, views)
-    chosen = _draw(len(features), most, seed, features.device)
+    _check_inputs(features, labels, views)
+    chosen = _sample_indices(len(features), max_images, seed, features.device)
     features = features[chosen].float()
     labels = None if labels is None else labels[chosen.to(labels.device)].to(features.device)
     if views is not None:
-        views = views[_draw(len(views), most, seed, views.device)].float()
+        views = views[_sample_indices(len(views), max_images, seed, views.device)].float()
     return Quality(
         images=len(features),
         width=features.shape[1],
@@ -91,19 +92,19 @@ def measure(
         effective_rank=float(effective_rank(features)),
         decay=eigenspectrum_decay(features),
         uniformity=float(uniformity(features)),
-        purity=None if labels is None else _purity(features, labels, ks),
+        purity=None if labels is None else _measure_purity(features, labels, ks),
         purity_chance=None if labels is None else same_class_chance(labels),
         view_images=None if views is None else len(views),
         views=None if views is None else views.shape[1],
-        alignment=None if views is None else _alignment(views),
+        alignment=None if views is None else _measure_alignment(views),
         lidar=None if views is None else float(lidar(views)),
     )
 
 
-def quality_rows(quality: Quality) -> list[QualityRow]:
-    """A line for each measure that there is: name, value, what it means, source."""
+def create_quality_rows(quality: Quality) -> list[QualityRow]:
+    """Create a table row for each available measure: name, value, meaning, source."""
     q = quality
-    most = min(q.images, q.width)
+    max_rank = min(q.images, q.width)
     rows = [
         QualityRow(
             "embedding std",
@@ -113,8 +114,8 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
         ),
         QualityRow(
             "effective rank (RankMe)",
-            f"{q.effective_rank:.1f} of {most}",
-            "directions that features use; few is collapse, many alone is no merit",
+            f"{q.effective_rank:.1f} of {max_rank}",
+            "directions that features use; few mean collapse, many do not imply quality",
             "Garrido et al., ICML 2023, equation 1",
         ),
         QualityRow(
@@ -129,7 +130,7 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
             QualityRow(
                 "alpha (alpha-ReQ)",
                 f"{q.decay.alpha:.2f} (R² {q.decay.r2:.3f}, ranks {q.decay.first} to {q.decay.last})",
-                "decay of the covariance's eigenvalues, i^-alpha: best near 1; means little where R² is low",
+                "decay of the covariance's eigenvalues, i^-alpha: best near 1; unreliable if R² is low",
                 "Agrawal et al., NeurIPS 2022; ranks and weights of the authors' code",
             )
         )
@@ -156,38 +157,38 @@ def quality_rows(quality: Quality) -> list[QualityRow]:
             QualityRow(
                 f"purity of {k} nearest",
                 f"{100 * share:.1f} % (chance {100 * (q.purity_chance or 0):.1f} %)",
-                "share of an image's nearest that have its class, by cosine",
+                "share of the nearest images, by cosine, that have the same class",
                 "ours",
             )
         )
     return rows
 
 
-def _purity(features: Tensor, labels: Tensor, ks: Sequence[int]) -> dict[int, float]:
-    possible = [k for k in ks if k < len(features)]
-    shares = neighborhood_purity(features, labels, ks=possible).tolist() if possible else []
-    return dict(zip(possible, shares, strict=True))
+def _measure_purity(features: Tensor, labels: Tensor, ks: Sequence[int]) -> dict[int, float]:
+    valid = [k for k in ks if k < len(features)]
+    shares = neighborhood_purity(features, labels, ks=valid).tolist() if valid else []
+    return dict(zip(valid, shares, strict=True))
 
 
-def _alignment(views: Tensor) -> float:
+def _measure_alignment(views: Tensor) -> float:
     pairs = [alignment(views[:, i], views[:, j]) for i, j in combinations(range(views.shape[1]), 2)]
     return float(torch.stack(pairs).mean())
 
 
-def _draw(n: int, most: int, seed: int, device: torch.device) -> Tensor:
-    """Positions of all n images, or of `most` drawn ones."""
-    if n <= most:
+def _sample_indices(n: int, max_images: int, seed: int, device: torch.device) -> Tensor:
+    """Indices of all n images, or of a random sample of `max_images`."""
+    if n <= max_images:
         return torch.arange(n, device=device)
-    return permutation(n, seed, device=device)[:most]
+    return permutation(n, seed, device=device)[:max_images]
 
 
-def _check(features: Tensor, labels: Tensor | None, views: Tensor | None) -> None:
+def _check_inputs(features: Tensor, labels: Tensor | None, views: Tensor | None) -> None:
     if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features (N, D) of two images at least, not {tuple(features.shape)}")
+        raise ValueError(f"features must be (N, D) with N of at least 2, not {tuple(features.shape)}")
     if labels is not None and labels.shape != features.shape[:1]:
-        raise ValueError(f"{len(features)} features need labels ({len(features)},), not {tuple(labels.shape)}")
+        raise ValueError(f"labels must be ({len(features)},) for {len(features)} features, not {tuple(labels.shape)}")
     if views is not None and (views.ndim != 3 or views.shape[0] < 2 or views.shape[1] < 2):
-        raise ValueError(f"views (n, q, D) of two images, two of each, at least, not {tuple(views.shape)}")
+        raise ValueError(f"views must be (n, q, D) with n and q of at least 2, not {tuple(views.shape)}")
     for name, given in (("features", features), ("views", views)):
         if given is not None and not bool(given.isfinite().all()):
             raise ValueError(f"{name} have {int((~given.isfinite()).sum())} NaN or Inf values")

@@ -1,4 +1,4 @@
-"""Health of a representation, without labels."""
+"""Measures of collapse of a representation, without labels."""
 
 from collections.abc import Sequence
 
@@ -30,17 +30,17 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
 
 def collapse_warning(std: float, rank: float, shape: Sequence[int]) -> str | None:
-    """Plain words when embeddings collapse, None when they are healthy.
+    """Describe a collapse of the embeddings in one sentence; None if there is none.
 
     Args:
-        std: of `embedding_std`.
-        rank: of `effective_rank`.
-        shape: (N, D) of the embeddings, the smaller of which is the largest rank that was possible.
+        std: result of `embedding_std`.
+        rank: result of `effective_rank`.
+        shape: shape (N, D) of the embeddings; the smaller number is the maximum rank.
     """
-    most = min(shape)
+    max_rank = min(shape)
     causes = "usual causes: learning rate too high, no momentum encoder, or views that are too weak or too strong"
     if std < 0.1:
         return f"embeddings collapse to a point (embedding std {std:.3f}, healthy is near 1); {causes}"
-    if rank < max(2.0, 0.02 * most):
-        return f"embeddings collapse to few directions (effective rank {rank:.1f} of at most {most}); {causes}"
+    if rank < max(2.0, 0.02 * max_rank):
+        return f"embeddings collapse to few directions (effective rank {rank:.1f} of at most {max_rank}); {causes}"
     return None

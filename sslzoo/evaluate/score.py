@@ -1,4 +1,4 @@
-"""What a classifier reached on the test split."""
+"""Scores of classifiers on the test split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-RESAMPLES = 2000
-TOP = 5
-"""Ranks of a classifier's answer that are kept."""
+BOOTSTRAP_RESAMPLES = 2000
+TOP_K = 5
+"""Number of best classes that are kept per test image."""
 
 
 @dataclass(frozen=True)
@@ -19,24 +19,24 @@ class Score:
     """Result of one classifier."""
 
     accuracy: float
-    """On the test split, in [0, 1]; the mean over draws where there are several."""
+    """Accuracy on the test split, in [0, 1]; the mean over draws."""
     std: float | None
-    """Standard deviation over draws."""
+    """Standard deviation over draws; None for a single draw."""
     interval: tuple[float, float]
-    """95 % confidence interval over test images, the classifiers being what they are (percentile bootstrap)."""
+    """95 % confidence interval over test images for fixed classifiers (percentile bootstrap)."""
     top5: float | None
-    """Share of test images whose class is among the first five; None with five classes or fewer."""
+    """Share of test images whose class is among the best five; None with five classes or fewer."""
     per_class: list[float | None]
     """Accuracy of each class; None for a class without test images."""
     chosen: dict[str, float]
-    """The settings, chosen on the held-out part."""
+    """The setting that was chosen on the held-out part."""
     choice_accuracy: float | None
-    """On the held-out part, with these settings; None where there was nothing to choose."""
+    """Accuracy on the held-out part with this setting; None if there was only one setting."""
     confusion: NDArray[np.int64]
-    """(C, C) test images of each class (row) by the class that was answered (column), over all draws."""
+    """(C, C) number of test images by class (row) and predicted class (column), over all draws."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For a JSON file, without the confusion matrix."""
+        """Return the score as JSON values, without the confusion matrix."""
         return {name: value for name, value in asdict(self).items() if name != "confusion"}
 
 
@@ -46,21 +46,22 @@ class Scores:
 
     by_classifier: Mapping[str, Score]
     labels: int
-    """Labeled images that each classifier was given."""
+    """Number of labeled images that each classifier learned from."""
     draws: int
+    """Number of draws of labeled images."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """Return the scores as JSON values."""
         scores = {name: score.as_dict() for name, score in self.by_classifier.items()}
         return {**scores, "labels": self.labels, "draws": self.draws}
 
 
-def top_classes(scores: Tensor) -> Tensor:
-    """(..., C) scores to the best classes (..., min(5, C)), best first; of equal ones the first class wins."""
-    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :TOP]
+def rank_top_classes(scores: Tensor) -> Tensor:
+    """Rank the best classes (..., min(5, C)) of scores (..., C), best first; the first class wins on ties."""
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :TOP_K]
 
 
-def score_of(
+def compute_score(
     rankings: Sequence[Tensor],
     truth: Tensor,
     classes: int,
@@ -69,24 +70,25 @@ def score_of(
     choice_accuracy: float | None,
     seed: int,
 ) -> Score:
-    """The result of classifiers that differ by the draw of their labels.
+    """Compute the score of a classifier over draws of its labels.
 
     Args:
-        rankings: (N, R) best classes of the test images, one a draw.
-        truth: (N,) labels.
-        seed: of the bootstrap.
+        rankings: (N, R) best classes of the test images, one tensor per draw.
+        truth: (N,) labels of the test images.
+        classes: number of classes.
+        seed: seed of the bootstrap.
     """
     truth = truth.cpu()
-    answers = torch.stack([ranking.cpu() for ranking in rankings])
-    right = (answers[:, :, 0] == truth).double()
-    accuracies = right.mean(dim=1)
-    pairs = (truth * classes + answers[:, :, 0]).flatten()
+    ranked = torch.stack([ranking.cpu() for ranking in rankings])
+    correct = (ranked[:, :, 0] == truth).double()
+    accuracies = correct.mean(dim=1)
+    pairs = (truth * classes + ranked[:, :, 0]).flatten()
     confusion = torch.bincount(pairs, minlength=classes * classes).view(classes, classes).numpy()
     return Score(
         accuracy=float(accuracies.mean()),
         std=float(accuracies.std()) if len(rankings) > 1 else None,
-        interval=confidence_interval(right.mean(dim=0).numpy(), seed),
-        top5=float((answers == truth[:, None]).any(dim=2).double().mean()) if classes > TOP else None,
+        interval=confidence_interval(correct.mean(dim=0).numpy(), seed),
+        top5=float((ranked == truth[:, None]).any(dim=2).double().mean()) if classes > TOP_K else None,
         per_class=[int(row[c]) / int(row.sum()) if row.any() else None for c, row in enumerate(confusion)],
         chosen=chosen,
         choice_accuracy=choice_accuracy,
@@ -95,11 +97,14 @@ def score_of(
 
 
 def confidence_interval(values: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """95 % interval of the mean of values (N,), by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13)."""
+    """Compute the 95 % confidence interval of the mean of values (N,).
+
+    By the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
+    """
     from scipy.stats import bootstrap  # takes a second to import
 
     if len(values) < 2:
         return float(values.mean()), float(values.mean())
     rng = np.random.default_rng(seed)
-    result = bootstrap((values,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", rng=rng)
+    result = bootstrap((values,), np.mean, n_resamples=BOOTSTRAP_RESAMPLES, batch=50, method="percentile", rng=rng)
     return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -1,6 +1,6 @@
-"""What the eigenvalues of features say: how many directions they use, and how fast these fall off.
+"""Spectral measures of features: how many directions they use, and how fast the eigenvalues decay.
 
-Features are float32; products are summed in float64, so that an eigenvalue is right to about 1e-13 of the largest.
+Features are float32; products are summed in float64, so that an eigenvalue is exact to about 1e-13 of the largest.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from torch import Tensor
 EPSILON = 1e-7
 """Added to each share before the entropy: "typically 1e-7 for float32" (RankMe, below its equation 1)."""
 ROWS = 4096
-"""Rows that are in float64 at once."""
+"""Number of rows that are converted to float64 at once."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class PowerLaw:
 
     alpha: float
     r2: float
-    """Share of the variance of log lambda_i that the line explains, weighted as the fit is; 1 is a power law."""
+    """Share of the variance of log lambda_i that the line explains, with the weights of the fit; 1 is a power law."""
     first: int
     """Rank of the first eigenvalue of the fit; the largest has rank 1."""
     last: int
 
 
 def smooth_rank(values: Tensor) -> Tensor:
-    """Number of values (K,), none negative, that matter: 1 where one is all of the sum, K where all are equal.
+    """Effective number of nonnegative values (K,): 1 if a single one is nonzero, K if all are equal.
 
     exp of the entropy of p_k = value_k / sum + 1e-7 (Roy and Vetterli, EUSIPCO 2007; with the epsilon as in RankMe,
     Garrido et al., ICML 2023, equation 1). The epsilon adds up to K x 1.6e-6 of the rank, 0.3 percent at K = 2048.
@@ -42,7 +42,7 @@ def singular_values(x: Tensor) -> Tensor:
     """The min(N, D) singular values of x (N, D), ascending, float64.
 
     From the eigenvalues of the smaller Gram matrix, summed in float64 a few rows at a time. Values below 3e-8 of
-    the largest are rounding; decomposing x itself in float32 leaves 2e-7 and needs all of x at once.
+    the largest are rounding errors; decomposing x itself in float32 leaves 2e-7 and needs all of x at once.
     """
     tall = x if len(x) >= x.shape[1] else x.T
     squares: Tensor = torch.linalg.eigvalsh(_scatter(map(_double, torch.split(tall, ROWS))))
@@ -50,10 +50,10 @@ def singular_values(x: Tensor) -> Tensor:
 
 
 def covariance_spectrum(features: Tensor) -> Tensor:
-    """Eigenvalues of the covariance of features (N, D), descending, float64, without those that are only rounding.
+    """Eigenvalues of the covariance of features (N, D), descending, float64, without rounding errors.
 
-    Rounding is what is below D x 2.2e-16 of the mean squared length of the features, so features that
-    collapsed to a point have none.
+    Values below D x 2.2e-16 of the mean squared length of the features are rounding errors, so features that collapsed
+    to a point have no eigenvalues.
     """
     parts = torch.split(features, ROWS)
     mean = torch.stack([_double(part).sum(dim=0) for part in parts]).sum(dim=0) / len(features)
@@ -63,7 +63,7 @@ def covariance_spectrum(features: Tensor) -> Tensor:
     return eigenvalues[eigenvalues > len(mean) * torch.finfo(torch.float64).eps * squares]
 
 
-def eigenspectrum_decay(features: Tensor, *, first: int = 4, last: int = 100, fewest: int = 10) -> PowerLaw | None:
+def eigenspectrum_decay(features: Tensor, *, first: int = 4, last: int = 100, min_count: int = 10) -> PowerLaw | None:
     """alpha-ReQ: how fast the eigenvalues of the covariance of features (N, D) fall, lambda_i ~ i^-alpha.
 
     A line through (log i, log lambda_i) by least squares with weights 1 / i (Agrawal et al., NeurIPS 2022,
@@ -74,14 +74,14 @@ def eigenspectrum_decay(features: Tensor, *, first: int = 4, last: int = 100, fe
     Args:
         features: (N, D).
         first: rank of the first eigenvalue of the fit, from 1.
-        last: rank of the last one; fewer where there are fewer that are not rounding.
-        fewest: of fewer eigenvalues than this no line is drawn.
+        last: rank of the last eigenvalue of the fit, if there are as many.
+        min_count: minimum number of eigenvalues for a fit.
 
     Returns:
-        The fit, None where there are too few eigenvalues.
+        The fit; None if there are too few eigenvalues.
     """
     eigenvalues = covariance_spectrum(features)[first - 1 : last]
-    if len(eigenvalues) < fewest:
+    if len(eigenvalues) < min_count:
         return None
     ranks = torch.arange(first, first + len(eigenvalues), dtype=torch.float64, device=eigenvalues.device)
     weight = 1 / ranks / (1 / ranks).sum()
@@ -115,7 +115,7 @@ def lidar(views: Tensor, *, delta: float = 1e-4) -> Tensor:
     """
     n, q, width = views.shape
     if n < 2 or q < 2:
-        raise ValueError(f"LiDAR needs two images and two views of each at least, not {n} x {q}")
+        raise ValueError(f"LiDAR needs at least two images and two views per image, got {n} and {q}")
     parts = torch.split(views, max(1, ROWS // q))
     means = torch.cat([_double(part).mean(dim=1) for part in parts])
     between = _scatter([means - means.mean(dim=0)]) / n

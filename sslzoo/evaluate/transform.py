@@ -1,4 +1,4 @@
-"""What is done to an image before an encoder sees it."""
+"""The transform from stored images to the input of an encoder."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,34 +11,35 @@ from torch import Tensor
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
+from sslzoo.evaluate.job import Job
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError
 
 CROPS = ("center", "squash")
-"""timm's crop modes and their names in `Augmentation`."""
+"""Crop modes of timm that `Augmentation` supports under the same names."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """The test view of an encoder, and the numbers that it normalizes by."""
+    """The test view of an encoder, with mean and standard deviation for normalization."""
 
     augmentation: Augmentation
-    """Its size is filled in."""
+    """The augmentation of the test view; its size is set."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     origin: str
-    """Where it comes from, in words."""
+    """Where the transform comes from, for display."""
 
     def __call__(self, batch: Batch) -> Tensor:
-        """(B, C, size, size) float32."""
-        return self.view(self.augmentation, batch)
+        """Create the test view (B, C, size, size) float32 of a batch."""
+        return self.create_view(self.augmentation, batch)
 
-    def view(self, augmentation: Augmentation, batch: Batch, *, seed: int = 0, epoch: int = 0, view: int = 0) -> Tensor:
-        """Another view of the same images, of the same size unless the augmentation says otherwise."""
+    def create_view(self, augmentation: Augmentation, batch: Batch, *, seed: int = 0, epoch: int = 0) -> Tensor:
+        """Create a view of a batch by another augmentation, by default with the size of the test view."""
         if augmentation.size is None:
             augmentation = augmentation.model_copy(update={"size": self.augmentation.size})
-        return create_view(augmentation, batch, seed=seed, epoch=epoch, view=view, mean=self.mean, std=self.std)
+        return create_view(augmentation, batch, seed=seed, epoch=epoch, view=0, mean=self.mean, std=self.std)
 
     def __str__(self) -> str:
         crop = (
@@ -51,20 +52,37 @@ class Transform:
         return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std} ({self.origin})"
 
 
-def transform_of_weights(backbone: BackboneConfig, channels: int, size: int | None = None) -> Transform:
-    """What timm's weights of that name were made for, by `timm.data.resolve_model_data_config`.
-
-    Args:
-        size: side of the images, where it is not to be the weights' own.
+def choose_transform(job: Job) -> Transform:
+    """Choose the transform of the images by `transform` and `img_size`.
 
     Raises:
-        UserError: no such model, or it needs a transform that `Augmentation` does not have.
+        UserError: timm's weights need a transform that `Augmentation` does not support, or other channels.
+    """
+    if job.transform == "weights" or (job.transform == "auto" and job.backbone.pretrained):
+        return resolve_weights_transform(job.backbone, job.dataset.channels, job.img_size)
+    augmentation = job.augmentation("test")
+    size = job.img_size or augmentation.size
+    if size is None:
+        raise UserError(f"--img-size: {job.dataset.name} has no default size; give the side in pixels")
+    origin = "of the run" if job.run is not None else "of the data set's config"
+    return Transform(augmentation.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
+
+
+def resolve_weights_transform(backbone: BackboneConfig, channels: int, size: int | None = None) -> Transform:
+    """Resolve the transform that timm's weights were trained for, with `timm.data.resolve_model_data_config`.
+
+    Args:
+        channels: channels of the images.
+        size: image size; None uses that of the weights.
+
+    Raises:
+        UserError: the model does not exist, or needs a transform that `Augmentation` does not support.
     """
     name = resolve_name(backbone, size or 224)
     try:
         with torch.device("meta"):
             model = timm.create_model(name, pretrained=False, num_classes=0, **backbone.kwargs)
-    except Exception as error:  # timm's builders and the hub raise whatever they run into
+    except Exception as error:  # timm and the hub raise errors of many types
         raise UserError(f"--backbone {name}: timm raised: {' '.join(str(error).split())}") from error
     wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
     if wanted["interpolation"] not in ("bilinear", "bicubic"):

@@ -25,7 +25,7 @@ from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import Steps
 from sslzoo.train.evaluator import Evaluator
 from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.run import peak_resident_bytes
+from sslzoo.train.record import peak_resident_bytes
 from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
 from sslzoo.train.step import Stepper
 
@@ -93,12 +93,12 @@ class StepRunner:
         """Run a step and return its seconds."""
         synchronize(self.accelerator.device)
         start = time.perf_counter()
-        epoch, index = divmod(self.stepper.step, self.stepper.per_epoch)
+        epoch, index = divmod(self.stepper.step, self.stepper.steps_per_epoch)
         if index == 0:
             self.stepper.method.before_epoch(epoch)
-            self._batches = self.stepper.batches(epoch, skip=0)
+            self._batches = self.stepper.batches.load_epoch(epoch)
         batches = self._batches if self._clock is None else self._clock.time_items(self._batches, DATA)
-        self.stepper.optimize(batches, epoch)
+        self.stepper.train_step(batches, epoch)
         synchronize(self.accelerator.device)
         return time.perf_counter() - start
 
@@ -111,10 +111,10 @@ class StepRunner:
     def time_parts(self, count: int) -> dict[str, float]:
         """Mean seconds per step by part, over `count` steps."""
         clock, stepper, method = Clock(self.accelerator.device), self.stepper, self.stepper.method
-        stepper.captured = None  # a CUDA graph has no parts
-        clock.time_calls(stepper, "views", AUGMENT)
+        stepper.captured_pass = None  # a CUDA graph has no parts
+        clock.time_calls(stepper.batches, "create_views", AUGMENT)
         clock.time_calls(self.accelerator, "backward", BACKWARD)
-        clock.time_calls(stepper.finite, "flags", NAN_CHECK)
+        clock.time_calls(stepper.finite_check, "compute_flags", NAN_CHECK)
         clock.time_calls(stepper, "step_optimizer", OPTIMIZER)
         clock.time_calls(method, "after_batch", QUEUE)
         clock.time_calls(method, "after_step", TEACHER)
@@ -193,7 +193,7 @@ def measure(experiment: Experiment, data: Data, seconds: float) -> Measurement:
     return Measurement(
         steps=steps,
         parts=runner.time_parts(min(len(steps), MAX_PART_STEPS)),
-        steps_per_epoch=runner.stepper.per_epoch,
+        steps_per_epoch=runner.stepper.steps_per_epoch,
         images=experiment.batch_size,
         host_bytes=peak_resident_bytes(),
         device_bytes=torch.cuda.max_memory_allocated() if runner.accelerator.device.type == "cuda" else None,

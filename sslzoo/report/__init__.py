@@ -1,1 +1,1 @@
-"""Tables and images; knows nothing of how a run was trained."""
+"""Tables and plots, independent of how a run was trained."""

@@ -1,4 +1,4 @@
-"""Which target goes with which method, and by which loss: the table framework x target, from the registry."""
+"""Table of compatible pairs of method and target and their losses, from the registries."""
 
 from typing import NamedTuple
 
@@ -12,28 +12,29 @@ from sslzoo.targets import TARGETS, Target
 
 
 class Pairs(NamedTuple):
-    """Methods by targets."""
+    """The compatibility of methods and targets."""
 
     targets: list[str]
+    """Names of the targets, the columns of the table."""
     rows: dict[str, list[str]]
-    """For each method with pairs the loss of each target, or the number of a reason, as `(1)`."""
+    """For each method with pairs: the loss for each target, or the number of a reason such as `(1)`."""
     reasons: list[str]
-    """Why pairs are refused, numbered from 1."""
+    """Why pairs are incompatible, numbered from 1."""
     without: list[str]
-    """Methods without pairs, which take no target."""
+    """Methods without pairs, which accept no target."""
     unusable: list[str]
-    """Methods and targets that do not import."""
+    """Methods and targets that cannot be imported."""
 
 
-def pairs() -> Pairs:
-    """The table of all registered methods and targets."""
+def find_pairs() -> Pairs:
+    """Find the compatible pairs of all registered methods and targets."""
     targets = [target for _, target in TARGETS]
     rows: dict[str, list[str]] = {}
     reasons: list[str] = []
     without: list[str] = []
     for name, method in METHODS:
         if issubclass(method, PairMethod):
-            rows[name] = [_cell(method, target, reasons) for target in targets]
+            rows[name] = [_format_cell(method, target, reasons) for target in targets]
         else:
             without.append(name)
     known = [*rows, *without, *(target.name for target in targets)]
@@ -41,7 +42,7 @@ def pairs() -> Pairs:
     return Pairs([target.name for target in targets], rows, reasons, without, unusable)
 
 
-def _cell(method: type[PairMethod], target: type[Target], reasons: list[str]) -> str:
+def _format_cell(method: type[PairMethod], target: type[Target], reasons: list[str]) -> str:
     loss = choose_loss(method, target)
     reason = explain_mismatch(method, target, loss)
     if reason is None:
@@ -51,30 +52,32 @@ def _cell(method: type[PairMethod], target: type[Target], reasons: list[str]) ->
     return f"({reasons.index(reason) + 1})"
 
 
-def pairs_table() -> Group:
-    """For the terminal."""
-    found = pairs()
-    table = Table("method", *found.targets, box=None, pad_edge=False)
-    for name, cells in found.rows.items():
+def create_pairs_table() -> Group:
+    """Create the table for the terminal."""
+    pairs = find_pairs()
+    table = Table("method", *pairs.targets, box=None, pad_edge=False)
+    for name, cells in pairs.rows.items():
         table.add_row(name, *cells)
-    return Group(table, "", *notes(found))
+    return Group(table, "", *create_notes(pairs))
 
 
-def pairs_markdown() -> str:
-    """For the documentation."""
-    found = pairs()
-    head = ["method", *(f"`{target}`" for target in found.targets)]
-    lines = [head, ["---"] * len(head), *([f"`{name}`", *cells] for name, cells in found.rows.items())]
+def format_pairs_markdown() -> str:
+    """Format the table as Markdown for the documentation."""
+    pairs = find_pairs()
+    head = ["method", *(f"`{target}`" for target in pairs.targets)]
+    lines = [head, ["---"] * len(head), *([f"`{name}`", *cells] for name, cells in pairs.rows.items())]
     table = "\n".join("| " + " | ".join(line).replace(" *", " \\*") + " |" for line in lines)
-    return table + "\n\n" + "\n".join(f"- {note}".replace("* ", "\\* ", 1) for note in notes(found)) + "\n"
+    return table + "\n\n" + "\n".join(f"- {note}".replace("* ", "\\* ", 1) for note in create_notes(pairs)) + "\n"
 
 
-def notes(found: Pairs) -> list[str]:
-    """What the cells mean."""
-    lines = ["cells name the loss; * is the target that the method comes with"]
-    lines += [f"({number}) {reason}" for number, reason in enumerate(found.reasons, start=1)]
-    if found.without:
-        lines.append(f"no target, as they have no pairs to match: {', '.join(found.without)}")
-    if found.unusable:
-        lines.append(f"left out, as they cannot be used (`list` says why): {', '.join(found.unusable)}")
+def create_notes(pairs: Pairs) -> list[str]:
+    """Create the notes below the table, which explain its cells."""
+    lines = ["cells name the loss; * marks the default target of the method"]
+    lines += [f"({number}) {reason}" for number, reason in enumerate(pairs.reasons, start=1)]
+    if pairs.without:
+        lines.append(f"no target, because they have no pairs: {', '.join(pairs.without)}")
+    if pairs.unusable:
+        lines.append(
+            f"not listed, because they cannot be imported (`list` shows the error): {', '.join(pairs.unusable)}"
+        )
     return lines

@@ -1,4 +1,4 @@
-"""What there is: methods, targets, losses and data sets, and the settings of each."""
+"""Lists and descriptions of methods, targets, losses, data sets and protocols."""
 
 import inspect
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ from sslzoo.targets import TARGETS
 REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
 
 
-def parts_table() -> Table:
-    """One line for each part, data set and protocol; one that fails to import is shown with its error."""
+def create_parts_table() -> Table:
+    """Create the table of all parts, data sets and protocols; a part that cannot be imported shows its error."""
     table = Table("kind", "name", "what it is", "source", box=None, pad_edge=False)
     for kind, registry in REGISTRIES.items():
         for name in registry.names():
@@ -33,27 +33,27 @@ def parts_table() -> Table:
                 table.add_row(kind, name, _first_line(part), part.paper)
             except UserError as error:
                 table.add_row(kind, name, Text(str(error), style="red"), "")
-    for name in dataset_names():
+    for name in list_datasets():
         try:
-            table.add_row("dataset", name, _dataset_line(name), "")
+            table.add_row("dataset", name, _describe_dataset(name), "")
         except UserError as error:
             table.add_row("dataset", name, Text(str(error), style="red"), "")
     for config in config_names("evaluation"):
-        table.add_row("protocol", config.removeprefix("evaluation/"), opening(config), "")
+        table.add_row("protocol", config.removeprefix("evaluation/"), read_first_sentence(config), "")
     return table
 
 
-def dataset_names() -> list[str]:
-    """What `--dataset` takes: shipped configs, and sources of plug-ins."""
+def list_datasets() -> list[str]:
+    """List the values of `--dataset`: shipped configs and sources of plug-ins."""
     shipped = [name.removeprefix("dataset/") for name in config_names("dataset")]
     return sorted({*shipped, *(set(DATASETS.names()) - {"huggingface"})})
 
 
 def describe_part(name: str) -> Group:
-    """A part's documentation, paper and settings with their defaults.
+    """Describe a part: documentation, paper, and settings with their defaults.
 
     Raises:
-        UserError: there is no part of that name.
+        UserError: no part has this name.
     """
     sections: list[Any] = []
     for kind, registry in REGISTRIES.items():
@@ -63,50 +63,50 @@ def describe_part(name: str) -> Group:
             notes = [f"source: {part.paper}"] if part.paper else []
             notes.append(f"defined by: {registry.owner(name)}")
             if kind == "method" and part.default_target:
-                notes.append(f"target: {part.default_target} (--target takes another); loss: {part.default_loss}")
+                notes.append(f"target: {part.default_target} (--target selects another); loss: {part.default_loss}")
             sections += [
                 heading,
                 inspect.getdoc(part) or "",
                 *notes,
-                settings_table(part.Config, f"--{kind}"),
+                create_settings_table(part.Config, f"--{kind}"),
                 "",
             ]
-    if name in dataset_names():
+    if name in list_datasets():
         heading = Text(f"{name} (dataset)", style="bold")
         owner = DATASETS.owner(name)
         notes = [f"defined by: {owner}"] if owner else []
-        sections += [heading, _dataset_line(name), *notes, settings_table(DatasetConfig, "--dataset"), ""]
+        sections += [heading, _describe_dataset(name), *notes, create_settings_table(DatasetConfig, "--dataset"), ""]
     if not sections:
-        known = [*(n for registry in REGISTRIES.values() for n in registry.names()), *dataset_names()]
+        known = [*(n for registry in REGISTRIES.values() for n in registry.names()), *list_datasets()]
         raise UserError(f"describe {name}: no part has that name{near_misses(name, known)}")
     return Group(*sections[:-1])
 
 
-def settings_table(config: type[BaseModel], prefix: str) -> Table:
-    """Flag, default and description of every setting."""
+def create_settings_table(config: type[BaseModel], prefix: str) -> Table:
+    """Create the table of settings: flag, default and description."""
     table = Table("setting", "default", "what it does", box=None, pad_edge=False)
-    for row in _settings(config, prefix):
+    for row in _list_settings(config, prefix):
         table.add_row(*row)
     if not table.row_count:
         table.add_row("(no settings)", "", "")
     return table
 
 
-def _settings(
+def _list_settings(
     config: type[BaseModel], prefix: str, defaults: BaseModel | None = None
 ) -> Iterator[tuple[str, str, str]]:
     for name, field in config.model_fields.items():
         if name == "name" and issubclass(config, PartConfig):
-            continue  # the flag of the part itself
+            continue  # set by the flag that selects the part
         flag = f"{prefix}.{name.replace('_', '-')}"
         default = field.get_default(call_default_factory=True) if defaults is None else getattr(defaults, name)
         if isinstance(default, BaseModel):
-            yield from _settings(type(default), flag, default)
+            yield from _list_settings(type(default), flag, default)
         else:
-            yield flag, _shown(default), " ".join((field.description or "").split())
+            yield flag, _format_default(default), " ".join((field.description or "").split())
 
 
-def _shown(value: object) -> str:
+def _format_default(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -114,19 +114,19 @@ def _first_line(part: type) -> str:
     return (inspect.getdoc(part) or "").partition("\n")[0]
 
 
-def opening(config: str) -> str:
-    """The first sentence of the comment that a shipped config opens with."""
+def read_first_sentence(config: str) -> str:
+    """Read the first sentence of the comment at the top of a shipped config."""
     text = (configs_folder() / f"{config}.yaml").read_text(encoding="utf-8")
     lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
     return " ".join(line.lstrip("# ") for line in lines).partition(". ")[0].rstrip(".") + "."
 
 
-def _dataset_line(name: str) -> str:
-    """The first sentence of the comment that a shipped data set's config opens with, or of a plug-in's source.
+def _describe_dataset(name: str) -> str:
+    """Describe a data set in one sentence, from its shipped config or from the docstring of a plug-in's source.
 
     Raises:
-        UserError: the plug-in does not import.
+        UserError: the plug-in cannot be imported.
     """
     if f"dataset/{name}" in config_names("dataset"):
-        return opening(f"dataset/{name}")
+        return read_first_sentence(f"dataset/{name}")
     return _first_line(DATASETS.get(name))

@@ -1,4 +1,4 @@
-"""Published results, each with its setting and source."""
+"""Results of other authors, each with its setting and source."""
 
 from importlib.resources import files
 from typing import NamedTuple
@@ -7,19 +7,19 @@ import yaml
 
 
 class Published(NamedTuple):
-    """A result that others report."""
+    """A result of other authors."""
 
     method: str
     measure: str
     """`kNN` or `linear`."""
     percent: str
-    """Test accuracy with the digits that its source gives."""
+    """Test accuracy with as many digits as in the source."""
     setting: str
     source: str
 
 
-def published(dataset: str) -> list[Published]:
-    """What is known of a data set, by the name of its config; nothing for any other."""
+def load_published(dataset: str) -> list[Published]:
+    """Load the published results on a data set, by the name of its config; empty for other data sets."""
     content = yaml.safe_load((files("sslzoo.report") / "published.yaml").read_text(encoding="utf-8"))
     return [
         Published(result["method"], result["measure"], result["percent"], group["setting"], group["source"])

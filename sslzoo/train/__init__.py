@@ -1,1 +1,1 @@
-"""Training: the loop, checkpoints, monitoring and the console."""
+"""Training: the loop, checkpoints, metrics, evaluation and the display."""

@@ -1,4 +1,4 @@
-"""A forward and backward pass that a CUDA graph replays, which spares the host some thousand launches a step."""
+"""Capture a forward and backward pass in a CUDA graph; a replay saves about a thousand kernel launches per step."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from sslzoo.method.base import MethodOutput
 
-WARM_UP = 3
-"""Passes that run as they are before one is recorded: libraries choose kernels and allocate workspaces in them."""
+WARMUP_PASSES = 3
+"""Passes before the capture, during which libraries choose kernels and allocate workspaces."""
 
 
-class Inputs(NamedTuple):
-    """What a pass takes."""
+class PassInputs(NamedTuple):
+    """Inputs of a forward and backward pass."""
 
     views: list[Tensor]
     """(B, C, size, size) each."""
@@ -24,49 +24,49 @@ class Inputs(NamedTuple):
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All of them in a row."""
+        """All tensors in a fixed order."""
         return [*self.views, self.ids, self.labels]
 
     @property
     def layout(self) -> list[tuple[torch.Size, tuple[int, ...], torch.dtype]]:
-        """What has to be equal for a recorded pass to serve these inputs."""
+        """Shape, stride and dtype of each tensor; a graph replays only inputs with the captured layout."""
         return [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in self.tensors]
 
 
-class Result(NamedTuple):
-    """What a pass leaves, beside the gradients."""
+class PassResult(NamedTuple):
+    """Result of a forward and backward pass, besides the gradients."""
 
     output: MethodOutput
     """Without gradient."""
-    finite: Tensor
-    """Flags of `FiniteCheck`."""
+    finite_flags: Tensor
+    """Result of `FiniteCheck.compute_flags`."""
 
 
-Pass = Callable[[Inputs], Result]
+Pass = Callable[[PassInputs], PassResult]
 
 
 class CapturedPass:
-    """Runs a pass as it is for `WARM_UP` times, then records it once and replays it; inputs of another layout run as
-    they are.
+    """Runs a pass `WARMUP_PASSES` times, then captures it in a CUDA graph and replays the graph.
 
-    The result and the gradients are those of the pass itself, in memory that the next replay overwrites. All passes run
-    on one stream of their own, which the current stream waits for.
+    Inputs with another layout run without the graph. Results and gradients equal those of the pass; they are stored in
+    memory that the next replay overwrites. All passes run on one side stream, which the current stream waits for.
 
     Args:
-        parameters: whose gradients the pass computes.
+        parameters: parameters whose gradients the pass computes.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = parameters
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._warm = 0
+        self._passes = 0
 
-    def __call__(self, compute: Pass, inputs: Inputs) -> Result:
-        """Run the pass, its gradients in the place of earlier ones.
+    def __call__(self, compute: Pass, inputs: PassInputs) -> PassResult:
+        """Run the pass; its gradients replace earlier ones.
 
         Args:
-            compute: the pass, always the same one; reads no number from the device, and finds no gradients.
+            compute: the pass, the same one in every call. It must not read values from the device, and no parameter has
+                a gradient when it starts.
         """
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
@@ -75,14 +75,14 @@ class CapturedPass:
         current.wait_stream(self._stream)
         return result
 
-    def _run(self, compute: Pass, inputs: Inputs) -> Result:
+    def _run(self, compute: Pass, inputs: PassInputs) -> PassResult:
         for parameter in self.parameters:
             parameter.grad = None
-        if self._warm < WARM_UP:
-            self._warm += 1
+        if self._passes < WARMUP_PASSES:
+            self._passes += 1
             return compute(inputs)
         if self._graph is None:
-            self._record(compute, inputs)
+            self._capture(compute, inputs)
         elif inputs.layout != self._inputs.layout:
             return compute(inputs)
         assert self._graph is not None
@@ -92,10 +92,10 @@ class CapturedPass:
             parameter.grad = gradient
         return self._result
 
-    def _record(self, compute: Pass, inputs: Inputs) -> None:
-        self._inputs = Inputs([view.clone() for view in inputs.views], inputs.ids.clone(), inputs.labels.clone())
+    def _capture(self, compute: Pass, inputs: PassInputs) -> None:
+        self._inputs = PassInputs([view.clone() for view in inputs.views], inputs.ids.clone(), inputs.labels.clone())
         self._graph = torch.cuda.CUDAGraph()
-        # threads that load images may pin memory meanwhile
+        # thread_local: threads that load images may pin memory during the capture
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
             self._result = compute(self._inputs)
         self._gradients = [parameter.grad for parameter in self.parameters]

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written aside, checksummed and renamed, so that what bears the name is whole."""
+"""Checkpoints of a run, written to a temporary folder, checksummed and renamed, so that each one is complete."""
 
 import hashlib
 import json
@@ -19,20 +19,20 @@ from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.train.monitor import IntervalMeans
 
 CHECKSUMS = "checksums.json"
-"""File of a checkpoint that holds the SHA-256 of all others, by name."""
+"""File in a checkpoint that maps the name of each other file to its SHA-256."""
 
-UNWRITABLE = (OSError, RuntimeError, SafetensorError)
-"""What a full disk or a read-only folder shows as, depending on who writes."""
+WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
+"""Errors that a full disk or a read-only folder raises, depending on the library that writes."""
 
 
 class Checkpoints:
-    """The checkpoints in a folder, `step-00000120` and so on; methods are called by all processes."""
+    """The checkpoints in a folder, `step-00000120` and so on; all processes call each method."""
 
     def __init__(self, accelerator: Accelerator, folder: Path, means: IntervalMeans, keep: int) -> None:
         """
         Args:
-            means: of the interval under way, which each process saves as well.
-            keep: how many of the newest are kept.
+            means: means of the current interval, which each process saves and loads as well.
+            keep: number of the newest checkpoints to keep.
         """
         self.accelerator = accelerator
         self.folder = folder
@@ -40,37 +40,37 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, step: int, best: int | None = None) -> str | None:
-        """Save model, optimizer, scaler and random states after `step` optimizer steps, and remove old checkpoints.
+        """Save model, optimizer, scaler and random states after `step` optimizer steps, and delete old checkpoints.
 
-        The order of images, the views and the schedule are functions of seed and step, and need no state.
+        The order of images, the views and the schedule are functions of seed and step and have no state.
 
         Args:
-            best: the step of one that is kept though it is old.
+            best: step of a checkpoint to keep in addition to the newest.
 
         Returns:
-            Why it could not be written, the same on all processes; None where it was.
+            Why the checkpoint could not be written, the same on all processes; None if it was written.
         """
         path, temporary = self.folder / f"step-{step:08d}", self.folder / f"writing-{step:08d}"
         if path.is_dir():
             return None
         reason = (
-            self._try_to_write(lambda: _make_empty(temporary), main_only=True)
-            or self._try_to_write(lambda: self._write(temporary))
-            or self._try_to_write(lambda: _seal(temporary, path), main_only=True)
+            self._try_write(lambda: _create_empty(temporary), main_only=True)
+            or self._try_write(lambda: self._write(temporary))
+            or self._try_write(lambda: _checksum_and_rename(temporary, path), main_only=True)
         )
         if reason is not None:
-            self._try_to_write(lambda: shutil.rmtree(temporary), main_only=True)
+            self._try_write(lambda: shutil.rmtree(temporary), main_only=True)
             return reason
-        self._try_to_write(lambda: self._remove_old(best), main_only=True)
+        self._try_write(lambda: self._delete_old(best), main_only=True)
         return None
 
-    def _try_to_write(self, work: Callable[[], object], *, main_only: bool = False) -> str | None:
-        """Do something; the reason of the first process on which it failed, None if it failed on none."""
+    def _try_write(self, write: Callable[[], object], *, main_only: bool = False) -> str | None:
+        """Call `write` and return the reason of the first process on which it failed; None if it failed on none."""
         reason = None
         if self.accelerator.is_main_process or not main_only:
             try:
-                work()
-            except UNWRITABLE as error:
+                write()
+            except WRITE_ERRORS as error:
                 message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
                 reason = " ".join(message.split())
         return next((reason for reason in gather_object([reason]) if reason is not None), None)
@@ -79,59 +79,61 @@ class Checkpoints:
         self.accelerator.save_state(str(temporary))
         torch.save(self.means.state_dict(), temporary / f"means_{self.accelerator.process_index}.pt")
 
-    def _remove_old(self, best: int | None) -> None:
-        old = [path for step, path in _named(self.folder)[: -self.keep] if step != best]
+    def _delete_old(self, best: int | None) -> None:
+        old = [path for step, path in _list_checkpoints(self.folder)[: -self.keep] if step != best]
         for path in old:
             shutil.rmtree(path)
 
-    def newest(self) -> int:
-        """The step of the newest one, 0 where there is none."""
-        return max((step for step, _ in _named(self.folder)), default=0)
+    def newest_step(self) -> int:
+        """Return the step of the newest checkpoint; 0 if there is none."""
+        return max((step for step, _ in _list_checkpoints(self.folder)), default=0)
 
     def load_newest(self, report: Callable[[str], None]) -> int:
-        """Load the newest whole checkpoint into what the accelerator prepared; its step, 0 where there is none.
+        """Load the newest intact checkpoint into the prepared objects and return its step; 0 if there is none.
 
         Args:
-            report: called with a line for each damaged checkpoint that is skipped.
+            report: called with a line about each damaged checkpoint that is skipped.
 
         Raises:
-            UserError: all are damaged, or a whole one is not of this method and backbone.
+            UserError: all checkpoints are damaged, or an intact one does not fit this method and backbone.
         """
-        step = run_on_main_process(self.accelerator, lambda: self._newest_whole(report))
+        step = run_on_main_process(self.accelerator, lambda: self._find_newest_intact(report))
         if step:
             path = self.folder / f"step-{step:08d}"
             try:
                 self.accelerator.load_state(str(path))
-                states = [torch.load(file, weights_only=True) for file in sorted(path.glob("means_*.pt"), key=_number)]
+                files = sorted(path.glob("means_*.pt"), key=_process_index)
+                states = [torch.load(file, weights_only=True) for file in files]
                 self.means.load_state_dicts(states, self.accelerator.process_index, self.accelerator.device)
             except pickle.UnpicklingError as error:
                 raise UserError(
-                    f"{path}: holds more than tensors and plain values, which could run code and is never loaded"
+                    f"{path}: contains more than tensors and plain values, which could run code and is never loaded"
                 ) from error
-            except Exception as error:  # what does not fit shows in as many ways as there are formats
+            except Exception as error:  # each file format raises its own errors
                 raise UserError(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from error
         return step
 
-    def _newest_whole(self, report: Callable[[str], None]) -> int:
+    def _find_newest_intact(self, report: Callable[[str], None]) -> int:
         for temporary in self.folder.glob("writing-*"):
             shutil.rmtree(temporary, ignore_errors=True)
-        named = _named(self.folder)
-        damages = {path: find_damage(path) for _, path in reversed(named)}
-        whole = [step for step, path in named if damages[path] is None]
-        if named and not whole:
+        checkpoints = _list_checkpoints(self.folder)
+        damages = {path: find_damage(path) for _, path in reversed(checkpoints)}
+        intact = [step for step, path in checkpoints if damages[path] is None]
+        if checkpoints and not intact:
+            newest = checkpoints[-1][1]
             raise UserError(
-                f"{self.folder}: no checkpoint is whole ({named[-1][1].name}: {damages[named[-1][1]]}); "
-                "without this folder the run starts from the beginning"
+                f"{self.folder}: no checkpoint is intact ({newest.name}: {damages[newest]}); "
+                "delete this folder to start the run from the beginning"
             )
-        for step, path in named:
-            if step > whole[-1]:
-                report(f"{path.name}: {damages[path]}; going on from step {whole[-1]}")
+        for step, path in checkpoints:
+            if step > intact[-1]:
+                report(f"{path.name}: {damages[path]}; resuming from step {intact[-1]}")
                 path.rename(path.with_name(f"damaged-{path.name}"))
-        return whole[-1] if whole else 0
+        return intact[-1] if intact else 0
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, by their checksums; None for nothing."""
+    """Compare a checkpoint's files with their checksums and describe the first difference; None if there is none."""
     try:
         sums = json.loads((checkpoint / CHECKSUMS).read_text(encoding="utf-8"))
         for name, expected in sums.items():
@@ -140,29 +142,29 @@ def find_damage(checkpoint: Path) -> str | None:
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, AttributeError) as error:
-        return f"{CHECKSUMS} or what it names cannot be read: {' '.join(str(error).split())}"
+        return f"{CHECKSUMS} or a file that it lists cannot be read: {' '.join(str(error).split())}"
     return None
 
 
-def _make_empty(folder: Path) -> None:
+def _create_empty(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
 
 
-def _seal(temporary: Path, path: Path) -> None:
-    """Note the checksums, see everything on the disk, and give the folder its name."""
+def _checksum_and_rename(temporary: Path, path: Path) -> None:
+    """Write the checksums, flush all files to the disk, and rename the folder."""
     files = sorted(file for file in temporary.rglob("*") if file.is_file())
     sums = {file.relative_to(temporary).as_posix(): _sha256(file) for file in files}
     (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
-    for place in (*files, temporary / CHECKSUMS, temporary):
-        _flush(place)
+    for written in (*files, temporary / CHECKSUMS, temporary):
+        _flush_to_disk(written)
     temporary.rename(path)
-    _flush(path.parent)
+    _flush_to_disk(path.parent)
 
 
-def _flush(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
+def _flush_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -174,10 +176,12 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _named(folder: Path) -> list[tuple[int, Path]]:
+def _list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, path) of each checkpoint in a folder, oldest first."""
     found = [(re.fullmatch(r"step-(\d+)", path.name), path) for path in folder.glob("step-*")]
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def _number(file: Path) -> int:
+def _process_index(file: Path) -> int:
+    """The process that wrote `means_3.pt`: 3."""
     return int(file.stem.rpartition("_")[2])

@@ -1,4 +1,4 @@
-"""Scores of a run's backbone: kNN during training, the full protocol at the end."""
+"""Evaluate the backbone of a run: kNN during training, the full protocol at the end."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,10 +12,10 @@ from sslzoo.data.augment.view import create_view
 from sslzoo.data.images import Images
 from sslzoo.data.load import Data
 from sslzoo.data.loader import ordered_batches
-from sslzoo.evaluate.features import extract
+from sslzoo.evaluate.features import extract_features
 from sslzoo.evaluate.labels import check_labels, split_holdout
-from sslzoo.evaluate.neighborhood import NeighborMass, neighbor_mass
-from sslzoo.evaluate.protocol import score, watch_knn
+from sslzoo.evaluate.neighborhood import NeighborMass, measure_neighbor_mass
+from sslzoo.evaluate.protocol import measure_knn_accuracy, score_features
 from sslzoo.evaluate.score import Scores
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method
@@ -28,50 +28,55 @@ Features = tuple[Tensor, Tensor]
 
 
 class EncoderScores(NamedTuple):
-    """Scores of an encoder; both None on another than the main process."""
+    """Scores of an encoder and its features of the test images; both None except on the main process."""
 
     scores: Scores | None
-    test: Features | None
+    test_features: Features | None
 
 
 class Evaluator:
-    """Scores backbones on the labeled images of a run.
+    """Scores encoders on the labeled images of a run.
 
     Raises:
-        UserError: at once, when the labels do not allow the protocol of `evaluation`.
+        UserError: the labels do not support the protocol in `evaluation`; raised on creation.
     """
 
     def __init__(self, experiment: Experiment, data: Data, accelerator: Accelerator, console: Console) -> None:
         self.experiment, self.data, self.accelerator, self.console = experiment, data, accelerator, console
         self.knn_images = self._choose_knn_images()
         self.can_score = False
-        """Whether there are labeled images to learn from and to test on."""
+        """Whether there are labeled train and test images."""
         if data.labeled is not None and data.test is not None and data.test.labels is not None:
             assert data.labeled.labels is not None
             train, test = torch.from_numpy(data.labeled.labels), torch.from_numpy(data.test.labels)
             check_labels(train, test, experiment.evaluation, data.classes)
             self.can_score = True
 
-    def score_knn(self, backbone: nn.Module, count: CountSteps) -> float:
-        """kNN accuracy on the held-out part of the labeled train images; called by all processes.
+    def score_knn(self, backbone: nn.Module, create_progress: CountSteps) -> float:
+        """Compute the kNN accuracy on the held-out part of the labeled train images; called by all processes.
 
         Args:
-            count: shows the progress of the features.
+            create_progress: creates the progress display of the feature extraction.
         """
         assert self.knn_images is not None
-        steps = count("features for kNN", len(self.knn_images))
+        steps = create_progress("features for kNN", len(self.knn_images))
         features, labels = (
             part.to(self.accelerator.device) for part in self.extract_features(backbone, self.knn_images, steps)
         )
-        fit, choice = split_holdout(labels, self.experiment.evaluation.holdout, self.experiment.evaluation.seed)
-        return watch_knn(features[fit], labels[fit], features[choice], labels[choice], len(self.data.classes))
+        fit, held_out = split_holdout(labels, self.experiment.evaluation.holdout, self.experiment.evaluation.seed)
+        return measure_knn_accuracy(
+            features[fit], labels[fit], features[held_out], labels[held_out], len(self.data.classes)
+        )
 
     def score_encoder(self, encoder: nn.Module, name: str, *, size: int | None = None) -> EncoderScores:
-        """Scores on the test split and its features, on the main process; called by all processes if `can_score`.
+        """Score an encoder on the test split; called by all processes, and only if `can_score`.
 
         Args:
-            name: of the encoder, for the progress lines.
-            size: side of the images, where it is not that of the test augmentation.
+            name: name of the encoder in progress lines.
+            size: image size; None uses that of the test augmentation.
+
+        Returns:
+            The scores and the features of the test images, on the main process.
         """
         labeled, test = self.data.labeled, self.data.test
         assert labeled is not None
@@ -86,20 +91,21 @@ class Evaluator:
             return EncoderScores(None, None)
         device, config = self.accelerator.device, self.experiment.evaluation
         train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in (*train_features, *test_features))
-        with show_stage(self.console, f"{name}: scoring") as say:
-            scores = score(
-                train_x, train_y, test_x, test_y, len(self.data.classes), config, lambda what: say(f"{name}: {what}")
+        with show_stage(self.console, f"{name}: scoring") as update:
+            scores = score_features(
+                train_x, train_y, test_x, test_y, len(self.data.classes), config, lambda what: update(f"{name}: {what}")
             )
         return EncoderScores(scores, test_features)
 
     def measure_neighbors(self, method: Method) -> NeighborMass | None:
-        """Where the target puts the weight beside the positive's, for the labeled train images in the test view.
+        """Measure how much weight the target gives to candidates of the same class, on test views of the train images.
 
-        Each image has as many candidates as in training, or all other images; called by all processes.
+        Each image has as many candidates as in training, or all other images if there are fewer. Called by all
+        processes.
 
         Returns:
-            None on other processes than the main one, without labels, and for a target without such weight or one
-            that goes by labels.
+            The result on the main process; None on other processes, without labels, for supervised targets, and for
+            targets that give no weight to candidates.
         """
         labeled, target = self.data.labeled, getattr(method, "target", None)
         if labeled is None or target is None or target.supervised:
@@ -110,19 +116,19 @@ class Evaluator:
         if not self.accelerator.is_main_process or len(labels) < 3:
             return None
         device = self.accelerator.device
-        mass = neighbor_mass(
+        mass = measure_neighbor_mass(
             target, embeddings.to(device), labels.to(device), queue_size=min(queue_size, len(labels) - 1)
         )
         return mass if mass.same_class is not None else None
 
     def extract_features(self, encoder: nn.Module, images: Images, steps: Steps, size: int | None = None) -> Features:
-        """Features of all images in their order; each process encodes a part and receives the whole."""
+        """Extract the features of all images in their order; each process encodes a part and receives all."""
         mine = images.share(self.accelerator.process_index, self.accelerator.num_processes)
         with steps:
-            features, labels = extract(encoder, self._test_views(mine, steps, size), self.accelerator)
+            features, labels = extract_features(encoder, self._create_test_views(mine, steps, size), self.accelerator)
         return gather_rows(features), gather_rows(labels)
 
-    def _test_views(self, images: Images, steps: Steps, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _create_test_views(self, images: Images, steps: Steps, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         augmentation, dataset = self.experiment.augmentation("test"), self.experiment.dataset
         if size is not None:
             augmentation = augmentation.model_copy(update={"size": size})
@@ -142,11 +148,11 @@ class Evaluator:
             steps.advance(len(batch.ids) * self.accelerator.num_processes)
 
     def _choose_knn_images(self) -> Images | None:
-        """At most `knn_images` of the labeled train images; None where kNN cannot be watched."""
-        labeled, most = self.data.labeled, self.experiment.knn_images
+        """Choose up to `knn_images` of the labeled train images; None if there are none or kNN is disabled."""
+        labeled, limit = self.data.labeled, self.experiment.knn_images
         if labeled is None or not self.experiment.knn_every:
             return None
-        if len(labeled) <= most:
+        if len(labeled) <= limit:
             return labeled
-        chosen = permutation(len(labeled), self.experiment.evaluation.seed)[:most].sort().values
+        chosen = permutation(len(labeled), self.experiment.evaluation.seed)[:limit].sort().values
         return labeled.subset(chosen.numpy())

@@ -1,4 +1,4 @@
-"""The folder of a run: what it holds and under which names."""
+"""The folder of a run and its files."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from sslzoo.runtime.files import write_json
 
 
 class RunFolder:
-    """Paths of a run's files, and the reading and writing of its metrics."""
+    """Paths of a run's files; reads and writes its metrics."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,27 +27,27 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.backbone = path / "backbone.safetensors"
         self.checkpoints = path / "checkpoints"
-        self._unwritten: list[str] = []
+        self._pending_lines: list[str] = []
         self._lock = FileLock(path / ".lock", timeout=0)
 
     @staticmethod
-    def stem(experiment: Experiment) -> str:
-        """What names of run folders begin with."""
+    def name_prefix(experiment: Experiment) -> str:
+        """Return the first part of the names of run folders: method, target and data set."""
         parts = [experiment.method, experiment.target, experiment.dataset]
         names = [getattr(part, "name", None) for part in parts]
         return "-".join(name for name in names if name)
 
     @classmethod
     def create(cls, experiment: Experiment) -> "RunFolder":
-        """A new folder with the config and the environment in it.
+        """Create a run folder and write the config and the environment into it.
 
         Raises:
-            UserError: the folder holds something already, or cannot be made.
+            UserError: the folder is not empty, or cannot be created.
         """
         path = experiment.run_folder
         try:
             if path is None:
-                path = create_result_folder(experiment.output, cls.stem(experiment))
+                path = create_result_folder(experiment.output, cls.name_prefix(experiment))
             else:
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
@@ -61,10 +61,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """The folder of an earlier run.
+        """Open the folder of an earlier run.
 
         Raises:
-            UserError: it is not a run's.
+            UserError: it is not a run folder.
         """
         folder = cls(path)
         if not folder.config.is_file():
@@ -72,26 +72,26 @@ class RunFolder:
         return folder
 
     def lock(self) -> None:
-        """Keep other runs from writing here until this process ends, where the file system has locks.
+        """Lock the folder against other runs until this process ends, if the file system supports locks.
 
         Raises:
-            UserError: another run is writing here.
+            UserError: another run has locked it.
         """
         try:
             self._lock.acquire()
         except Timeout:
-            raise UserError(f"{self.path}: another run is writing there; it has to end first") from None
+            raise UserError(f"{self.path}: another run is writing to this folder; wait until it has ended") from None
         except (OSError, NotImplementedError):
             return
 
-    def log(self, record: dict[str, Any]) -> str | None:
-        """Add a line to metrics.jsonl; one that cannot be written is kept, and goes there with the next.
+    def append_metrics(self, record: dict[str, Any]) -> str | None:
+        """Append a line to metrics.jsonl; if it cannot be written, keep it and write it with the next line.
 
         Returns:
-            Why it could not be written; None where it was.
+            Why it could not be written; None if it was written.
         """
-        self._unwritten.append(json.dumps(record) + "\n")
-        lines = "".join(self._unwritten).encode()
+        self._pending_lines.append(json.dumps(record) + "\n")
+        lines = "".join(self._pending_lines).encode()
         try:
             with self.metrics.open("ab", buffering=0) as file:
                 end = file.seek(0, os.SEEK_END)
@@ -100,16 +100,16 @@ class RunFolder:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             return error.strerror
-        self._unwritten.clear()
+        self._pending_lines.clear()
         return None
 
-    def best_step(self) -> int | None:
-        """The step of the best kNN so far, the first of equal ones; None before the first kNN."""
-        scored = [(record["knn"], -record["step"]) for record in self.records() if "knn" in record]
+    def find_best_step(self) -> int | None:
+        """Return the step with the best kNN accuracy, the first one on ties; None before the first kNN evaluation."""
+        scored = [(record["knn"], -record["step"]) for record in self.read_metrics() if "knn" in record]
         return -max(scored)[1] if scored else None
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line that a crash cut off is left out."""
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """Iterate over the lines of metrics.jsonl, except a last line that a crash truncated."""
         if not self.metrics.is_file():
             return
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
@@ -118,9 +118,9 @@ class RunFolder:
             except json.JSONDecodeError:
                 return
 
-    def forget_after(self, step: int) -> None:
-        """Drop the metrics that a run resumed at this step will find again: of later steps, and this step's kNN."""
-        kept = [r for r in self.records() if r["step"] < step or (r["step"] == step and "knn" not in r)]
-        aside = self.metrics.with_suffix(".tmp")
-        aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        aside.replace(self.metrics)
+    def drop_metrics_after(self, step: int) -> None:
+        """Drop the metrics that a run resumed at this step logs again: those of later steps, and kNN of this step."""
+        kept = [r for r in self.read_metrics() if r["step"] < step or (r["step"] == step and "knn" not in r)]
+        temporary = self.metrics.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        temporary.replace(self.metrics)

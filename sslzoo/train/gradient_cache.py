@@ -1,8 +1,9 @@
-"""A large batch in chunks that keeps all its negatives (Gao et al., RepL4NLP 2021, arXiv 2101.06983, section 3).
+"""Gradient caching: accumulate a large batch in chunks without losing negatives.
 
-The gradient of a loss over the whole batch goes through the embeddings alone: it is computed for embeddings that were
-made chunk by chunk without a graph, then each chunk is encoded again and the gradient goes back through it. Views are
-functions of a counter, so both encodings see the same images.
+Gao et al., RepL4NLP 2021, arXiv 2101.06983, section 3. The loss over the whole batch depends on the encoder only
+through the embeddings. All chunks are first encoded without a graph, and the gradient of the loss by their embeddings
+is computed. Then each chunk is encoded again, and that gradient is propagated through the encoder. Augmentation
+parameters are functions of a counter, so both encodings see the same views.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,25 +23,25 @@ def accumulate_with_all_negatives(
     model: nn.Module,
     method: InBatchMethod,
     chunks: Sequence[Batch],
-    views: Callable[[Batch], list[Tensor]],
-    finish: Callable[[MethodOutput], None],
+    create_views: Callable[[Batch], list[Tensor]],
+    after_backward: Callable[[MethodOutput], None],
 ) -> MethodOutput:
-    """Forward and backward of a batch in chunks, with the gradient of the undivided one.
+    """Run the forward and backward passes of a batch in chunks; the gradient is that of the whole batch.
 
-    Exactly so where an image's embedding does not depend on its chunk; batch norm sees the chunks one by one.
+    It is exact if the embedding of an image does not depend on its chunk; batch norm normalizes each chunk separately.
 
     Args:
-        model: the method as the accelerator prepared it.
-        views: makes the views of a chunk.
-        finish: called with the output of the whole batch after each chunk's backward pass, within
+        model: the method as prepared by the accelerator.
+        create_views: creates the views of a chunk.
+        after_backward: called with the output of the whole batch after each chunk's backward pass, within
             `accelerator.accumulate`.
 
     Returns:
         The output of the whole batch.
     """
     embed = accelerator.autocast()(method.embed)
-    with torch.no_grad(), keep_statistics(method):
-        embeddings = torch.cat([embed(views(chunk)) for chunk in chunks]).requires_grad_()
+    with torch.no_grad(), preserve_norm_statistics(method):
+        embeddings = torch.cat([embed(create_views(chunk)) for chunk in chunks]).requires_grad_()
     labels = torch.cat([chunk.labels for chunk in chunks])
     with accelerator.autocast():
         output = method.contrast(embeddings, labels)
@@ -48,15 +49,15 @@ def accumulate_with_all_negatives(
     output = output._replace(loss=output.loss.detach())
     for chunk, part in zip(chunks, gradient.chunk(len(chunks)), strict=True):
         with accelerator.accumulate(model):
-            through = model(views(chunk), chunk.ids, gradient=part).loss
-            accelerator.backward(through * len(chunks))  # which divides by their number
-            finish(output)
+            loss = model(create_views(chunk), chunk.ids, gradient=part).loss
+            accelerator.backward(loss * len(chunks))  # accelerate divides by the number of chunks
+            after_backward(output)
     return output
 
 
 @contextmanager
-def keep_statistics(model: nn.Module) -> Iterator[None]:
-    """Running statistics of batch norm are afterwards what they were before."""
+def preserve_norm_statistics(model: nn.Module) -> Iterator[None]:
+    """Restore the running statistics of batch norm on exit."""
     norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     buffers = [buffer for norm in norms for buffer in norm.buffers()]
     before = [buffer.clone() for buffer in buffers]

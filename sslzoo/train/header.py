@@ -1,4 +1,4 @@
-"""What a run says before it starts."""
+"""Header that a run prints before training."""
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -22,12 +22,13 @@ def print_header(
     accelerator: Accelerator,
     folder: RunFolder,
     step: int,
-    setting: PrecisionSetting,
+    requested_precision: PrecisionSetting,
 ) -> None:
-    """Say what is about to be done, derived values included.
+    """Print the settings of a run, including derived values such as the scaled learning rate.
 
     Args:
-        setting: what was asked for as `precision`, which the experiment has resolved.
+        step: step that the run resumes at; 0 for a new run.
+        requested_precision: value of `precision` before `auto` was resolved.
     """
     parameters = sum(parameter.numel() for parameter in method.student.backbone.parameters()) / 1e6
     images = [f"{len(data.train):,} images to train on"]
@@ -47,7 +48,7 @@ def print_header(
         "data": f"{experiment.dataset.name}, {', '.join(images)}",
         "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
-        "device": describe_device(accelerator, setting),
+        "device": describe_device(accelerator, requested_precision),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }
     for label, text in lines.items():
@@ -64,7 +65,7 @@ def print_header(
 
 
 def describe_weights(backbone: BackboneConfig) -> str:
-    """Where training starts from."""
+    """Describe the weights that training starts from."""
     if backbone.checkpoint is not None:
         return f"weights of {backbone.checkpoint}"
     return "timm's pretrained weights" if backbone.pretrained else "random weights"

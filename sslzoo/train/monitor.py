@@ -1,4 +1,4 @@
-"""Numbers gathered while training: means over an interval, and the health of the embedding."""
+"""Monitor training: means of metrics over an interval of steps, and statistics of the embeddings."""
 
 import time
 from collections.abc import Sequence
@@ -14,13 +14,15 @@ from sslzoo.runtime.distributed import world_size
 
 
 class IntervalMeans:
-    """Means of a method's scalars over the steps between two lines of metrics; nothing is read from the device
-    until then."""
+    """Means of a method's scalars over the steps since they were last logged.
+
+    Sums stay on the device until they are read, so that adding a batch does not wait for it.
+    """
 
     def __init__(self) -> None:
-        self._clear()
+        self._reset()
 
-    def _clear(self) -> None:
+    def _reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._norms: Tensor | None = None
         self._batches = 0
@@ -29,15 +31,23 @@ class IntervalMeans:
         self.resume_clock()
 
     def pause_clock(self) -> None:
-        """What follows is not training and does not count against images a second."""
+        """Stop the clock during work that is not training, such as an evaluation."""
         self._seconds += time.monotonic() - self._since
 
     def resume_clock(self) -> None:
         """Resume the clock."""
         self._since = time.monotonic()
 
+    def _update_clock(self) -> None:
+        self.pause_clock()
+        self.resume_clock()
+
     def add(self, output: MethodOutput, images: int) -> None:
-        """Count a batch of this many images over all processes."""
+        """Add the loss and logs of a batch.
+
+        Args:
+            images: size of the batch, over all processes.
+        """
         for name, value in {"loss": output.loss, **output.logs}.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value, dtype=torch.float32)) + value.detach()
         self._batches += 1
@@ -52,8 +62,8 @@ class IntervalMeans:
         counted = torch.stack([norm.where(finite, 0.0), finite.to(norm.dtype)])
         self._norms = counted if self._norms is None else self._norms + counted
 
-    def values(self, accelerator: Accelerator) -> dict[str, float]:
-        """The means over steps and processes; empty before the first step of the interval."""
+    def compute(self, accelerator: Accelerator) -> dict[str, float]:
+        """Compute the means over steps and processes; empty before the first step of the interval."""
         if not self._sums:
             return {}
         means = torch.stack(list(self._sums.values())) / self._batches
@@ -61,26 +71,24 @@ class IntervalMeans:
         total, count = (0.0, 0.0) if self._norms is None else self._norms.tolist()
         return values | ({"grad_norm": total / count} if count else {})
 
-    def own(self) -> dict[str, float]:
-        """Means of this process's steps, and images/s, without a reset and without communication."""
-        self.pause_clock()
-        self.resume_clock()
+    def compute_local(self) -> dict[str, float]:
+        """Compute the means over this process's steps, and images per second, without communication or a reset."""
+        self._update_clock()
         means = {name: float(value) / self._batches for name, value in self._sums.items()}
         return means | {"images_per_second": self._images / max(self._seconds, 1e-9)}
 
-    def read(self, accelerator: Accelerator) -> dict[str, float]:
-        """The means, images a second, and the seconds that the interval took; counting begins anew."""
-        values = self.values(accelerator)
+    def compute_and_reset(self, accelerator: Accelerator) -> dict[str, float]:
+        """Compute the means over steps and processes, images per second and the interval's seconds; then reset."""
+        values = self.compute(accelerator)
         self.pause_clock()
         seconds = max(self._seconds, 1e-9)
         values |= {"images_per_second": self._images / seconds, "seconds": seconds}
-        self._clear()
+        self._reset()
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted on this process since the last line."""
-        self.pause_clock()
-        self.resume_clock()
+        """Return the sums and counts of this process in the current interval."""
+        self._update_clock()
         sums = {name: value.cpu() for name, value in self._sums.items()}
         return {
             "sums": sums,
@@ -91,10 +99,11 @@ class IntervalMeans:
         }
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]], process: int, device: torch.device) -> None:
-        """Go on from what the processes had counted; another number of processes than before shares the mean of it.
+        """Restore the interval; if the number of processes has changed, each one loads the mean of all sums.
 
         Args:
-            states: of each process that there was.
+            states: state of each process that saved one, in rank order.
+            process: rank of this process.
         """
         own = states[process] if process < len(states) == world_size() else None
         for name in states[0]["sums"]:
@@ -106,8 +115,8 @@ class IntervalMeans:
         self._seconds = states[0]["seconds"]
 
 
-def health(embeddings: Tensor) -> dict[str, float]:
-    """Standard deviation and effective rank of a batch of embeddings (B, D)."""
+def measure_embeddings(embeddings: Tensor) -> dict[str, float]:
+    """Measure the standard deviation and effective rank of a batch of embeddings (B, D)."""
     embeddings = embeddings.float()
     return {
         "embedding_std": float(embedding_std(embeddings)),

@@ -1,4 +1,4 @@
-"""The time that training still takes."""
+"""Estimate of the remaining training time."""
 
 import time
 from collections import deque
@@ -6,21 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 WINDOW = 200
-"""Steps, at most, that the mean time of a step is taken over."""
+"""Maximum number of recent steps that are averaged."""
 
 
 class RemainingTime:
-    """Estimates the time left from the mean time of recent steps, without pauses.
+    """Estimates the remaining time from the mean time of recent steps, excluding pauses.
 
-    The mean is over the later half of the steps so far, at most `WINDOW` of them, so that compilation and the first
-    steps drop out. It is a mean and not a median because a GPU's steps return early until the host waits for results.
+    The mean covers the later half of the steps so far, at most `WINDOW` of them, so that it excludes compilation and
+    other slow first steps. It is a mean and not a median because steps on a GPU return before the device has finished
+    them, until the host waits for a result.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._steps = 0
         self._ends: deque[float] = deque(maxlen=WINDOW + 1)
-        """Ends of the steps in the window, and of the step before it, in seconds without pauses."""
+        """Seconds, excluding pauses, at the end of each step in the window and of the step before it."""
         self._paused = 0.0
         self._evaluation = 0.0
         """Seconds of the last evaluation."""
@@ -34,25 +35,25 @@ class RemainingTime:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Time that belongs to no step, such as that of a checkpoint."""
-        began = self._clock()
+        """Exclude work that is not part of a step, such as saving a checkpoint."""
+        start = self._clock()
         try:
             yield
         finally:
-            self._paused += self._clock() - began
+            self._paused += self._clock() - start
 
     @contextmanager
-    def evaluate(self) -> Iterator[None]:
-        """A pause for an evaluation, which is expected to take as long the next time."""
-        began = self._clock()
+    def measure_evaluation(self) -> Iterator[None]:
+        """Exclude an evaluation from the step times and measure it, as the estimate for the next one."""
+        start = self._clock()
         with self.pause():
             yield
-        self._evaluation = self._clock() - began
+        self._evaluation = self._clock() - start
 
-    def seconds(self, steps: int, evaluations: int = 0) -> float | None:
-        """Seconds that so many steps and evaluations take; None before the second step.
+    def estimate_seconds(self, steps: int, evaluations: int = 0) -> float | None:
+        """Estimate the seconds of this many steps and evaluations; None before the second step.
 
-        The time of an evaluation is 0 until one has been measured.
+        An evaluation counts as 0 seconds until one has been measured.
         """
         if len(self._ends) < 2:
             return None

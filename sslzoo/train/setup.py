@@ -1,4 +1,4 @@
-"""What a run is made of: the accelerator, the method with its parts, trackers."""
+"""Set up training: accelerator, method, optimizer, schedule and trackers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -26,26 +26,46 @@ from sslzoo.train.folder import RunFolder
 
 
 def start_accelerator(experiment: Experiment) -> Accelerator:
-    """The accelerator, with all processes seeded alike.
+    """Create the accelerator and check the settings that depend on the machine.
 
     Raises:
-        UserError: the device cannot do what `precision` asks, or batches do not divide among the processes.
+        UserError: the device does not support the precision, or see `require_trackers` and `check_settings`.
     """
-    for tracker in experiment.tracker:
-        if LoggerType(tracker) not in get_available_trackers():  # accelerate would leave it out in silence
-            raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
+    require_trackers(experiment)
     accelerator = create_accelerator(
         experiment.precision,
         gradient_accumulation_steps=experiment.accumulate,
         log_with=list(experiment.tracker) or None,
         project_config=ProjectConfiguration(logging_dir=str(experiment.output)),
     )
+    check_settings(experiment, accelerator)
+    return accelerator
+
+
+def require_trackers(experiment: Experiment) -> None:
+    """Check that the trackers are installed; accelerate would ignore a missing one without a message.
+
+    Raises:
+        UserError: a tracker is not installed.
+    """
+    for tracker in experiment.tracker:
+        if LoggerType(tracker) not in get_available_trackers():
+            raise UserError(f"--tracker {tracker}: not installed; `pip install {tracker}`")
+
+
+def check_settings(experiment: Experiment, accelerator: Accelerator) -> None:
+    """Check the settings that depend on device, method and number of processes.
+
+    Raises:
+        UserError: augmentations cannot be compiled, the method does not support gradient caching, or the batch or
+            `split_bn` does not divide among the processes.
+    """
     if experiment.compile_augmentations is True and (reason := explain_missing_kernel(accelerator.device.type)):
         raise UserError(f"--compile-augmentations: {reason}")
     if experiment.gradient_cache and not issubclass(METHODS.get(experiment.method.name), InBatchMethod):
-        able = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
+        supported = [name for name, method in METHODS if issubclass(method, InBatchMethod)]
         raise UserError(
-            f"--gradient-cache: {experiment.method.name} does not contrast within the batch; {', '.join(able)} do"
+            f"--gradient-cache: {experiment.method.name} does not contrast within the batch; {', '.join(supported)} do"
         )
     batch, world = experiment.batch_size // experiment.accumulate, accelerator.num_processes
     if batch % world:
@@ -54,18 +74,20 @@ def start_accelerator(experiment: Experiment) -> Accelerator:
         raise UserError(
             f"--method.split-bn {experiment.method.split_bn}: must be a multiple of the {world} processes, or 1"
         )
-    return accelerator
 
 
 def resolve_auto(experiment: Experiment, accelerator: Accelerator) -> Experiment:
-    """The settings with `auto` resolved for this machine."""
+    """Resolve `auto` for this machine."""
     return experiment.resolve_auto(
         accelerator_precision(accelerator), explain_missing_kernel(accelerator.device.type) is None
     )
 
 
 def count_steps(experiment: Experiment, data: Data, world: int) -> int:
-    """Optimizer steps of an epoch; the last incomplete one is left out.
+    """Count the optimizer steps of an epoch; the last incomplete step is dropped.
+
+    Args:
+        world: number of processes.
 
     Raises:
         UserError: the data set is smaller than a batch.
@@ -80,7 +102,7 @@ def count_steps(experiment: Experiment, data: Data, world: int) -> int:
 
 
 def create_seeded_backbone(experiment: Experiment, report: Callable[[str], None] | None = None) -> nn.Module:
-    """The backbone as it is before training, the same whenever it is asked for."""
+    """Seed all random numbers and create the backbone, so that every call returns the same initial weights."""
     set_seed(experiment.seed)
     return create_backbone(
         experiment.backbone,
@@ -92,37 +114,38 @@ def create_seeded_backbone(experiment: Experiment, report: Callable[[str], None]
 
 
 def create_method(experiment: Experiment, report: Callable[[str], None] | None = None) -> Method:
-    """The method with its backbone, target and loss.
+    """Create the method with its backbone, target and loss.
 
     Args:
-        report: called with one line about the loaded and skipped tensors of the backbone's checkpoint.
+        report: called with a line about the loaded and skipped tensors of the backbone's checkpoint.
     """
     backbone = create_seeded_backbone(experiment, report)
     return build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
 
 
 class Learner(NamedTuple):
-    """What is trained, and by what."""
+    """A method with its optimizer and schedule, ready for training."""
 
     model: nn.Module
-    """The method, prepared by the accelerator."""
+    """The method as prepared by the accelerator."""
     optimizer: Optimizer
-    """Prepared by the accelerator."""
+    """The optimizer as prepared by the accelerator."""
     schedule: Scheduler | None
+    """Learning rate schedule; None for a constant learning rate."""
     steps_per_epoch: int
+    """Optimizer steps per epoch."""
 
 
 def create_learner(
     experiment: Experiment, data: Data, accelerator: Accelerator, report: Callable[[str], None] | None = None
 ) -> Learner:
-    """A method that is about to be trained on these images.
+    """Create method, optimizer and schedule for training on these images.
 
     Args:
         report: see `create_method`.
 
     Raises:
-        UserError: the data set is smaller than a batch, or has no labels for a method that learns from them, or weights
-            are not right.
+        UserError: the data set is smaller than a batch, a supervised method has no labels, or weights cannot be loaded.
     """
     steps_per_epoch = count_steps(experiment, data, accelerator.num_processes)
     method = create_method(experiment, report)
@@ -147,22 +170,22 @@ def create_learner(
 
 
 def can_fuse_optimizer(accelerator: Accelerator) -> bool:
-    """Whether one kernel may update all parameters: on a GPU, without a gradient scaler (see `create_optimizer`)."""
+    """Whether to use a fused optimizer: on a GPU without a gradient scaler (see `create_optimizer`)."""
     return accelerator.device.type == "cuda" and accelerator.scaler is None
 
 
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
-    """Start the trackers with the whole config; those that write files write below the run folder."""
+    """Start the trackers with all settings; those that write files use the run folder."""
     if experiment.tracker:
         accelerator.project_configuration.logging_dir = str(folder.path)
-        config = {"run": folder.path.name} | dict(flatten(experiment.settings()))
+        config = {"run": folder.path.name} | dict(flatten_settings(experiment.settings()))
         accelerator.init_trackers("sslzoo", config=config)
 
 
-def flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float]]:
-    """Settings of settings as `method.momentum`, lists and None as words, as trackers take them."""
+def flatten_settings(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float]]:
+    """Flatten nested settings to names such as `method.momentum`; lists and None become text, as trackers need."""
     for name, value in settings.items():
         if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{name}.")
+            yield from flatten_settings(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value if isinstance(value, str | int | float) else str(value)

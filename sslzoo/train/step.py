@@ -1,27 +1,20 @@
-"""One optimizer step, and the batches that it learns from."""
+"""One optimizer step: forward and backward passes of its batches, then the update of the parameters."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from accelerate import Accelerator
-from torch import Tensor
 
-from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import create_view
-from sslzoo.data.batch import AugmentationParameters, Batch
+from sslzoo.data.batch import Batch
 from sslzoo.data.images import Images
-from sslzoo.data.loader import epoch_batches, epoch_shares
-from sslzoo.data.resident import ResidentImages
 from sslzoo.data.stream import StreamedImages
-from sslzoo.data.threads import threaded_map
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method, MethodOutput
 from sslzoo.method.in_batch import InBatchMethod
-from sslzoo.modules.backbones import preferred_memory_format
 from sslzoo.modules.clip import clip_gradients
 from sslzoo.runtime.distributed import average_norm_statistics
-from sslzoo.train.capture import CapturedPass, Inputs, Result
+from sslzoo.train.batches import TrainingBatches
+from sslzoo.train.capture import CapturedPass, PassInputs, PassResult
 from sslzoo.train.gradient_cache import accumulate_with_all_negatives
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.nonfinite import FiniteCheck
@@ -30,140 +23,93 @@ from sslzoo.train.setup import Learner
 
 @dataclass
 class Stepper:
-    """Takes a learner from one optimizer step to the next."""
+    """Runs optimizer steps of a method; `step` counts them."""
 
     experiment: Experiment
     images: Images | StreamedImages
     learner: Learner
     accelerator: Accelerator
     means: IntervalMeans
-    """Of the interval under way."""
+    """Means of the metrics in the current interval."""
     step: int = 0
-    """Optimizer steps done."""
+    """Number of optimizer steps so far."""
 
     def __post_init__(self) -> None:
-        self.finite = FiniteCheck(self.method)
-        self.memory_format = preferred_memory_format(self.method.student.backbone)
-        self.resident = self._load_resident()
-        trained = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
-        self.captured = CapturedPass(trained) if self._can_capture() else None
-
-    def _load_resident(self) -> ResidentImages | None:
-        if self.accelerator.device.type != "cuda" or isinstance(self.images, StreamedImages):
-            return None
-        return ResidentImages.load(self.images, self.accelerator.device)
+        self.finite_check = FiniteCheck(self.method)
+        self.batches = TrainingBatches(
+            self.experiment, self.images, self.accelerator, self.method.student.backbone
+        )  # fmt: skip
+        trainable = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
+        self.captured_pass = CapturedPass(trainable) if self._can_capture() else None
 
     def _can_capture(self) -> bool:
-        """Whether a step is one pass of one process, so that gradients may replace those of the step before."""
-        experiment = self.experiment
-        one = self.accelerator.num_processes == 1 and experiment.accumulate == 1
-        return self.accelerator.device.type == "cuda" and experiment.cuda_graph and one
+        """Whether each step is a single pass of one process on a GPU, so that no gradients are accumulated."""
+        single_pass = self.accelerator.num_processes == 1 and self.experiment.accumulate == 1
+        return self.accelerator.device.type == "cuda" and self.experiment.cuda_graph and single_pass
 
     @property
     def method(self) -> Method:
-        """The method itself, without what wraps it for several processes."""
+        """The method without its wrapper for several processes."""
         method: Method = self.accelerator.unwrap_model(self.learner.model)
         return method
 
     @property
-    def per_epoch(self) -> int:
-        """Optimizer steps of an epoch."""
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch."""
         return self.learner.steps_per_epoch
 
     @property
-    def total(self) -> int:
+    def total_steps(self) -> int:
         """Optimizer steps of the whole training."""
-        return self.experiment.epochs * self.per_epoch
+        return self.experiment.epochs * self.steps_per_epoch
 
-    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        """This process's batches of an epoch, from optimizer step `skip` of it on.
-
-        On a GPU, images that fit stay on the device, and their augmentation parameters are sampled there. Those of
-        other images are sampled in the background, on the host: the GPU is spared some hundred small operations a step.
-        """
-        world, accumulate = self.accelerator.num_processes, self.experiment.accumulate
-        batch_size = self.experiment.batch_size // accumulate // world
-        rank, start, seed = self.accelerator.process_index, skip * accumulate, self.experiment.seed
-        if self.resident is not None:
-            shares = epoch_shares(
-                len(self.images), seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world=world
-            )  # fmt: skip
-            return self.resident.batches(shares[start:], partial(self.sample_views, epoch=epoch))
-        stored = epoch_batches(
-            self.images,
-            seed=seed,
-            epoch=epoch,
-            batch_size=batch_size,
-            rank=rank,
-            world=world,
-            start=start,
-            workers=self.experiment.dataset.workers,
-        )
-        if self.accelerator.device.type == "cpu":
-            return stored
-        return threaded_map(partial(self.with_parameters, epoch=epoch), stored)
-
-    def with_parameters(self, batch: Batch, epoch: int) -> Batch:
-        """The batch, with the parameters of each of its views."""
-        return batch._replace(parameters=self.sample_views(batch.sizes, batch.ids, epoch=epoch)).pin_memory()
-
-    def sample_views(self, sizes: Tensor, ids: Tensor, epoch: int) -> tuple[AugmentationParameters, ...]:
-        """The augmentation parameters of each of the method's views, for images of these sizes (N, 2) and ids (N,)."""
-        augmentations = [self.experiment.augmentation(name) for name in self.experiment.method.views]
-        return tuple(
-            sample_parameters(augmentation, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
-            for view, augmentation in enumerate(augmentations)
-        )
-
-    def optimize(self, batches: Iterator[Batch], epoch: int) -> MethodOutput:
-        """One optimizer step."""
+    def train_step(self, batches: Iterator[Batch], epoch: int) -> MethodOutput:
+        """Run one optimizer step on the next batches and return the output of the last one."""
         if self.learner.schedule is not None:
             self.learner.schedule.step_update(self.step)
         chunks = (next(batches).to(self.accelerator.device) for _ in range(self.experiment.accumulate))
         if self.experiment.gradient_cache:
-            output = self.backward_together(list(chunks), epoch)
+            output = self.accumulate_with_gradient_cache(list(chunks), epoch)
         else:
             for batch in chunks:
-                output = self.backward(batch, epoch)
+                output = self.accumulate(batch, epoch)
         self.step += 1
         average_norm_statistics(self.method)
-        self.method.after_step(self.step / self.total)
+        self.method.after_step(self.step / self.total_steps)
         return output
 
-    def backward(self, batch: Batch, epoch: int) -> MethodOutput:
-        """Forward and backward of a batch, and the optimizer's step after the last one of those accumulated."""
-        views = self.views(batch, epoch)
+    def accumulate(self, batch: Batch, epoch: int) -> MethodOutput:
+        """Add the gradients of a batch; the last batch of a step also updates the parameters."""
+        views = self.batches.create_views(batch, epoch)
         with self.accelerator.accumulate(self.learner.model):
-            output, finite = self.compute(Inputs(views, batch.ids, batch.labels))
-            self.finite.look(self.step + 1, finite)
+            output, finite_flags = self.run_pass(PassInputs(views, batch.ids, batch.labels))
+            self.finite_check.check(self.step + 1, finite_flags)
             self.method.after_batch(output)
             self.step_optimizer()
         self.means.add(output, images=len(batch.ids) * self.accelerator.num_processes)
         return output
 
-    def compute(self, inputs: Inputs) -> Result:
-        """`forward_and_backward`, replayed where it can be."""
-        if self.captured is None:
+    def run_pass(self, inputs: PassInputs) -> PassResult:
+        """Run `forward_and_backward`, through a CUDA graph if possible."""
+        if self.captured_pass is None:
             return self.forward_and_backward(inputs)
-        return self.captured(self.forward_and_backward, inputs)
+        return self.captured_pass(self.forward_and_backward, inputs)
 
-    def forward_and_backward(self, inputs: Inputs) -> Result:
-        """The method's output without its graph, and whether all that the step would take is finite.
-
-        A gradient scaler (fp16) checks the gradients itself.
-        """
+    def forward_and_backward(self, inputs: PassInputs) -> PassResult:
+        """Compute the loss and its gradients, and check whether both are finite."""
         labels = {"labels": inputs.labels} if self.method.supervised else {}
         output: MethodOutput = self.learner.model(inputs.views, inputs.ids, **labels)
         self.accelerator.backward(output.loss)
         output = output._replace(loss=output.loss.detach())
-        return Result(output, self.finite.flags(output, gradients=self.accelerator.scaler is None))
+        return PassResult(output, self.finite_check.compute_flags(output, gradients=self.accelerator.scaler is None))
 
-    def backward_together(self, batches: list[Batch], epoch: int) -> MethodOutput:
-        """The same for accumulated batches that share their negatives."""
+    def accumulate_with_gradient_cache(self, batches: list[Batch], epoch: int) -> MethodOutput:
+        """Add the gradients of all batches of a step, which share their negatives, and update the parameters."""
         assert isinstance(self.method, InBatchMethod)
 
-        def finish(output: MethodOutput) -> None:
-            self.finite.look(self.step + 1, self.finite.flags(output, gradients=self.accelerator.scaler is None))
+        def after_backward(output: MethodOutput) -> None:
+            finite_flags = self.finite_check.compute_flags(output, gradients=self.accelerator.scaler is None)
+            self.finite_check.check(self.step + 1, finite_flags)
             self.step_optimizer()
 
         output = accumulate_with_all_negatives(
@@ -171,17 +117,17 @@ class Stepper:
             self.learner.model,
             self.method,
             batches,
-            views=lambda batch: self.views(batch, epoch),
-            finish=finish,
+            create_views=lambda batch: self.batches.create_views(batch, epoch),
+            after_backward=after_backward,
         )
         self.method.after_batch(output)
         self.means.add(output, images=sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes)
         return output
 
     def step_optimizer(self) -> None:
-        """A step of the optimizer, where all batches of it have been accumulated."""
+        """Update the parameters, unless accelerate expects further batches to accumulate."""
         if self.accelerator.sync_gradients:
-            self.method.before_step(self.step / self.total)
+            self.method.before_step(self.step / self.total_steps)
             self.clip_gradients()
         self.learner.optimizer.step()
         self.learner.optimizer.zero_grad()
@@ -194,21 +140,3 @@ class Stepper:
         self.accelerator.unscale_gradients()
         norm = clip_gradients(self.method.parameters(), experiment.clip_grad_norm, experiment.clip_grad_scope)
         self.means.add_gradient_norm(norm)
-
-    def views(self, batch: Batch, epoch: int) -> list[Tensor]:
-        """The method's inputs, one (B, C, size, size) tensor a view."""
-        experiment = self.experiment
-        return [
-            create_view(
-                experiment.augmentation(name),
-                batch,
-                seed=experiment.seed,
-                epoch=epoch,
-                view=index,
-                mean=experiment.dataset.mean,
-                std=experiment.dataset.std,
-                compiled=experiment.compile_augmentations is True,
-                memory_format=self.memory_format,
-            )
-            for index, name in enumerate(experiment.method.views)
-        ]

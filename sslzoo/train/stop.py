@@ -1,4 +1,4 @@
-"""Leaving in good order: the first signal asks the loop to save and stop, a second one leaves at once."""
+"""Stop on signals: the first one lets the loop save and stop, a second one kills the process at once."""
 
 import signal
 import time
@@ -13,16 +13,16 @@ import torch.distributed as dist
 from sslzoo.runtime.distributed import world_size
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""SIGUSR1 is what Slurm sends ahead of the end, where `sbatch --signal=USR1@60` asks for it."""
+"""Slurm sends SIGUSR1 before the time limit with `sbatch --signal=USR1@60`."""
 
-MOST_STEPS = 10
-"""After which processes ask each other at the latest."""
+MAX_POLL_INTERVAL = 10
+"""Largest number of steps between two exchanges among processes."""
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop and has saved; `code` is the exit status, 128 + the signal's number.
+    """The run has stopped on a signal and has been saved; `code` is the exit status, 128 + the signal's number.
 
-    No `Exception`, as KeyboardInterrupt is none: what guards against faulty files must not take it for a fault.
+    It is not an `Exception`, like KeyboardInterrupt, so that handlers of other errors do not catch it.
     """
 
     def __init__(self, message: str, code: int) -> None:
@@ -31,78 +31,86 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Listens for signals while it is entered, and keeps the time to the next checkpoint.
+    """Handles stop signals and times checkpoints; use as a context manager.
 
-    With several processes the decision is taken together, about every second, so that all stop at the same step.
+    Several processes exchange signals and time about every second, so that all of them save and stop at the same step.
+
+    Args:
+        save_minutes: time between two checkpoints.
     """
 
     def __init__(self, save_minutes: float, device: torch.device) -> None:
         self._signal = 0
-        self._message: str | None = None
-        self._previous: dict[int, object] = {}
-        self._seconds = save_minutes * 60
-        self._saved = time.monotonic()
+        self._interrupt_message: str | None = None
+        self._previous_handlers: dict[int, object] = {}
+        self._save_seconds = save_minutes * 60
+        self._saved_at = time.monotonic()
         self._device = device
-        self._asked, self._asked_at, self._next = 0, time.monotonic(), 0
+        self._polled_step, self._polled_at, self._next_poll = 0, time.monotonic(), 0
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
-            self._previous[number] = signal.signal(number, self._note)
+            self._previous_handlers[number] = signal.signal(number, self._handle_signal)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._previous.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     @contextmanager
-    def at_once(self, message: str) -> Iterator[None]:
-        """A stretch of work, after a checkpoint, that the first signal ends as well.
+    def allow_interrupt(self, message: str) -> Iterator[None]:
+        """Let a signal interrupt the work in this context at once, instead of at the next `poll`.
 
         Raises:
-            Interrupted: with this message, when there is a signal or has been one.
+            Interrupted: a signal arrives, or arrived earlier; its message is `message`.
         """
-        self._message = message
+        self._interrupt_message = message
         try:
-            self._leave()
+            self._raise_if_signaled()
             yield
         finally:
-            self._message = None
+            self._interrupt_message = None
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
         for other in SIGNALS:
             signal.signal(other, signal.SIG_DFL)
-        self._leave()
+        self._raise_if_signaled()
 
-    def _leave(self) -> None:
-        if self._signal and self._message is not None:
-            raise Interrupted(self._message, code=128 + self._signal)
+    def _raise_if_signaled(self) -> None:
+        if self._signal and self._interrupt_message is not None:
+            raise Interrupted(self._interrupt_message, code=128 + self._signal)
 
-    def ask_again(self, seconds: float) -> None:
-        """The next checkpoint is due after this time, when that is sooner than it would be."""
-        self._saved = min(self._saved, time.monotonic() - self._seconds + seconds)
+    def save_within(self, seconds: float) -> None:
+        """Make the next checkpoint due after this time, unless it is due earlier."""
+        self._saved_at = min(self._saved_at, time.monotonic() - self._save_seconds + seconds)
 
-    def ask(self, step: int) -> tuple[bool, int]:
-        """(whether to save a checkpoint now, the signal to stop for or 0), the same on every process."""
-        due = time.monotonic() - self._saved >= self._seconds
+    def poll(self, step: int) -> tuple[bool, int]:
+        """Return whether to save a checkpoint now, and the signal to stop for or 0; equal on all processes."""
+        due = time.monotonic() - self._saved_at >= self._save_seconds
         received = self._signal
         if world_size() > 1:
-            if step < self._next:
+            if step < self._next_poll:
                 return False, 0
             now = time.monotonic()
-            milliseconds = int(1000 * (now - self._asked_at))
-            answer = torch.tensor([int(due), received, milliseconds], device=self._device)
-            dist.all_reduce(answer, op=dist.ReduceOp.MAX)
-            due, received, milliseconds = bool(answer[0]), int(answer[1]), int(answer[2])
-            self._next = step + steps_in_a_second(step - self._asked, milliseconds / 1000)
-            self._asked, self._asked_at = step, now
+            milliseconds = int(1000 * (now - self._polled_at))
+            votes = torch.tensor([int(due), received, milliseconds], device=self._device)
+            dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+            due, received, milliseconds = bool(votes[0]), int(votes[1]), int(votes[2])
+            self._next_poll = step + choose_poll_interval(step - self._polled_step, milliseconds / 1000)
+            self._polled_step, self._polled_at = step, now
         if due:
-            self._saved = time.monotonic()
+            self._saved_at = time.monotonic()
         return due or received > 0, received
 
 
-def steps_in_a_second(steps: int, seconds: float) -> int:
-    """How many there were, from 1 to `MOST_STEPS`."""
-    return max(1, min(MOST_STEPS, int(steps / max(seconds, 1e-3))))
+def choose_poll_interval(steps: int, seconds: float) -> int:
+    """Choose the number of steps that take about one second, from 1 to `MAX_POLL_INTERVAL`.
+
+    Args:
+        steps: steps since the last poll.
+        seconds: time that they took.
+    """
+    return max(1, min(MAX_POLL_INTERVAL, int(steps / max(seconds, 1e-3))))

@@ -1,4 +1,4 @@
-"""Unfinished runs with the requested settings."""
+"""Find an unfinished run with the requested settings."""
 
 from pathlib import Path
 
@@ -12,10 +12,13 @@ from sslzoo.train.folder import RunFolder
 
 
 def find_unfinished_run(experiment: Experiment) -> Path | None:
-    """The run to resume: that in `run_folder`, else the newest unfinished one below `output`; None where there is none.
+    """Find the run to resume: the one in `run_folder` if that is set, otherwise the newest unfinished one in `output`.
+
+    Returns:
+        The folder; None if there is no such run.
 
     Raises:
-        UserError: the run in `run_folder` has other settings, or an older version wrote it.
+        UserError: the run in `run_folder` has other settings, or was written by an older version.
     """
     if experiment.run_folder is not None:
         folder = RunFolder(experiment.run_folder)
@@ -24,17 +27,17 @@ def find_unfinished_run(experiment: Experiment) -> Path | None:
         require_resumable(folder.config)
         require_same_settings(folder.path, _read_settings(folder), experiment)
         return folder.path
-    found = map(RunFolder, experiment.output.glob(f"{slugify(RunFolder.stem(experiment))}-*"))
+    folders = map(RunFolder, experiment.output.glob(f"{slugify(RunFolder.name_prefix(experiment))}-*"))
     unfinished = [
-        f for f in found if f.config.is_file() and not f.summary.exists() and _has_equal_settings(f, experiment)
+        f for f in folders if f.config.is_file() and not f.summary.exists() and _has_equal_settings(f, experiment)
     ]
     return max(unfinished, key=lambda folder: folder.config.stat().st_mtime).path if unfinished else None
 
 
 def restore_auto_settings(folder: RunFolder, experiment: Experiment) -> Experiment:
-    """The settings with `auto` resolved as in the run that is resumed."""
-    before = _read_settings(folder)
-    return experiment.resolve_auto(before.precision, before.compile_augmentations)
+    """Resolve `auto` to the values of the run that is resumed."""
+    earlier = _read_settings(folder)
+    return experiment.resolve_auto(earlier.precision, earlier.compile_augmentations)
 
 
 def _has_equal_settings(folder: RunFolder, experiment: Experiment) -> bool:

@@ -17,7 +17,7 @@ from sslzoo.compare.encode import encode_test
 from sslzoo.compare.neighbors import choose_queries, find_neighbors
 from sslzoo.compare.request import parse_request
 from sslzoo.compare.statistics import compare_pairs
-from sslzoo.report.published import published
+from sslzoo.report.published import load_published
 
 MakeRun = Callable[..., Path]
 KNN = {"moco": (0.50, 0.52, 0.51), "ascl": (0.60, 0.63, 0.62), "ascl:hard": (0.49, 0.55, 0.50)}
@@ -195,13 +195,13 @@ def test_svg_figures_are_complete(finished: Path) -> None:
 def test_published_numbers_match_their_sources(
     dataset: str, method: str, measure: str, percent: str, of_source: str
 ) -> None:
-    found = [r for r in published(dataset) if (r.method, r.measure) == (method, measure) and of_source in r.source]
+    found = [r for r in load_published(dataset) if (r.method, r.measure) == (method, measure) and of_source in r.source]
     assert found[0].percent == percent
     assert "epochs" in found[0].setting
 
 
 def test_digits_have_no_published_numbers() -> None:
-    assert published("digits") == []
+    assert load_published("digits") == []
 
 
 @pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])

@@ -1,4 +1,4 @@
-"""`run.py evaluate` from end to end: timm's weights, a run, a file; protocols; what is left behind; mistakes."""
+"""End-to-end tests of `run.py evaluate`: timm's weights, runs, files, protocols, output files and invalid input."""
 
 import json
 import os
@@ -21,8 +21,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sslzoo.cli import main
+from sslzoo.data.load import load_data
 from sslzoo.evaluate.compose import compose_jobs
-from sslzoo.evaluate.run import create_encoder, labels_of, load_data, transform_of
+from sslzoo.evaluate.encoder import create_encoder
+from sslzoo.evaluate.images import get_labels
+from sslzoo.evaluate.transform import choose_transform
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--threads", "1", "--quality-views", "2", "--dataset.limit", "200", "--dataset.test-limit", "100"]
@@ -32,14 +35,14 @@ QUICK = ["--evaluation.linear.epochs", "5", "--evaluation.augmented.epochs", "2"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own for each test."""
+    """A separate cache for each test."""
     monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """timm weights in a local folder, as they lie on the hub: a random model's, with a data config of its own."""
+    """Random timm weights in a local folder with the layout of the hub, and with their own data config."""
     folder = tmp_path_factory.mktemp("weights") / "of a model"
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=7)
@@ -60,14 +63,14 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def result(folder: Path) -> dict[str, Any]:
-    """The result in a folder."""
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read result.json from a folder."""
     content: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return content
 
 
-def stored(cache: Path, images: int) -> np.ndarray:
-    """The features of that many images."""
+def load_cached(cache: Path, images: int) -> np.ndarray:
+    """Load the cached features of this number of images."""
     (found,) = [f for f in map(np.load, (cache / "features").glob("*.npy")) if len(f) == images]
     return found
 
@@ -77,22 +80,22 @@ def test_timms_weights_equal_scikit_learn(weights: str, tmp_path: Path, cache: P
     words += ["--protocol", "knn", "logistic", "--evaluation.knn-k", "7", "--evaluation.knn-temperature", "0.1"]
     words += ["--evaluation.logistic.c", "1.0", "--folder", str(tmp_path / "result"), "--precision", "fp32"]
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "40 px, crop center 0.9, bicubic, mean 0.4, 0.5, 0.6, std 0.2, 0.3, 0.25 (of the weights, by timm)" in said
-    assert f"weights  {weights}, a test_resnet" in said
+    output = capsys.readouterr().out
+    assert "40 px, crop center 0.9, bicubic, mean 0.4, 0.5, 0.6, std 0.2, 0.3, 0.25 (of the weights, by timm)" in output
+    assert f"weights  {weights}, a test_resnet" in output
     job = compose_jobs(words[1:])[0][1]
     data = load_data(job.dataset)
     assert data.labeled is not None
     assert data.test is not None
-    y, truth = labels_of(data.labeled).numpy(), labels_of(data.test).numpy()
-    x, queries = stored(cache, 200).astype(np.float64), stored(cache, 100).astype(np.float64)
+    y, truth = get_labels(data.labeled).numpy(), get_labels(data.test).numpy()
+    x, queries = load_cached(cache, 200).astype(np.float64), load_cached(cache, 100).astype(np.float64)
 
-    encoder, _ = create_encoder(job, transform_of(job))
+    encoder, _ = create_encoder(job, choose_transform(job))
     batch = data.test.gather(np.arange(100))
-    expected = encoder.eval()(transform_of(job)(batch)).detach().numpy()
+    expected = encoder.eval()(choose_transform(job)(batch)).detach().numpy()
     np.testing.assert_allclose(queries, expected, atol=1e-4)
 
-    found = result(tmp_path / "result")["protocols"]
+    found = read_result(tmp_path / "result")["protocols"]
     knn = KNeighborsClassifier(7, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1))
     assert found["knn"]["knn"]["accuracy"] == pytest.approx(knn.fit(x, y).score(queries, truth))
     scaler = StandardScaler().fit(x)
@@ -101,7 +104,7 @@ def test_timms_weights_equal_scikit_learn(weights: str, tmp_path: Path, cache: P
     assert found["logistic"]["logistic"]["accuracy"] == pytest.approx(score)
 
 
-def test_features_are_those_of_timms_own_transform(weights: str, tmp_path: Path) -> None:
+def test_transform_agrees_with_that_of_timm(weights: str, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     generator = np.random.default_rng(0)
     for split in ("train", "test"):
@@ -115,7 +118,7 @@ def test_features_are_those_of_timms_own_transform(weights: str, tmp_path: Path)
     ((_, job),) = compose_jobs([*words, "--dataset.unlabeled", "false", "--dataset.test", "test"])
     data = load_data(job.dataset)
     assert data.test is not None
-    ours = transform_of(job)(data.test.gather(np.arange(6)))
+    ours = choose_transform(job)(data.test.gather(np.arange(6)))
     model = timm.create_model(weights, pretrained=True)
     theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
     files = sorted((folder / "test").rglob("*.png"))
@@ -124,34 +127,34 @@ def test_features_are_those_of_timms_own_transform(weights: str, tmp_path: Path)
     assert (ours - expected).abs().max() < 3 / 255 / 0.2
 
 
-def test_a_run_is_judged_as_it_judged_itself(run_folder: Path, tmp_path: Path) -> None:
+def test_evaluation_of_a_run_equals_its_final_evaluation(run_folder: Path, tmp_path: Path) -> None:
     assert main(["evaluate", str(run_folder), "--threads", "1", "--folder", str(tmp_path / "result")]) == 0
     own = json.loads((run_folder / "summary.json").read_text())["test"]["trained"]
-    found = result(tmp_path / "result")["protocols"]["standard"]
+    found = read_result(tmp_path / "result")["protocols"]["standard"]
     assert {name: found[name] for name in ("knn", "linear")} == {name: own[name] for name in ("knn", "linear")}
     untrained = ["evaluate", "--untrained", "--threads", "1", "--dataset.limit", "256"]
     small = ["--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--evaluation.draws", "2", *QUICK[:2]]
     assert main([*untrained, *small, "--folder", str(tmp_path / "untrained")]) == 0
     own = json.loads((run_folder / "summary.json").read_text())["test"]["untrained"]
-    assert result(tmp_path / "untrained")["protocols"]["standard"]["knn"] == own["knn"]
+    assert read_result(tmp_path / "untrained")["protocols"]["standard"]["knn"] == own["knn"]
 
 
-def test_protocols_come_in_the_order_asked_and_the_representation_last(
+def test_protocols_run_in_the_given_order_and_the_representation_last(
     run_folder: Path, tmp_path: Path, capsys: Any
 ) -> None:
     words = ["evaluate", str(run_folder), *SMALL, *QUICK, "--evaluation.draws", "2"]
     assert main([*words, "--folder", str(tmp_path / "a"), "--protocol", "representation", "logistic", "knn"]) == 0
-    told = [
+    stages = [
         line.partition(":")[0]
         for line in capsys.readouterr().out.splitlines()
         if ": testing" in line or line.startswith("quality:")
     ]
-    assert told == ["logistic", "knn", "quality"]
+    assert stages == ["logistic", "knn", "quality"]
     assert main([*words, "--folder", str(tmp_path / "b"), "--protocol", "logistic"]) == 0
     assert "quality:" not in capsys.readouterr().out
 
 
-def test_the_folder_holds_everything(run_folder: Path) -> None:
+def test_result_folder_contains_all_files(run_folder: Path) -> None:
     words = ["evaluate", str(run_folder), "--threads", "1", *QUICK, "--evaluation.draws", "3"]
     assert main([*words, "--protocol", "representation", "few-shot"]) == 0
     (folder,) = (run_folder / "evaluations").iterdir()
@@ -161,11 +164,11 @@ def test_the_folder_holds_everything(run_folder: Path) -> None:
     labels = json.loads((folder / "labels-few-shot.json").read_text())
     assert [len(draw) for draw in labels["draws"]] == [50, 50, 50]
     assert not set(labels["held_out"]) & {label for draw in labels["draws"] for label in draw}
-    found = result(folder)["protocols"]["few-shot"]
+    found = read_result(folder)["protocols"]["few-shot"]
     assert found["how"].startswith(
         "labels: 5 of each class, 50, mean ± standard deviation of 3 draws; settings chosen on"
     )
-    quality = result(folder)["quality"]
+    quality = read_result(folder)["quality"]
     assert (quality["images"], quality["view_images"], quality["views"]) == (500, 500, 10)
     assert 1 <= quality["effective_rank"] <= 8
     assert quality["purity"].keys() == {"1", "10"}
@@ -183,7 +186,7 @@ def test_features_are_extracted_once(run_folder: Path, tmp_path: Path, cache: Pa
     files = {path: path.stat().st_mtime_ns for path in (cache / "features").iterdir()}
     assert capsys.readouterr().out.count("extracting") == 2
     assert main(words) == 0
-    assert capsys.readouterr().out.count("kept from before") == 2
+    assert capsys.readouterr().out.count("loaded from the cache") == 2
     assert {path: path.stat().st_mtime_ns for path in (cache / "features").iterdir()} == files
     assert main([*words, "--img-size", "10"]) == 0
     assert capsys.readouterr().out.count("extracting") == 2
@@ -197,7 +200,7 @@ def test_protocols_that_run_the_encoder(run_folder: Path, tmp_path: Path) -> Non
     words = ["evaluate", str(run_folder), *SMALL, *QUICK, "--folder", str(tmp_path / "result")]
     protocols = ["linear-augmented", "linear-ascl", "fine-tune", "semi-supervised-10"]
     assert main([*words, "--protocol", *protocols, "--evaluation.draws", "2"]) == 0
-    found = result(tmp_path / "result")["protocols"]
+    found = read_result(tmp_path / "result")["protocols"]
     assert found["linear-augmented"]["augmented"]["chosen"].keys() == {"lr", "weight_decay"}
     assert found["linear-ascl"]["augmented"]["choice_accuracy"] is None
     assert found["fine-tune"]["fine-tune"]["chosen"]["lr"] in (3e-4, 1e-3)
@@ -205,32 +208,32 @@ def test_protocols_that_run_the_encoder(run_folder: Path, tmp_path: Path) -> Non
     assert (tmp_path / "result" / "labels-semi-supervised-10.json").is_file()
 
 
-def test_transfer_sees_images_as_the_run_did(run_folder: Path) -> None:
+def test_transfer_uses_channels_and_normalization_of_the_run(run_folder: Path) -> None:
     ((_, job),) = compose_jobs([str(run_folder), "--dataset", "cifar10"])
     assert (job.dataset.path, job.dataset.channels, job.dataset.mean) == ("uoft-cs/cifar10", 1, (0.3059,))
-    assert transform_of(job).augmentation.size == 8
+    assert choose_transform(job).augmentation.size == 8
     assert job.evaluation.labels_per_class is None
-    assert transform_of(job).origin == "of the run"
+    assert choose_transform(job).origin == "of the run"
     ((_, job),) = compose_jobs([str(run_folder), "--dataset", "cifar10", "--img-size", "32"])
-    assert transform_of(job).augmentation.size == 32
+    assert choose_transform(job).augmentation.size == 32
 
 
-def test_a_file_of_weights(tmp_path: Path, capsys: Any) -> None:
+def test_weights_of_a_file_are_evaluated(tmp_path: Path, capsys: Any) -> None:
     model = timm.create_model("resnet10t", num_classes=5)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     words = ["evaluate", "--backbone", "resnet10t", "--dataset.channels", "3", "--backbone.stem", "standard", *SMALL]
     words += ["--checkpoint", str(tmp_path / "weights.safetensors"), "--protocol", "knn", "--img-size", "32"]
     assert main([*words, "--folder", str(tmp_path / "result")]) == 0
     total = len(model.state_dict())
-    said = f"weights.safetensors: {total - 2} of {total} tensors loaded; left out: fc.bias, fc.weight"
-    assert result(tmp_path / "result")["weights"] == said
+    expected = f"weights.safetensors: {total - 2} of {total} tensors loaded; left out: fc.bias, fc.weight"
+    assert read_result(tmp_path / "result")["weights"] == expected
     shown = capsys.readouterr().out
     assert "(of the data set's config)" in shown
-    assert said in shown
+    assert expected in shown
 
 
 @pytest.mark.long
-def test_two_processes_find_what_one_finds(run_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_agree_with_one(run_folder: Path, tmp_path: Path) -> None:
     words = [
         "run.py",
         "evaluate",
@@ -250,24 +253,24 @@ def test_two_processes_find_what_one_finds(run_folder: Path, tmp_path: Path) -> 
         command = [sys.executable, *launch, *words, "--folder", str(tmp_path / name), "--evaluation.draws", "2"]
         done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
-    one, two = result(tmp_path / "one"), result(tmp_path / "two")
+    one, two = read_result(tmp_path / "one"), read_result(tmp_path / "two")
     assert (one["processes"], two["processes"]) == (1, 2)
     assert one["protocols"]["knn"] == two["protocols"]["knn"]
     for measure in ("effective_rank", "lidar", "alignment", "uniformity"):
         assert two["quality"][measure] == pytest.approx(one["quality"][measure], rel=1e-3)
     for protocol, classifier in (("linear-augmented", "augmented"), ("fine-tune", "fine-tune")):
         a, b = one["protocols"][protocol][classifier], two["protocols"][protocol][classifier]
-        assert b["accuracy"] == pytest.approx(a["accuracy"], abs=0.05)  # rounding may turn a near tie
+        assert b["accuracy"] == pytest.approx(a["accuracy"], abs=0.05)  # rounding may decide a near tie
 
 
-def test_settings_that_were_used_are_kept_and_repeat_the_result(run_folder: Path, tmp_path: Path) -> None:
+def test_saved_config_reproduces_the_result(run_folder: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(run_folder), *SMALL, "--protocol", "linear", *QUICK]
     assert main([*words, "--folder", str(tmp_path / "first")]) == 0
     saved = tmp_path / "first" / "config-linear.yaml"
     assert yaml.safe_load(saved.read_text())["evaluation"]["linear"]["epochs"] == 5
     again = ["evaluate", "--config", str(saved), "--folder", str(tmp_path / "again")]
     assert main(again) == 0
-    a, b = (next(iter(result(tmp_path / name)["protocols"].values()))["linear"] for name in ("first", "again"))
+    a, b = (next(iter(read_result(tmp_path / name)["protocols"].values()))["linear"] for name in ("first", "again"))
     assert a == b
 
 
@@ -278,7 +281,7 @@ def test_images_without_labels_are_measured(run_folder: Path, tmp_path: Path, ca
     words = ["evaluate", str(run_folder), "--dataset", "folder", "--dataset.path", str(tmp_path / "images")]
     words += ["--threads", "1", "--protocol", "representation", "--folder", str(tmp_path / "result")]
     assert main(words) == 0
-    found = result(tmp_path / "result")
+    found = read_result(tmp_path / "result")
     assert found["quality"]["images"] == found["test_images"] == 20
     assert found["quality"]["purity"] is None
     assert "protocols" not in found
@@ -288,7 +291,7 @@ def test_images_without_labels_are_measured(run_folder: Path, tmp_path: Path, ca
 
 
 class Bomb:
-    """Would write a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -297,8 +300,8 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str]]:
-    """Words, and how the line begins that they end in."""
+def create_invalid_inputs(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Create invalid inputs: by name, the arguments and the first part of the error message."""
     other = tmp_path / "r34.safetensors"
     save_file(timm.create_model("resnet34", num_classes=0).state_dict(), other)
     torch.save({"state_dict": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pth")
@@ -343,7 +346,10 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
             "error: the test split has 4 of the 10 classes of train, none of ",
         ),
         "no weights": (["--backbone", "resnet18"], "error: evaluate: no weights for resnet18: name a run folder, or"),
-        "two weights": ([str(run_folder), "--pretrained"], f"error: --pretrained: the encoder is that of {run_folder}"),
+        "two weights": (
+            [str(run_folder), "--pretrained"],
+            f"error: --pretrained: cannot be combined with the run folder {run_folder}",
+        ),
         "a protocol": (
             [str(run_folder), "--protocol", "liner"],
             "error: --protocol liner: no such protocol; did you mean linear",
@@ -372,32 +378,32 @@ def mistakes(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[str], str
     }
 
 
-def test_a_mistake_is_one_line_and_nothing_is_written(run_folder: Path, tmp_path: Path, capsys: Any) -> None:
+def test_invalid_input_prints_one_line_and_writes_nothing(run_folder: Path, tmp_path: Path, capsys: Any) -> None:
     before = sorted(run_folder.rglob("*"))
     out = tmp_path / "out"
-    for name, (words, line) in mistakes(tmp_path, run_folder).items():
+    for name, (words, line) in create_invalid_inputs(tmp_path, run_folder).items():
         capsys.readouterr()
         output = [] if "--folder" in words else ["--output", str(out)]
         assert main(["evaluate", *words, "--threads", "1", *output]) == 2, name
-        said = capsys.readouterr().err
-        assert said.startswith(line), (name, said)
-        assert said.count("\n") == 1, (name, said)
+        output = capsys.readouterr().err
+        assert output.startswith(line), (name, output)
+        assert output.count("\n") == 1, (name, output)
         assert not out.exists(), name
     assert sorted(run_folder.rglob("*")) == before
     assert not (tmp_path / "ran").exists()
 
 
-def test_help_names_the_protocols(capsys: Any) -> None:
+def test_help_lists_the_protocols(capsys: Any) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["evaluate", "--help"])
     assert stopped.value.code == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for shown in ("semi-supervised-1", "--evaluation.knn-k", "--transform", "run.py evaluate RUN"):
-        assert shown in said
+        assert shown in output
 
 
-def test_encoders_keep_their_mode_and_weights(run_folder: Path) -> None:
+def test_created_encoder_is_in_training_mode(run_folder: Path) -> None:
     ((_, job),) = compose_jobs([str(run_folder)])
-    encoder, _ = create_encoder(job, transform_of(job))
+    encoder, _ = create_encoder(job, choose_transform(job))
     assert isinstance(encoder, nn.Module)
     assert encoder.training

@@ -1,4 +1,4 @@
-"""Alignment and uniformity by hand and against the authors' formulas in float64."""
+"""Alignment and uniformity against values calculated by hand and the authors' formulas in float64."""
 
 import math
 
@@ -16,7 +16,7 @@ def gaussian(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_alignment_by_hand() -> None:
+def test_alignment_matches_calculation_by_hand() -> None:
     x = gaussian(20, 6)
     assert alignment(x, 3 * x).item() == pytest.approx(0, abs=1e-10)
     assert alignment(x, -0.5 * x).item() == pytest.approx(4, rel=1e-6)
@@ -31,7 +31,7 @@ def test_alignment_is_the_mean_over_pairs() -> None:
     assert alignment(x, y).item() == pytest.approx((0 + 4) / 2)
 
 
-def test_uniformity_by_hand() -> None:
+def test_uniformity_matches_calculation_by_hand() -> None:
     opposite = torch.tensor([[0.0, 2.0], [0.0, -5.0]])
     assert uniformity(opposite).item() == pytest.approx(-8, rel=1e-6)
     assert uniformity(opposite, t=1).item() == pytest.approx(-4, rel=1e-6)
@@ -41,25 +41,25 @@ def test_uniformity_by_hand() -> None:
     assert uniformity(torch.ones(9, 4)).item() == pytest.approx(0, abs=1e-5)
 
 
-def test_uniformity_is_the_authors_formula() -> None:
+def test_uniformity_agrees_with_the_authors_formula() -> None:
     x = gaussian(60, 8) + 0.5
     expected = torch.pdist(F.normalize(x.double())).pow(2).mul(-2).exp().mean().log().item()
     assert uniformity(x).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_spread_evenly_in_many_dimensions_is_about_minus_four() -> None:
+def test_uniformity_of_evenly_spread_features_is_about_minus_four() -> None:
     assert uniformity(gaussian(1000, 512)).item() == pytest.approx(-4, abs=0.05)
 
 
 @given(chunk=st.integers(1, 70), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
-def test_neither_chunks_nor_scale_nor_order_nor_rotation_matters(chunk: int, scale: float, seed: int) -> None:
+def test_measures_are_invariant_to_chunks_scale_order_and_rotation(chunk: int, scale: float, seed: int) -> None:
     x, y = gaussian(50, 5) + 0.5, gaussian(50, 5, seed=1) + 0.5
-    turn = scale * torch.linalg.qr(gaussian(5, 5, seed=seed)).Q
+    rotation = scale * torch.linalg.qr(gaussian(5, 5, seed=seed)).Q
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
-    assert uniformity(x[order] @ turn, chunk=chunk).item() == pytest.approx(uniformity(x).item(), rel=1e-4)
-    assert alignment(x[order] @ turn, y[order] @ turn).item() == pytest.approx(alignment(x, y).item(), rel=1e-4)
+    assert uniformity(x[order] @ rotation, chunk=chunk).item() == pytest.approx(uniformity(x).item(), rel=1e-4)
+    assert alignment(x[order] @ rotation, y[order] @ rotation).item() == pytest.approx(alignment(x, y).item(), rel=1e-4)
 
 
-def test_one_feature_has_no_pairs() -> None:
-    with pytest.raises(ValueError, match="there is only 1"):
+def test_uniformity_of_one_feature_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least two features, got 1"):
         uniformity(torch.ones(1, 3))

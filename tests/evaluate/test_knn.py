@@ -1,4 +1,4 @@
-"""Weighted kNN against scikit-learn and against a restatement in float64."""
+"""Weighted kNN against scikit-learn and a direct implementation in float64."""
 
 import math
 
@@ -23,9 +23,9 @@ def clusters(n: int, seed: int, classes: int = 4, dim: int = 6) -> tuple[Tensor,
     return centers[labels] + 1.2 * torch.randn(n, dim, generator=generator), labels
 
 
-@pytest.mark.parametrize("most_floats", [1 << 26, 1500])
-def test_equals_scikit_learn(most_floats: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sslzoo.evaluate.knn, "MOST_FLOATS", most_floats)
+@pytest.mark.parametrize("max_table_size", [1 << 26, 1500])
+def test_votes_agree_with_scikit_learn(max_table_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sslzoo.evaluate.knn, "MAX_TABLE_SIZE", max_table_size)
     (train, labels), (queries, _) = clusters(200, 0), clusters(80, 1)
     pairs = [(k, t) for k in (1, 7, 50) for t in (0.05, 0.5)]
     ours = torch.cat(list(knn_votes(train, labels, queries, classes=4, pairs=pairs)), dim=1)
@@ -36,7 +36,7 @@ def test_equals_scikit_learn(most_floats: int, monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(votes / votes.sum(dim=1, keepdim=True), expected, atol=1e-4, rtol=0)
 
 
-def test_equals_the_restated_vote() -> None:
+def test_predictions_agree_with_a_direct_implementation() -> None:
     (train, labels), (queries, _) = clusters(60, 2), clusters(20, 3)
     ours = knn_predict(train, labels, queries, classes=4, k=9, temperature=0.1)
     unit = F.normalize(train.double())
@@ -49,21 +49,21 @@ def test_equals_the_restated_vote() -> None:
 
 
 @given(scale=st.floats(0.1, 100))
-def test_lengths_of_features_do_not_matter(scale: float) -> None:
+def test_predictions_do_not_depend_on_feature_norms(scale: float) -> None:
     (train, labels), (queries, _) = clusters(50, 4), clusters(30, 5)
     whole = knn_predict(train, labels, queries, classes=4, k=20, temperature=0.1)
     scaled = knn_predict(train, labels, queries * scale, classes=4, k=20, temperature=0.1)
-    assert (whole == scaled).float().mean() > 0.95  # rounding may turn a near tie
+    assert (whole == scaled).float().mean() > 0.95  # rounding may decide a near tie
 
 
-@given(most=st.integers(1, 4000))
-def test_tables_are_bounded(most: int) -> None:
+@given(max_size=st.integers(1, 4000))
+def test_chunks_are_limited_in_size(max_size: int) -> None:
     (train, labels), (queries, _) = clusters(50, 4), clusters(30, 5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sslzoo.evaluate.knn, "MOST_FLOATS", most)
+        patch.setattr(sslzoo.evaluate.knn, "MAX_TABLE_SIZE", max_size)
         chunks = list(knn_votes(train, labels, queries, classes=4, pairs=[(5, 0.1), (9, 0.1)]))
     assert sum(chunk.shape[1] for chunk in chunks) == 30
-    assert max(chunk.shape[1] for chunk in chunks) * 50 <= max(most, 50)
+    assert max(chunk.shape[1] for chunk in chunks) * 50 <= max(max_size, 50)
 
 
 def test_small_temperatures_do_not_overflow() -> None:
@@ -73,7 +73,7 @@ def test_small_temperatures_do_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("k", [0, 31])
-def test_a_k_that_is_not_possible_is_refused(k: int) -> None:
+def test_k_out_of_range_is_an_error(k: int) -> None:
     train, labels = clusters(30, 7)
-    with pytest.raises(ValueError, match="k from 1 to 30"):
+    with pytest.raises(ValueError, match="must be 1 to 30"):
         knn_predict(train, labels, train, classes=4, k=k, temperature=0.1)

@@ -23,7 +23,7 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(100, 5, generator=generator) * 4 + labels[:, None], labels
 
 
-def test_heads_trained_at_once_equal_heads_trained_alone(data: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_heads_trained_together_equal_heads_trained_separately(data: tuple[torch.Tensor, torch.Tensor]) -> None:
     together = fit_linear(*data, classes=3, grid=GRID, seed=0)
     for head, setting in enumerate(GRID.settings()):
         grid = GRID.model_copy(update={"learning_rates": (setting["lr"],), "weight_decays": (setting["weight_decay"],)})
@@ -32,7 +32,7 @@ def test_heads_trained_at_once_equal_heads_trained_alone(data: tuple[torch.Tenso
 
 
 @pytest.mark.parametrize("milestones", [(), (0.5, 0.8)])
-def test_equals_torchs_sgd_with_autograd(
+def test_heads_agree_with_torch_sgd_and_autograd(
     data: tuple[torch.Tensor, torch.Tensor], milestones: tuple[float, ...]
 ) -> None:
     features, labels = data
@@ -64,7 +64,7 @@ def test_equals_torchs_sgd_with_autograd(
         torch.testing.assert_close(ours.bias[head].double(), layer.bias, atol=1e-4, rtol=1e-4)
 
 
-def test_accuracy_is_that_of_logistic_regression() -> None:
+def test_accuracy_is_close_to_logistic_regression() -> None:
     pixels, classes = load_digits(return_X_y=True)
     x, y = torch.tensor(pixels, dtype=torch.float32), torch.tensor(classes)
     grid = LinearGrid(learning_rates=(0.1,), weight_decays=(1e-3,), epochs=30)
@@ -75,7 +75,7 @@ def test_accuracy_is_that_of_logistic_regression() -> None:
     assert ours == pytest.approx(theirs.score(pixels[900:] / 16, classes[900:]), abs=0.03)
 
 
-def test_constant_features_and_one_label_a_class_do_no_harm() -> None:
+def test_constant_features_and_one_label_per_class_are_supported() -> None:
     features = torch.eye(4).repeat(1, 2)
     features[:, 3] = 5.0
     features = Standardizer(features)(features)

@@ -1,4 +1,4 @@
-"""Logistic regression against scikit-learn's, on raw and standardized features."""
+"""Logistic regression against scikit-learn."""
 
 import pytest
 import sklearn.linear_model
@@ -11,7 +11,7 @@ from sslzoo.experiment.evaluation import LogisticGrid
 
 
 @pytest.mark.parametrize("c", [1e-3, 1.0, 10.0])
-def test_equals_scikit_learn(c: float) -> None:
+def test_agrees_with_scikit_learn(c: float) -> None:
     pixels, classes = load_digits(return_X_y=True)
     x, y = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(classes)
     weight, bias = fit_logistic(x[:900], y[:900], classes=10, c=c, grid=LogisticGrid(tolerance=1e-8))
@@ -33,12 +33,12 @@ def test_stops_within_tolerance_by_default() -> None:
     assert gradient.abs().max() <= 1e-5
 
 
-def test_every_penalty_is_a_setting() -> None:
+def test_each_penalty_is_a_setting() -> None:
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(60) % 3
     x = torch.eye(3)[y] + torch.randn(60, 3, generator=generator)
     classifier = LogisticRegression(x, y, x[:5], 3, LogisticGrid(c=(0.01, 10.0)))
-    everything: Indices = torch.arange(60).numpy()
-    assert classifier.guess(everything, everything).shape == (2, 60)
-    assert classifier.rank(everything, 1).shape == (5, 3)
-    assert torch.equal(classifier.rank(everything, 1)[:, 0], classifier.guess(everything, everything[:5])[1])
+    indices: Indices = torch.arange(60).numpy()
+    assert classifier.predict(indices, indices).shape == (2, 60)
+    assert classifier.rank_test(indices, 1).shape == (5, 3)
+    assert torch.equal(classifier.rank_test(indices, 1)[:, 0], classifier.predict(indices, indices[:5])[1])

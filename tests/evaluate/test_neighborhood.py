@@ -1,4 +1,4 @@
-"""Purity and the weight of neighbors: by hand, by chance, and against restatements loop by loop."""
+"""Purity and the weight of neighbors against values by hand, by chance, and direct implementations in loops."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslzoo.evaluate.neighborhood import neighbor_mass, neighborhood_purity, same_class_chance
+from sslzoo.evaluate.neighborhood import measure_neighbor_mass, neighborhood_purity, same_class_chance
 from sslzoo.targets import TARGETS, Target, TargetOutput
 
 
@@ -17,7 +17,7 @@ def gaussian(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def make(name: str, **settings: float) -> Target:
+def create_target(name: str, **settings: float) -> Target:
     part = TARGETS.get(name)
     return part(part.Config(**settings))
 
@@ -35,19 +35,19 @@ def clusters(n: int, classes: int, spread: float, seed: int = 0) -> tuple[Tensor
 # chance
 
 
-def test_chance_by_hand() -> None:
+def test_chance_matches_calculation_by_hand() -> None:
     assert same_class_chance(torch.tensor([0, 0, 5, 5, 5])) == pytest.approx((2 * 1 + 3 * 2) / (5 * 4))
     assert same_class_chance(torch.arange(4)) == 0
     assert same_class_chance(torch.zeros(4, dtype=torch.int64)) == 1
-    with pytest.raises(ValueError, match="there is 1"):
+    with pytest.raises(ValueError, match="at least two images, got 1"):
         same_class_chance(torch.tensor([3]))
 
 
 # purity
 
 
-def test_purity_by_hand() -> None:
-    features = at_degrees(0, 10, 25, 100) * torch.tensor([[1.0], [9.0], [0.1], [2.0]])  # lengths do not matter
+def test_purity_matches_calculation_by_hand() -> None:
+    features = at_degrees(0, 10, 25, 100) * torch.tensor([[1.0], [9.0], [0.1], [2.0]])  # norms have no effect
     labels = torch.tensor([0, 0, 1, 1])
     # nearest: 0 -> 1, 2, 3; 1 -> 0, 2, 3; 2 -> 1, 0, 3; 3 -> 2, 1, 0
     purity = neighborhood_purity(features, labels, ks=(1, 2, 3))
@@ -58,7 +58,7 @@ def test_separated_clusters_are_pure() -> None:
     features, labels = clusters(60, 3, 0.01)
     assert neighborhood_purity(features, labels, ks=(1, 19)).tolist() == [1, 1]
     beyond = neighborhood_purity(features, labels, ks=(38,)).item()
-    assert beyond == pytest.approx(0.5)  # 19 others of the class, and as many strangers
+    assert beyond == pytest.approx(0.5)  # 19 others of the class, and as many of other classes
 
 
 def test_random_labels_are_near_chance() -> None:
@@ -71,45 +71,45 @@ def test_random_labels_are_near_chance() -> None:
     assert purity[2].item() == pytest.approx(chance, abs=1e-12)  # all others are neighbors
 
 
-def test_a_image_is_not_its_own_neighbor_even_among_equals() -> None:
+def test_image_is_not_its_own_neighbor_even_among_equal_features() -> None:
     features = torch.ones(6, 3)
     assert neighborhood_purity(features, torch.arange(6), ks=(1, 5)).tolist() == [0, 0]
     assert neighborhood_purity(torch.eye(4), torch.tensor([0, 0, 1, 1]), ks=(3,)).item() == pytest.approx(1 / 3)
 
 
 @given(chunk=st.integers(1, 60), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
-def test_neither_chunks_nor_scale_nor_order_nor_rotation_matters(chunk: int, scale: float, seed: int) -> None:
+def test_purity_is_invariant_to_chunks_scale_order_and_rotation(chunk: int, scale: float, seed: int) -> None:
     features, labels = clusters(50, 3, 0.6)
-    turn = scale * torch.linalg.qr(gaussian(3, 3, seed=seed)).Q
+    rotation = scale * torch.linalg.qr(gaussian(3, 3, seed=seed)).Q
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
     whole = neighborhood_purity(features, labels, ks=(1, 7))
-    parts = neighborhood_purity(features[order] @ turn, labels[order], ks=(1, 7), chunk=chunk)
-    torch.testing.assert_close(parts, whole, atol=0.02, rtol=0)  # rounding may turn a near tie
+    parts = neighborhood_purity(features[order] @ rotation, labels[order], ks=(1, 7), chunk=chunk)
+    torch.testing.assert_close(parts, whole, atol=0.02, rtol=0)  # rounding may decide a near tie
 
 
 @pytest.mark.parametrize("k", [0, 6])
-def test_a_k_that_is_not_possible_is_refused(k: int) -> None:
-    with pytest.raises(ValueError, match="k from 1 to 5"):
+def test_k_out_of_range_is_an_error(k: int) -> None:
+    with pytest.raises(ValueError, match="must be 1 to 5"):
         neighborhood_purity(torch.eye(6), torch.arange(6), ks=(k,))
 
 
 # weight of neighbors
 
 
-def test_hard_target_by_hand() -> None:
+def test_hard_target_matches_calculation_by_hand() -> None:
     # nearest: 0 and 1 each other, 2 and 3 each other; only the first two share a class
     keys, labels = at_degrees(0, 10, 100, 115), torch.tensor([0, 0, 1, 2])
-    mass = neighbor_mass(make("hard", neighbors=1), keys, labels, queue_size=3)
+    mass = measure_neighbor_mass(create_target("hard", neighbors=1), keys, labels, queue_size=3)
     assert mass.extra_mass == pytest.approx(1)
     assert mass.same_class == pytest.approx(1 / 2)
     assert mass.chance == pytest.approx((1 / 3 + 1 / 3 + 0 + 0) / 4)
-    two = neighbor_mass(make("hard", neighbors=2), keys, labels, queue_size=3)
+    two = measure_neighbor_mass(create_target("hard", neighbors=2), keys, labels, queue_size=3)
     assert two.extra_mass == pytest.approx(2)
     assert two.same_class == pytest.approx(1 / 4)
 
 
-def restated(name: str, keys: Tensor, labels: Tensor, neighbors: int) -> tuple[float, float, float]:
-    """Leave one out, in plain Python: extra mass, share on the class, share by chance."""
+def compute_mass_in_loops(name: str, keys: Tensor, labels: Tensor, neighbors: int) -> tuple[float, float, float]:
+    """Compute extra mass, share on the same class, and share by chance in plain Python, leaving one out."""
     unit, n = F.normalize(keys.double()), len(keys)
     masses, total, right, chance = [], 0.0, 0.0, 0.0
     for i in range(n):
@@ -134,33 +134,35 @@ def restated(name: str, keys: Tensor, labels: Tensor, neighbors: int) -> tuple[f
 
 @pytest.mark.parametrize("name", ["hard", "adaptive-hard", "adaptive-soft"])
 @pytest.mark.parametrize("neighbors", [1, 4])
-def test_mass_of_each_target_restated(name: str, neighbors: int) -> None:
+def test_mass_of_each_target_agrees_with_loops(name: str, neighbors: int) -> None:
     keys, labels = clusters(40, 4, 0.4)
     labels[:7] = 0  # classes of unequal size
-    mass = neighbor_mass(make(name, neighbors=neighbors), keys, labels, queue_size=39, chunk=7)
-    expected = restated(name, keys, labels, neighbors)
+    mass = measure_neighbor_mass(create_target(name, neighbors=neighbors), keys, labels, queue_size=39, chunk=7)
+    expected = compute_mass_in_loops(name, keys, labels, neighbors)
     assert (mass.extra_mass, mass.same_class, mass.chance) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("queue_size", [2, 30, 198, 199])
 @pytest.mark.parametrize("chunk", [1, 64, 500])
 def test_no_image_is_among_its_own_candidates(queue_size: int, chunk: int) -> None:
-    """Every image is a class of its own, so its class is among its candidates only if it is."""
-    mass = neighbor_mass(make("hard"), gaussian(200, 16), torch.arange(200), queue_size=queue_size, chunk=chunk)
+    """Each image is the only one of its class, so weight on its class would be weight on the image itself."""
+    mass = measure_neighbor_mass(
+        create_target("hard"), gaussian(200, 16), torch.arange(200), queue_size=queue_size, chunk=chunk
+    )
     assert (mass.extra_mass, mass.same_class, mass.chance) == (pytest.approx(1), 0, 0)
 
 
 @pytest.mark.parametrize("queue_size", [2, 5, 9])
-def test_the_candidates_hold_each_other_image_at_most_once(queue_size: int) -> None:
+def test_candidates_contain_each_other_image_at_most_once(queue_size: int) -> None:
     seen: list[Tensor] = []
 
-    class Spy(make("hard").__class__):  # type: ignore[misc]
+    class Spy(create_target("hard").__class__):  # type: ignore[misc]
         def forward(self, positive: Tensor, candidates: Tensor) -> TargetOutput:
             seen.append(candidates)
             return super().forward(positive, candidates)
 
     keys = at_degrees(*(2.0**i for i in range(10))) / 7  # 45 different angles between two
-    neighbor_mass(Spy(Spy.Config()), keys, torch.arange(10), queue_size=queue_size, chunk=4)
+    measure_neighbor_mass(Spy(Spy.Config()), keys, torch.arange(10), queue_size=queue_size, chunk=4)
     unit = F.normalize(keys)
     table = (unit @ unit.T)[~torch.eye(10, dtype=torch.bool)].view(10, 9)
     rows = [{round(float(s), 4) for s in row} for row in table]
@@ -172,40 +174,40 @@ def test_the_candidates_hold_each_other_image_at_most_once(queue_size: int) -> N
 
 def test_random_labels_are_near_chance_and_clusters_are_not() -> None:
     labels = torch.arange(600) % 3
-    target = make("adaptive-soft", neighbors=5)
-    noise = neighbor_mass(target, gaussian(600, 16), labels, queue_size=256)
+    target = create_target("adaptive-soft", neighbors=5)
+    noise = measure_neighbor_mass(target, gaussian(600, 16), labels, queue_size=256)
     assert noise.same_class == pytest.approx(noise.chance, abs=0.05)
     assert noise.chance == pytest.approx(1 / 3, abs=0.02)
-    tight = neighbor_mass(target, clusters(600, 3, 0.05)[0], labels, queue_size=256)
+    tight = measure_neighbor_mass(target, clusters(600, 3, 0.05)[0], labels, queue_size=256)
     assert tight.same_class == pytest.approx(1, abs=1e-3)
 
 
 @given(chunk=st.integers(1, 60), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
-def test_mass_over_all_others_has_no_order(chunk: int, scale: float, seed: int) -> None:
+def test_mass_over_all_others_is_invariant_to_order_and_rotation(chunk: int, scale: float, seed: int) -> None:
     keys, labels = clusters(50, 3, 0.4)
-    target = make("adaptive-soft", neighbors=3)
-    turn = scale * torch.linalg.qr(gaussian(3, 3, seed=seed)).Q
+    target = create_target("adaptive-soft", neighbors=3)
+    rotation = scale * torch.linalg.qr(gaussian(3, 3, seed=seed)).Q
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
-    whole = neighbor_mass(target, keys, labels, queue_size=49)
-    parts = neighbor_mass(target, keys[order] @ turn, labels[order], queue_size=49, seed=seed, chunk=chunk)
+    whole = measure_neighbor_mass(target, keys, labels, queue_size=49)
+    parts = measure_neighbor_mass(target, keys[order] @ rotation, labels[order], queue_size=49, seed=seed, chunk=chunk)
     assert parts.extra_mass == pytest.approx(whole.extra_mass, rel=1e-4)
     assert parts.same_class == pytest.approx(whole.same_class, rel=1e-4)
 
 
-def test_no_weight_on_candidates_or_none_on_the_positive() -> None:
-    class Relational(make("hard").__class__):  # type: ignore[misc]
+def test_targets_without_weight_on_candidates_or_positive() -> None:
+    class Relational(create_target("hard").__class__):  # type: ignore[misc]
         def forward(self, positive: Tensor, candidates: Tensor) -> TargetOutput:
             return TargetOutput(torch.cat([0 * positive[:, None], F.softmax(candidates / 0.05, dim=1)], dim=1), {})
 
     keys, labels = clusters(30, 3, 0.05)
-    one_hot = neighbor_mass(make("one-hot"), keys, labels, queue_size=20)
+    one_hot = measure_neighbor_mass(create_target("one-hot"), keys, labels, queue_size=20)
     assert (one_hot.extra_mass, one_hot.same_class, one_hot.chance) == (0, None, None)
-    dropped = neighbor_mass(Relational(Relational.Config()), keys, labels, queue_size=20)
+    dropped = measure_neighbor_mass(Relational(Relational.Config()), keys, labels, queue_size=20)
     assert dropped.extra_mass is None
     assert dropped.same_class == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("queue_size", [1, 6])
-def test_an_impossible_queue_size_is_refused(queue_size: int) -> None:
+def test_queue_size_out_of_range_is_an_error(queue_size: int) -> None:
     with pytest.raises(ValueError, match=r"queue_size = \d: must be 2 to 5"):
-        neighbor_mass(make("hard"), torch.eye(6), torch.arange(6), queue_size=queue_size)
+        measure_neighbor_mass(create_target("hard"), torch.eye(6), torch.arange(6), queue_size=queue_size)

@@ -1,4 +1,4 @@
-"""Spectral measures on features whose eigenvalues are known, and against restatements in float64 numpy."""
+"""Spectral measures on features with known eigenvalues, and against direct implementations in float64 numpy."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,13 @@ def with_spectrum(eigenvalues: Tensor, n: int, seed: int = 0) -> Tensor:
     return (turned + 0.3).float()
 
 
-def restated_smooth_rank(values: NDArray[np.float64]) -> float:
+def smooth_rank_in_numpy(values: NDArray[np.float64]) -> float:
     p = values / values.sum() + 1e-7
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def restated_lidar(views: Tensor, delta: float) -> float:
-    """Loop by loop, with the symmetric inverse root of the paper instead of a Cholesky factor."""
+def lidar_in_loops(views: Tensor, delta: float) -> float:
+    """Compute LiDAR in loops, with the symmetric inverse root of the paper instead of a Cholesky factor."""
     x = views.double().numpy()
     n, q, width = x.shape
     means = x.mean(axis=1)
@@ -48,13 +48,13 @@ def restated_lidar(views: Tensor, delta: float) -> float:
             within += np.outer(d, d) / (n * q)
     values, vectors = np.linalg.eigh(within)
     root = vectors @ np.diag(values**-0.5) @ vectors.T
-    return restated_smooth_rank(np.linalg.eigvalsh(root @ between @ root).clip(min=0))
+    return smooth_rank_in_numpy(np.linalg.eigvalsh(root @ between @ root).clip(min=0))
 
 
 # rank
 
 
-def test_smooth_rank_by_hand() -> None:
+def test_smooth_rank_matches_calculation_by_hand() -> None:
     # shares 1/2, 1/4, 1/4: entropy is 1.5 log 2
     assert smooth_rank(torch.tensor([2.0, 1.0, 1.0]).double()).item() == pytest.approx(2**1.5, rel=1e-6)
 
@@ -71,11 +71,11 @@ def test_singular_values_of_tall_and_wide_features(shape: tuple[int, int]) -> No
     np.testing.assert_allclose(singular_values(x).numpy(), expected, rtol=1e-10)
 
 
-def test_effective_rank_is_rankme_with_its_epsilon() -> None:
+def test_effective_rank_equals_rankme_with_its_epsilon() -> None:
     x = gaussian(500, 2) @ gaussian(2, 300, seed=1)
     singular = np.linalg.svd(x.double().numpy(), compute_uv=False)
     ours = effective_rank(x).item()
-    assert ours == pytest.approx(restated_smooth_rank(singular), rel=1e-5)
+    assert ours == pytest.approx(smooth_rank_in_numpy(singular), rel=1e-5)
     p = singular[:2] / singular[:2].sum()
     assert ours / np.exp(-(p * np.log(p)).sum()) - 1 == pytest.approx(298 * 1e-7 * np.log(1e7), rel=0.1)
 
@@ -84,7 +84,7 @@ def test_effective_rank_is_rankme_with_its_epsilon() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.7])
-def test_an_exact_power_law_is_found(alpha: float) -> None:
+def test_fit_recovers_an_exact_power_law(alpha: float) -> None:
     fit = eigenspectrum_decay(with_spectrum(torch.arange(1, 121.0) ** -alpha, n=300))
     assert fit is not None
     assert fit.alpha == pytest.approx(alpha, abs=1e-3)
@@ -92,7 +92,7 @@ def test_an_exact_power_law_is_found(alpha: float) -> None:
     assert (fit.first, fit.last) == (4, 100)
 
 
-def test_only_ranks_4_to_100_count() -> None:
+def test_fit_uses_only_ranks_4_to_100() -> None:
     eigenvalues = torch.arange(1, 121.0) ** -1.0
     eigenvalues[:3] *= 50
     eigenvalues[100:] *= 0.01
@@ -105,7 +105,7 @@ def test_only_ranks_4_to_100_count() -> None:
     assert wider.r2 < 0.99
 
 
-def test_fit_equals_numpys_weighted_line() -> None:
+def test_fit_equals_weighted_numpy_polyfit() -> None:
     features = gaussian(400, 60)
     fit = eigenspectrum_decay(features)
     assert fit is not None
@@ -120,13 +120,13 @@ def test_fit_equals_numpys_weighted_line() -> None:
     assert fit.r2 < 0.95
 
 
-def test_equal_eigenvalues_are_a_power_law_of_zero() -> None:
+def test_equal_eigenvalues_have_alpha_zero() -> None:
     fit = eigenspectrum_decay(with_spectrum(torch.ones(40), n=100))
     assert fit is not None
     assert (fit.alpha, fit.r2) == (pytest.approx(0, abs=1e-5), 1.0)
 
 
-def test_rounding_is_no_eigenvalue() -> None:
+def test_rounding_errors_are_not_eigenvalues() -> None:
     flat = with_spectrum(torch.ones(20), n=100) @ gaussian(20, 50, seed=3)
     spectrum = covariance_spectrum(flat.double())
     assert len(spectrum) == 20
@@ -135,7 +135,7 @@ def test_rounding_is_no_eigenvalue() -> None:
     assert eigenspectrum_decay(one_point) is None
 
 
-def test_too_few_eigenvalues_make_no_line() -> None:
+def test_too_few_eigenvalues_have_no_fit() -> None:
     assert eigenspectrum_decay(gaussian(100, 12)) is None
     assert eigenspectrum_decay(gaussian(100, 13)) is not None
 
@@ -143,7 +143,7 @@ def test_too_few_eigenvalues_make_no_line() -> None:
 # LiDAR
 
 
-def test_identical_views_leave_the_rank_of_the_images_means() -> None:
+def test_lidar_of_identical_views_is_the_rank_of_the_image_means() -> None:
     few = torch.eye(6, 20)[:, None].repeat(1, 3, 1)  # 6 images at the corners of a simplex: 5 equal directions
     assert lidar(few).item() == pytest.approx(5, rel=1e-4)
     many = torch.cat([torch.eye(7), -torch.eye(7)])[:, None].repeat(1, 3, 1)
@@ -152,17 +152,17 @@ def test_identical_views_leave_the_rank_of_the_images_means() -> None:
 
 @pytest.mark.parametrize("shape", [(40, 5, 8), (6, 4, 12)])
 @pytest.mark.parametrize("delta", [1e-4, 0.5])
-def test_lidar_restated(shape: tuple[int, int, int], delta: float) -> None:
+def test_lidar_agrees_with_loops(shape: tuple[int, int, int], delta: float) -> None:
     views = gaussian(shape[0], 1, shape[2], seed=1) + 0.5 * gaussian(*shape) * torch.arange(1.0, 1 + shape[2])
-    assert lidar(views, delta=delta).item() == pytest.approx(restated_lidar(views, delta), rel=1e-6)
+    assert lidar(views, delta=delta).item() == pytest.approx(lidar_in_loops(views, delta), rel=1e-6)
 
 
-def test_lidar_in_parts_is_the_same() -> None:
+def test_lidar_does_not_depend_on_chunks() -> None:
     views = gaussian(1500, 7, 4)  # more than the rows that are taken at once
-    assert lidar(views).item() == pytest.approx(restated_lidar(views, 1e-4), rel=1e-6)
+    assert lidar(views).item() == pytest.approx(lidar_in_loops(views, 1e-4), rel=1e-6)
 
 
-def test_directions_that_tell_views_apart_do_not_count() -> None:
+def test_lidar_ignores_directions_that_separate_views() -> None:
     """3 directions tell images apart, 20 vary as much but with the view: RankMe counts 23, LiDAR 3."""
     images, noise = gaussian(400, 1, 3, seed=1).expand(400, 10, 3), gaussian(400, 10, 20)
     views = torch.cat([images + 0.03 * gaussian(400, 10, 3, seed=2), noise], dim=2)
@@ -170,14 +170,14 @@ def test_directions_that_tell_views_apart_do_not_count() -> None:
     assert effective_rank(views.flatten(0, 1)).item() > 20
 
 
-def test_noise_alone_looks_like_full_rank() -> None:
+def test_lidar_of_noise_is_near_full_rank() -> None:
     """The measure's blind spot that its documentation tells of: every direction has the eigenvalue 1 / q."""
     assert lidar(gaussian(2000, 10, 12)).item() == pytest.approx(12, rel=0.02)
 
 
-def test_lidar_needs_several_images_and_views() -> None:
+def test_lidar_of_one_image_or_view_is_an_error() -> None:
     for shape in ((1, 4, 3), (4, 1, 3)):
-        with pytest.raises(ValueError, match=f"not {shape[0]} x {shape[1]}"):
+        with pytest.raises(ValueError, match=f"got {shape[0]} and {shape[1]}"):
             lidar(gaussian(*shape))
 
 
@@ -194,7 +194,7 @@ def measures(features: Tensor, views: Tensor, delta: float) -> list[float]:
 
 
 @given(seed=st.integers(0, 10_000))
-def test_neither_rotation_nor_order_matters(seed: int) -> None:
+def test_measures_are_invariant_to_rotation_and_order(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     features = FEATURES[torch.randperm(80, generator=generator)] @ rotation(24, seed)
     views = VIEWS[torch.randperm(30, generator=generator)][:, torch.randperm(4, generator=generator)]
@@ -203,13 +203,13 @@ def test_neither_rotation_nor_order_matters(seed: int) -> None:
 
 
 @given(scale=st.floats(1e-3, 1e3))
-def test_scale_does_not_matter_but_for_delta(scale: float) -> None:
+def test_measures_are_invariant_to_scale_except_for_delta(scale: float) -> None:
     scaled = measures(FEATURES * scale, VIEWS * scale, 0.01 * scale**2)
     assert scaled == pytest.approx(measures(FEATURES, VIEWS, 0.01), rel=1e-4)
 
 
 @given(shift=st.floats(-10, 10))
-def test_the_mean_matters_neither_to_decay_nor_to_lidar(shift: float) -> None:
+def test_decay_and_lidar_are_invariant_to_the_mean(shift: float) -> None:
     assert measures(FEATURES + shift, VIEWS + shift, 1e-4)[1:] == pytest.approx(
         measures(FEATURES, VIEWS, 1e-4)[1:], rel=1e-3
     )

@@ -1,4 +1,4 @@
-"""Images are written as bitmap and vector; tables show every part."""
+"""Plots are written as PNG and SVG; tables list every part."""
 
 import io
 from pathlib import Path
@@ -8,62 +8,62 @@ import pytest
 from rich.console import Console
 
 from sslzoo.evaluate.score import Score, Scores
-from sslzoo.evaluate.summary import summary_table
-from sslzoo.report.parts import describe_part, parts_table
-from sslzoo.report.plots import confusion, curves, tsne
+from sslzoo.evaluate.summary import create_summary_table
+from sslzoo.report.parts import create_parts_table, describe_part
+from sslzoo.report.plots import draw_confusion, draw_curves, draw_tsne
 from sslzoo.runtime.errors import UserError
 
 
-def shown(renderable: object) -> str:
+def render(renderable: object) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("knn", [True, False])
-def test_curves(knn: bool, tmp_path: Path) -> None:
+def test_curves_are_written(knn: bool, tmp_path: Path) -> None:
     records = [{"epoch": e / 2, "loss": 5 - e} for e in range(1, 5)]
     records += [{"epoch": e, "knn": 0.1 + e / 4} for e in range(3)] if knn else []
-    curves(records, tmp_path / "curves", title="a run")
+    draw_curves(records, tmp_path / "curves", title="a run")
     assert all((tmp_path / f"curves.{kind}").stat().st_size > 1000 for kind in ("png", "svg"))
 
 
-def test_tsne_with_few_images_and_many_classes(tmp_path: Path) -> None:
+def test_tsne_of_few_images_and_many_classes_is_written(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(26, 4)).astype(np.float32)
-    tsne(features, np.arange(26) % 13, [f"class {i}" for i in range(13)], tmp_path / "tsne", title="a run", seed=0)
+    draw_tsne(features, np.arange(26) % 13, [f"class {i}" for i in range(13)], tmp_path / "tsne", title="a run", seed=0)
     text = (tmp_path / "tsne.svg").read_text()
     assert (tmp_path / "tsne.png").stat().st_size > 1000
     assert "<svg" in text
 
 
 @pytest.mark.parametrize("classes", [3, 40])
-def test_confusion(classes: int, tmp_path: Path) -> None:
+def test_confusion_matrix_is_written(classes: int, tmp_path: Path) -> None:
     counts = np.eye(classes, dtype=np.int64) * 7
     counts[0] = 0  # a class without test images
-    confusion(counts, [f"class {i}" for i in range(classes)], tmp_path / "confusion", title="a protocol")
+    draw_confusion(counts, [f"class {i}" for i in range(classes)], tmp_path / "confusion", title="a protocol")
     text = (tmp_path / "confusion.svg").read_text()
     assert (tmp_path / "confusion.png").stat().st_size > 1000
     assert "<svg" in text
 
 
-def test_summary_table() -> None:
+def test_summary_table_shows_accuracies() -> None:
     rest = {"interval": (0.1, 0.9), "top5": None, "per_class": [], "confusion": np.zeros((2, 2), dtype=np.int64)}
     score = Score(accuracy=0.871, std=0.029, chosen={"k": 5}, choice_accuracy=0.9, **rest)
     exact = Score(accuracy=0.5, std=None, chosen={"lr": 0.1}, choice_accuracy=0.5, **rest)
     scores = Scores({"knn": score, "linear": exact}, labels=10, draws=20)
-    text = shown(summary_table({"trained": scores}, "Test accuracy"))
+    text = render(create_summary_table({"trained": scores}, "Test accuracy"))
     assert "linear probe (%)" in text
     assert "87.1 ± 2.9" in text
     assert "50.0" in text
 
 
-def test_parts() -> None:
-    text = shown(parts_table())
+def test_tables_list_and_describe_parts() -> None:
+    text = render(create_parts_table())
     for name in ("moco", "ascl", "byol", "one-hot", "adaptive-soft", "cross-entropy", "cosine", "digits", "few-shot"):
         assert name in text
-    described = shown(describe_part("byol"))
+    described = render(describe_part("byol"))
     assert "--method.predictor.hidden" in described
     assert "512" in described
-    assert "--dataset.path" in shown(describe_part("cifar10"))
+    assert "--dataset.path" in render(describe_part("cifar10"))
     with pytest.raises(UserError, match="no part has that name; did you mean moco"):
         describe_part("mocco")

@@ -1,4 +1,4 @@
-"""A replayed pass, with a stand-in for CUDA graphs that runs the pass again on the recorded inputs."""
+"""Captured passes, with a fake CUDA graph that runs the pass again on the captured inputs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,19 +10,18 @@ import torch
 from torch import nn
 
 from sslzoo.method.base import MethodOutput
-from sslzoo.train import capture
-from sslzoo.train.capture import WARM_UP, CapturedPass, Inputs, Pass, Result
+from sslzoo.train.capture import WARMUP_PASSES, CapturedPass, Pass, PassInputs, PassResult
 
 
 class FakeStream:
-    """Waits for nobody."""
+    """A stream that waits for no other."""
 
     def wait_stream(self, other: object) -> None:
         pass
 
 
 class FakeGraph:
-    """Runs the pass again, and copies what came out to where the recorded pass left it."""
+    """Runs the pass again on replay and copies the result into the tensors of the captured pass."""
 
     def replay(self) -> None:
         captured = self.captured
@@ -31,7 +30,7 @@ class FakeGraph:
         result = self.compute(captured._inputs)
         for name in ("loss", "embeddings"):
             getattr(captured._result.output, name).copy_(getattr(result.output, name))
-        captured._result.finite.copy_(result.finite)
+        captured._result.finite_flags.copy_(result.finite_flags)
         for parameter, gradient in zip(captured.parameters, captured._gradients, strict=True):
             gradient.copy_(parameter.grad)
             parameter.grad = None
@@ -50,76 +49,76 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "graph", record)
 
 
-def passes() -> tuple[nn.Linear, Pass, Pass, list[int]]:
-    """A model, its pass, its captured one, and the batch sizes of the passes that ran as they are or were recorded."""
+def create_passes() -> tuple[nn.Linear, Pass, Pass, list[int]]:
+    """Create a model, its pass, the captured pass, and the list of batch sizes that the pass has been called with."""
     torch.manual_seed(0)
     model, seen = nn.Linear(3, 2), []
 
-    def compute(inputs: Inputs) -> Result:
+    def compute(inputs: PassInputs) -> PassResult:
         seen.append(len(inputs.ids))
         assert model.weight.grad is None
         out = model(inputs.views[0])
         loss = (out * inputs.labels[:, None]).square().mean()
         loss.backward()
-        return Result(MethodOutput(loss.detach(), {}, out.detach()), torch.isfinite(loss.detach())[None])
+        return PassResult(MethodOutput(loss.detach(), {}, out.detach()), torch.isfinite(loss.detach())[None])
 
     return model, compute, partial(CapturedPass(list(model.parameters())), compute), seen
 
 
-def inputs(seed: int, count: int = 4) -> Inputs:
+def create_inputs(seed: int, count: int = 4) -> PassInputs:
     generator = torch.Generator().manual_seed(seed)
-    return Inputs(
+    return PassInputs(
         [torch.randn(count, 3, generator=generator)], torch.arange(count), torch.arange(count) + seed
     )  # fmt: skip
 
 
 @pytest.fixture
 def replays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs know whose pass they hold."""
-    record = CapturedPass._record
+    """Make fake graphs know the pass that they captured."""
+    capture_pass = CapturedPass._capture
 
-    def known(self: CapturedPass, compute: Pass, given: Inputs) -> None:
-        record(self, compute, given)
+    def capture_and_store(self: CapturedPass, compute: Pass, inputs: PassInputs) -> None:
+        capture_pass(self, compute, inputs)
         assert isinstance(self._graph, FakeGraph)
         self._graph.captured, self._graph.compute = self, compute
 
-    monkeypatch.setattr(capture.CapturedPass, "_record", known)
+    monkeypatch.setattr(CapturedPass, "_capture", capture_and_store)
 
 
 @pytest.mark.usefixtures("replays")
-def test_results_and_gradients_are_those_of_the_pass() -> None:
-    model, _, captured, _ = passes()
-    same, plain, _, _ = passes()
-    for step in range(2 * WARM_UP):
-        given = inputs(step)
-        result = captured(given)
+def test_captured_pass_has_the_results_and_gradients_of_the_pass() -> None:
+    model, _, captured, _ = create_passes()
+    same, plain, _, _ = create_passes()
+    for step in range(2 * WARMUP_PASSES):
+        inputs = create_inputs(step)
+        result = captured(inputs)
         for parameter in same.parameters():
             parameter.grad = None
-        expected = plain(given)
+        expected = plain(inputs)
         assert torch.equal(result.output.loss, expected.output.loss)
-        assert torch.equal(result.finite, expected.finite)
+        assert torch.equal(result.finite_flags, expected.finite_flags)
         for one, other in zip(model.parameters(), same.parameters(), strict=True):
             assert torch.equal(one.grad, other.grad)
             one.grad = None  # as an optimizer does after its step
 
 
 @pytest.mark.usefixtures("replays")
-def test_a_withheld_gradient_returns() -> None:
-    """Methods withhold gradients by setting them to None; the next replay has them again."""
-    model, _, captured, _ = passes()
-    for step in range(WARM_UP + 2):
-        captured(inputs(step))
+def test_replay_restores_gradients_that_were_set_to_none() -> None:
+    """Methods drop gradients of a step by setting them to None; the next step needs them again."""
+    model, _, captured, _ = create_passes()
+    for step in range(WARMUP_PASSES + 2):
+        captured(create_inputs(step))
         assert model.weight.grad is not None
         model.weight.grad = None
 
 
 @pytest.mark.usefixtures("replays")
 def test_gradients_clipped_in_place_are_computed_anew_by_the_next_replay() -> None:
-    model, _, captured, _ = passes()
-    same, plain, _, _ = passes()
-    for step in range(2 * WARM_UP):
-        captured(inputs(step))
-        plain(inputs(step))
+    model, _, captured, _ = create_passes()
+    same, plain, _, _ = create_passes()
+    for step in range(2 * WARMUP_PASSES):
+        captured(create_inputs(step))
+        plain(create_inputs(step))
         for one, other in zip(model.parameters(), same.parameters(), strict=True):
             assert torch.equal(one.grad, other.grad)
             one.grad.mul_(0.1)
@@ -127,16 +126,16 @@ def test_gradients_clipped_in_place_are_computed_anew_by_the_next_replay() -> No
 
 
 @pytest.mark.usefixtures("replays")
-def test_another_batch_size_runs_as_it_is() -> None:
-    model, _, captured, seen = passes()
-    for step in range(WARM_UP + 1):
-        captured(inputs(step))
+def test_other_batch_size_runs_without_the_graph() -> None:
+    model, _, captured, seen = create_passes()
+    for step in range(WARMUP_PASSES + 1):
+        captured(create_inputs(step))
     seen.clear()
-    result = captured(inputs(9, count=2))
+    result = captured(create_inputs(9, count=2))
     assert seen == [2]
     assert len(result.output.embeddings) == 2
-    expected = passes()[1](inputs(9, count=2))
+    expected = create_passes()[1](create_inputs(9, count=2))
     assert torch.equal(result.output.loss, expected.output.loss)
-    captured(inputs(1))
-    assert seen == [2, 4]  # the stand-in's replay
+    captured(create_inputs(1))
+    assert seen == [2, 4]  # the fake graph calls the pass on replay
     assert model.weight.grad is not None

@@ -1,4 +1,4 @@
-"""The command line from end to end, on the digits."""
+"""End-to-end tests of the command line, on the digits."""
 
 import json
 import os
@@ -36,39 +36,39 @@ Result = subprocess.CompletedProcess[str]
 
 
 def run(*arguments: str | Path, launcher: tuple[str, ...] = (), code: int = 0, **environment: str) -> Result:
-    """`python run.py ...`, through another launcher if need be; its exit status is checked."""
+    """Run `python run.py ...`, optionally through another launcher, and check its exit status."""
     words, variables = [sys.executable, *launcher, "run.py", *map(str, arguments)], ENVIRONMENT | environment
     done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
-def metrics(folder: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl without what differs from run to run."""
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Read the lines of metrics.jsonl without time and speed."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [
         {key: value for key, value in line.items() if key not in ("images_per_second", "seconds")} for line in lines
     ]
 
 
-def last_state(folder: Path) -> dict[str, torch.Tensor]:
-    """Weights, queue and teacher of the newest checkpoint."""
+def load_last_state(folder: Path) -> dict[str, torch.Tensor]:
+    """Load weights, queue and teacher from the newest checkpoint."""
     return load_file(max((folder / "checkpoints").glob("step-*")) / "model.safetensors")
 
 
 def last_step(folder: Path) -> int:
-    """The step of the newest checkpoint."""
+    """Return the step of the newest checkpoint."""
     return max(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*"))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished run of three epochs in a folder with an awkward name, and what it printed."""
+    """A finished run of three epochs, in a folder with spaces and non-ASCII letters in its name, and its output."""
     folder = tmp_path_factory.mktemp("runs") / "with space and ü"
     return folder, run("--method", "ascl", "--epochs", "3", "--run-folder", folder, *TINY, *MOCO).stdout
 
 
-def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
+def test_run_folder_contains_all_files(finished: tuple[Path, str]) -> None:
     folder, output = finished
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -85,7 +85,7 @@ def test_the_run_folder_holds_everything(finished: tuple[Path, str]) -> None:
 
 
 @pytest.mark.long
-def test_the_config_has_what_auto_stood_for(finished: tuple[Path, str]) -> None:
+def test_config_contains_the_resolved_auto_settings(finished: tuple[Path, str]) -> None:
     folder, output = finished
     precision = choose_precision("auto", torch.device("cpu"))
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -93,19 +93,19 @@ def test_the_config_has_what_auto_stood_for(finished: tuple[Path, str]) -> None:
     assert f"device  cpu, {precision} (auto), processes: 1" in output
     resumed = run("--resume", folder, "--precision", "auto", "--compile-augmentations", "auto").stdout
     assert f"device  cpu, {precision}, processes: 1" in resumed
-    said = run("--resume", folder, "--precision", "fp16", code=2).stderr
-    assert f"a resumed run keeps its settings, but precision was {precision} and is now fp16" in said
+    stderr = run("--resume", folder, "--precision", "fp16", code=2).stderr
+    assert f"a resumed run keeps its settings, but precision was {precision} and is now fp16" in stderr
 
 
-def test_metrics_cover_every_step_and_every_watch(finished: tuple[Path, str]) -> None:
-    lines = metrics(finished[0])
+def test_metrics_cover_every_step_and_every_knn_evaluation(finished: tuple[Path, str]) -> None:
+    lines = read_metrics(finished[0])
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 25))
     assert [line["epoch"] for line in lines if "knn" in line] == [1, 2, 3]
     last = [line for line in lines if "loss" in line][-1]
     assert {"confidence", "extra_mass", "positive_weight", "embedding_std", "effective_rank", "lr"} <= last.keys()
 
 
-def test_summary(finished: tuple[Path, str]) -> None:
+def test_summary_contains_scores_cost_and_neighbors(finished: tuple[Path, str]) -> None:
     summary = json.loads((finished[0] / "summary.json").read_text())
     assert summary["test"].keys() == {"trained", "untrained", "raw pixels (8 px)"}
     for scores in summary["test"].values():
@@ -125,11 +125,11 @@ def test_summary(finished: tuple[Path, str]) -> None:
 
 
 @pytest.mark.long
-def test_a_tracker_writes_below_the_run_folder(tmp_path: Path) -> None:
+def test_tracker_writes_into_the_run_folder(tmp_path: Path) -> None:
     run("--epochs", "1", "--tracker", "tensorboard", "--run-folder", tmp_path / "run", *TINY, *MOCO)
     assert list((tmp_path / "run" / "sslzoo").glob("events.out.tfevents.*"))
-    said = run("--tracker", "mlflow", "--run-folder", tmp_path / "none", *TINY, *MOCO, code=2).stderr
-    assert "error: --tracker mlflow: not installed; `pip install mlflow`" in said
+    stderr = run("--tracker", "mlflow", "--run-folder", tmp_path / "none", *TINY, *MOCO, code=2).stderr
+    assert "error: --tracker mlflow: not installed; `pip install mlflow`" in stderr
     assert not (tmp_path / "none").exists()
 
 
@@ -137,17 +137,19 @@ def test_timm_loads_the_exported_backbone(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     path = folder / "backbone.safetensors"
     model = timm.create_model("resnet10t_cifar", in_chans=1, num_classes=0, channels=[8, 8, 8, 8], checkpoint_path=path)
-    saved = {k.removeprefix("student.backbone."): v for k, v in last_state(folder).items() if "student.backbone." in k}
+    saved = {
+        k.removeprefix("student.backbone."): v for k, v in load_last_state(folder).items() if "student.backbone." in k
+    }
     assert model.state_dict().keys() == load_file(path).keys() == saved.keys()
     assert all(torch.equal(value, saved[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.long
-def test_the_same_seed_gives_the_same_numbers_from_the_saved_config(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_saved_config_reproduces_the_run(finished: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = finished
     run("--config", folder / "config.yaml", "--run-folder", tmp_path / "again")
-    assert metrics(tmp_path / "again") == metrics(folder)
-    first, again = last_state(folder), last_state(tmp_path / "again")
+    assert read_metrics(tmp_path / "again") == read_metrics(folder)
+    first, again = load_last_state(folder), load_last_state(tmp_path / "again")
     assert all(torch.equal(first[key], again[key]) for key in first)
     results = [json.loads((f / "summary.json").read_text())["test"] for f in (folder, tmp_path / "again")]
     assert results[0] == results[1]
@@ -155,59 +157,63 @@ def test_the_same_seed_gives_the_same_numbers_from_the_saved_config(finished: tu
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_an_interrupted_run_resumes_exactly(finished: tuple[Path, str], tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupted_run_resumes_bit_identically(
+    finished: tuple[Path, str], tmp_path: Path, number: signal.Signals
+) -> None:
     folder = tmp_path / "cut"
     words = [sys.executable, "run.py", "--method", "ascl", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
     process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: (folder / "metrics.jsonl").is_file() and '"step": 3' in (folder / "metrics.jsonl").read_text())
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert "saved; --resume" in said
-    assert "Traceback" not in said
+    assert "saved; --resume" in stderr
+    assert "Traceback" not in stderr
     assert 3 <= last_step(folder) < 24
     run("--resume", folder)
-    assert metrics(folder) == metrics(finished[0])
-    whole, resumed = last_state(finished[0]), last_state(folder)
+    assert read_metrics(folder) == read_metrics(finished[0])
+    whole, resumed = load_last_state(finished[0]), load_last_state(folder)
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 @pytest.mark.long
-def test_a_run_stopped_while_it_is_scored_scores_again(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_run_stopped_during_the_final_evaluation_repeats_it(finished: tuple[Path, str], tmp_path: Path) -> None:
     folder = tmp_path / "cut"
     words = [sys.executable, "run.py", "--method", "ascl", "--epochs", "3", "--run-folder", str(folder), *TINY, *MOCO]
     process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    wait_for((folder / "backbone.safetensors").is_file)  # the first thing that is done after training
+    wait_for((folder / "backbone.safetensors").is_file)  # the first file written after training
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.strip().endswith(f"stopped while scoring, the training is saved; --resume {folder} scores again")
+    assert stderr.strip().endswith(
+        f"stopped during the final evaluation, training is saved; --resume {folder} repeats the evaluation"
+    )
     assert not (folder / "summary.json").exists()
     run("--resume", folder)
-    assert metrics(folder) == metrics(finished[0])
+    assert read_metrics(folder) == read_metrics(finished[0])
     results = [json.loads((f / "summary.json").read_text())["test"] for f in (folder, finished[0])]
     assert results[0] == results[1]
 
 
 @pytest.mark.long
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
+def test_nonfinite_loss_ends_the_run_and_is_not_saved(tmp_path: Path) -> None:
     settings = ["--optimizer", "sgd", "--optimizer.lr", "1e30", "--log-every", "100", "--save-minutes", "0"]
-    said = run("--method", "moco", "--epochs", "2", "--run-folder", tmp_path / "run", *TINY, *settings, code=2).stderr
+    stderr = run("--method", "moco", "--epochs", "2", "--run-folder", tmp_path / "run", *TINY, *settings, code=2).stderr
     assert re.fullmatch(
-        r"error: step \d+: the .* is NaN or Inf; a new run needs a lower optimizer.lr than 1e\+30; "
-        rf"the last good checkpoint is of step \d+, in {tmp_path}/run\n",
-        said,
+        r"error: step \d+: the .* is NaN or Inf; start a new run with optimizer.lr below 1e\+30; "
+        rf"the last good checkpoint is step \d+ in {tmp_path}/run\n",
+        stderr,
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     assert (tmp_path / "run" / "checkpoints").is_dir()
-    assert all(value.isfinite().all() for value in last_state(tmp_path / "run").values())
+    assert all(value.isfinite().all() for value in load_last_state(tmp_path / "run").values())
 
 
 @pytest.mark.long
-def test_accumulation_sees_every_image_once_and_steps_less(tmp_path: Path) -> None:
+def test_accumulation_trains_on_every_image_in_fewer_steps(tmp_path: Path) -> None:
     run("--method", "byol", "--epochs", "1", "--accumulate", "4", "--run-folder", tmp_path / "run", *TINY)
-    assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == list(range(1, 9))
+    assert [line["step"] for line in read_metrics(tmp_path / "run") if "loss" in line] == list(range(1, 9))
 
 
 @pytest.mark.long
@@ -216,16 +222,16 @@ def test_accumulation_sees_every_image_once_and_steps_less(tmp_path: Path) -> No
 def test_targets_train_from_the_command_line(method: str, target: str, tmp_path: Path) -> None:
     only = ["--knn-every", "0", "--dataset.test", "None"]
     run("--method", method, "--target", target, "--epochs", "1", "--run-folder", tmp_path / "run", *TINY, *only)
-    losses = [line["loss"] for line in metrics(tmp_path / "run") if "loss" in line]
+    losses = [line["loss"] for line in read_metrics(tmp_path / "run") if "loss" in line]
     assert len(losses) == 8
     assert all(0 <= loss < 20 for loss in losses)
 
 
 @pytest.mark.long
-def test_a_method_without_pairs_is_trained_and_evaluated(tmp_path: Path) -> None:
-    said = run("--method", "barlow-twins", "--epochs", "1", "--run-folder", tmp_path / "run", *TINY).stdout
-    assert "method  barlow-twins, views blurred + solarized, symmetric\n" in said
-    assert "1 epoch, symmetric loss; " in said
+def test_method_without_pairs_is_trained_and_evaluated(tmp_path: Path) -> None:
+    stdout = run("--method", "barlow-twins", "--epochs", "1", "--run-folder", tmp_path / "run", *TINY).stdout
+    assert "method  barlow-twins, views blurred + solarized, symmetric\n" in stdout
+    assert "1 epoch, symmetric loss; " in stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["method"], summary["target"], summary["loss"]) == ("barlow-twins", None, None)
     assert summary["directions"] == "symmetric"
@@ -234,9 +240,9 @@ def test_a_method_without_pairs_is_trained_and_evaluated(tmp_path: Path) -> None
 
 
 @pytest.mark.long
-def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path) -> None:
+def test_two_processes_end_in_the_same_state_and_agree_with_one_process(tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    # batch norm in the projector would work on each process's half; that of the backbone works on the same groups
+    # batch norm in the projector would normalize each process's half; that of the backbone uses the same groups
     arguments = ["--method", "ascl", "--epochs", "2", *TINY, *MOCO, "--method.projector.norm", "none"]
     arguments += ["--precision", "fp32"]
     run(*arguments, "--run-folder", tmp_path / "one")
@@ -246,16 +252,16 @@ def test_two_processes_end_with_one_state_and_follow_one_process(tmp_path: Path)
     assert summary["processes"] == 2
     assert len(summary["state_digests"]) == 2
     assert len(set(summary["state_digests"])) == 1
-    # the first losses agree to rounding; later ones drift apart as rounding is amplified by training
-    one = [line["loss"] for line in metrics(tmp_path / "one") if "loss" in line]
-    two = [line["loss"] for line in metrics(tmp_path / "two") if "loss" in line]
+    # the first losses agree up to rounding; training amplifies rounding later
+    one = [line["loss"] for line in read_metrics(tmp_path / "one") if "loss" in line]
+    two = [line["loss"] for line in read_metrics(tmp_path / "two") if "loss" in line]
     assert len(one) == len(two)
     assert two[:3] == pytest.approx(one[:3], rel=1e-5)
     assert two == pytest.approx(one, rel=0.02)
 
 
 @pytest.mark.long
-def test_images_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> None:
+def test_unlabeled_images_are_trained_on_and_not_scored(tmp_path: Path) -> None:
     folder = tmp_path / "images" / "holiday"
     folder.mkdir(parents=True)
     for i in range(24):
@@ -278,15 +284,15 @@ def test_images_without_labels_are_trained_on_and_not_scored(tmp_path: Path) -> 
 
 
 @pytest.mark.long
-def test_a_vision_transformer_with_adamw_in_bf16(tmp_path: Path) -> None:
+def test_vision_transformer_trains_with_adamw_in_bf16(tmp_path: Path) -> None:
     run(
         "--method", "moco", "--backbone", "test_vit", "--img-size", "32", "--optimizer", "adamw", "--precision", "bf16",
         "--epochs", "1", "--run-folder", tmp_path / "run", *TINY[2:], *MOCO,
     )  # fmt: skip
-    assert len(metrics(tmp_path / "run")) > 8
+    assert len(read_metrics(tmp_path / "run")) > 8
 
 
-MISTAKES = {
+INVALID = {
     "--methd ascl": "error: Unrecognized options: --methd, ascl; did you mean --method?",
     "--method.queue-size many": "error: --method.queue-size: 'many' is not a whole number",
     "--config nowhere.yaml": "error: --config nowhere.yaml: no such file",
@@ -305,30 +311,30 @@ MISTAKES = {
 
 
 @pytest.mark.long
-def test_a_precision_that_contradicts_the_launchers_is_refused(tmp_path: Path) -> None:
-    said = run("--precision", "fp32", "--output", tmp_path, code=2, ACCELERATE_MIXED_PRECISION="bf16").stderr
-    assert "error: --precision fp32: `accelerate launch` is set to bf16; use the same value for both" in said
+def test_precision_other_than_the_launchers_is_refused(tmp_path: Path) -> None:
+    stderr = run("--precision", "fp32", "--output", tmp_path, code=2, ACCELERATE_MIXED_PRECISION="bf16").stderr
+    assert "error: --precision fp32: `accelerate launch` is set to bf16; use the same value for both" in stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("arguments", MISTAKES)
-def test_a_mistake_ends_in_one_line_and_leaves_no_run_behind(arguments: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", INVALID)
+def test_invalid_input_prints_one_line_and_creates_no_run(arguments: str, tmp_path: Path) -> None:
     output = ["--output", str(tmp_path)] if arguments.startswith("--") else []
     done = run(*arguments.split(), *output, code=2)
-    assert done.stderr.strip().splitlines()[-1].startswith(MISTAKES[arguments])
+    assert done.stderr.strip().splitlines()[-1].startswith(INVALID[arguments])
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_use_is_not_touched(finished: tuple[Path, str]) -> None:
+def test_nonempty_folder_is_not_changed(finished: tuple[Path, str]) -> None:
     before = sorted(path.name for path in finished[0].rglob("*"))
     done = run("--run-folder", finished[0], "--epochs", "1", *TINY, code=2)
     assert "is not empty; --resume" in done.stderr
     assert sorted(path.name for path in finished[0].rglob("*")) == before
 
 
-def test_list_and_describe() -> None:
+def test_list_and_describe_print_parts() -> None:
     listed = run("list").stdout
     for name in ("ascl", "moco", "byol", "adaptive-soft", "cross-entropy", "cifar10", "folder"):
         assert name in listed
@@ -338,7 +344,7 @@ def test_list_and_describe() -> None:
 
 
 @pytest.mark.long
-def test_print_config_is_yaml_that_repeats_itself(tmp_path: Path) -> None:
+def test_printed_config_reproduces_itself(tmp_path: Path) -> None:
     printed = run("--method", "moco", "--target", "hard", "--print-config").stdout
     assert yaml.safe_load(printed)["target"]["name"] == "hard"
     (tmp_path / "config.yaml").write_text(printed)
@@ -346,20 +352,20 @@ def test_print_config_is_yaml_that_repeats_itself(tmp_path: Path) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Until the condition holds.
+    """Wait until the condition holds.
 
     Raises:
-        TimeoutError: it does not.
+        TimeoutError: it does not hold within `seconds`.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.02)
 
 
 @pytest.mark.long
-def test_resume_auto_begins_a_run_and_goes_on_with_it(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_resume_auto_starts_and_resumes_a_run(finished: tuple[Path, str], tmp_path: Path) -> None:
     words = ["--method", "ascl", "--epochs", "3", "--output", str(tmp_path), "--resume", "auto", *TINY, *MOCO]
     process = subprocess.Popen(
         [sys.executable, "run.py", *words], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
@@ -371,14 +377,14 @@ def test_resume_auto_begins_a_run_and_goes_on_with_it(finished: tuple[Path, str]
     other = run(*words, "--seed", "1", "--epochs", "1").stdout
     assert str(folder) not in other
     assert "step 24/24" in run(*words).stdout
-    assert metrics(folder) == metrics(finished[0])
+    assert read_metrics(folder) == read_metrics(finished[0])
     assert len(list(tmp_path.iterdir())) == 2
-    said = run(*words, "--run-folder", folder, "--epochs", "4", code=2).stderr
-    assert f"--resume {folder}: a resumed run keeps its settings, but epochs was 3 and is now 4" in said
+    stderr = run(*words, "--run-folder", folder, "--epochs", "4", code=2).stderr
+    assert f"--resume {folder}: a resumed run keeps its settings, but epochs was 3 and is now 4" in stderr
 
 
 @pytest.mark.long
-def test_a_folder_that_cannot_be_written_any_more_ends_nothing_before_its_time(tmp_path: Path) -> None:
+def test_training_continues_when_the_folder_cannot_be_written(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ["--method", "moco", "--epochs", "2", "--run-folder", str(folder), *TINY, *MOCO, "--save-minutes", "0"]
     process = subprocess.Popen(
@@ -394,14 +400,14 @@ def test_a_folder_that_cannot_be_written_any_more_ends_nothing_before_its_time(t
     folder.write_text("a file where the folder was")
     assert process.stdout is not None
     printed = ""
-    while "waits until it can be saved" not in printed:
+    while "waiting until the checkpoint can be written" not in printed:
         line = process.stdout.readline()
         assert line, printed
         printed += line
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGINT, said
-    assert "metrics.jsonl cannot be written" in printed
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT, stderr
+    assert "cannot write metrics.jsonl" in printed
     assert printed.count("cannot write a checkpoint") == 1
     assert "epoch 2/2" in printed
-    assert re.fullmatch(rf"stopped at step 16 of 16, NOT saved \(.*\); no checkpoint is yet in {folder}\n", said)
+    assert re.fullmatch(rf"stopped at step 16 of 16, NOT saved \(.*\); no checkpoint yet in {folder}\n", stderr)

@@ -1,6 +1,6 @@
-"""Runs killed at random moments, and resumed: bit for bit the run that was never killed, on as many processes.
+"""Runs that are killed at random times and resumed are bit-identical to uninterrupted runs on as many processes.
 
-SSLZOO_KILLED_RUNS sets how many there are with one process and with two, 1 unless set; each is killed twice.
+SSLZOO_KILLED_RUNS sets the number of runs with one process and with two, 1 by default; each is killed twice.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from test_command import ENVIRONMENT, MOCO, ROOT, TINY, last_state, metrics, run
+from test_command import ENVIRONMENT, MOCO, ROOT, TINY, load_last_state, read_metrics, run
 
 pytestmark = pytest.mark.long
 
@@ -26,8 +26,8 @@ FLAGS = [
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
-def kill(folder: Path, flags: list[str], launcher: tuple[str, ...], step: int, delay: float = 0) -> None:
-    """Begin or go on, and kill all processes some seconds after the checkpoint of a step, or the next."""
+def run_and_kill(folder: Path, flags: list[str], launcher: tuple[str, ...], step: int, delay: float = 0) -> None:
+    """Start or resume a run, and kill all its processes `delay` seconds after the first checkpoint from `step` on."""
     words = [sys.executable, *launcher, "run.py", *flags, "--run-folder", str(folder), "--resume", "auto"]
     process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not any(int(path.name[5:]) >= step for path in (folder / "checkpoints").glob("step-*")):
@@ -35,37 +35,39 @@ def kill(folder: Path, flags: list[str], launcher: tuple[str, ...], step: int, d
         time.sleep(0.01)
     time.sleep(delay)
     launched = psutil.Process(process.pid)
-    for each in (launched, *launched.children(recursive=True)):  # a launcher's death does not end its processes
+    for each in (launched, *launched.children(recursive=True)):  # killing a launcher does not end its processes
         each.kill()
     process.communicate(timeout=60)
     assert not (folder / "summary.json").exists()
 
 
 @pytest.mark.parametrize("launcher", [(), TWO], ids=["one process", "two processes"])
-def test_a_killed_run_goes_on_exactly(launcher: tuple[str, ...], tmp_path: Path) -> None:
+def test_killed_run_resumes_bit_identically(launcher: tuple[str, ...], tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     run(*FLAGS, "--run-folder", whole, launcher=launcher)
-    draw = random.Random(len(launcher))
+    generator = random.Random(len(launcher))
     for number in range(RUNS):
         cut = tmp_path / f"cut-{number}"
         for half in (0, 12):
-            kill(cut, FLAGS, launcher, step=half + draw.choice([2, 4, 6]), delay=0.3 * draw.random())
+            run_and_kill(cut, FLAGS, launcher, step=half + generator.choice([2, 4, 6]), delay=0.3 * generator.random())
         run(*FLAGS, "--run-folder", cut, "--resume", "auto", launcher=launcher)
-        assert metrics(cut) == metrics(whole)
-        states = [last_state(folder) for folder in (whole, cut)]
+        assert read_metrics(cut) == read_metrics(whole)
+        states = [load_last_state(folder) for folder in (whole, cut)]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
-    # batch norm in the projector would work on each process's half; that of the backbone works on the same groups
+def test_run_resumes_with_another_number_of_processes(tmp_path: Path) -> None:
+    # batch norm in the projector would normalize each process's half; that of the backbone uses the same groups
     flags = [*FLAGS, "--method.projector.norm", "none", "--epochs", "6", "--precision", "fp32"]
     run(*flags, "--run-folder", tmp_path / "whole")
-    kill(tmp_path / "cut", flags, (), step=6)
-    kill(tmp_path / "cut", flags, TWO, step=14)
-    said = run(*flags, "--run-folder", tmp_path / "cut", "--resume", "auto").stdout
-    step = re.search(r"resumed at step (\d+)", said)
+    run_and_kill(tmp_path / "cut", flags, (), step=6)
+    run_and_kill(tmp_path / "cut", flags, TWO, step=14)
+    output = run(*flags, "--run-folder", tmp_path / "cut", "--resume", "auto").stdout
+    step = re.search(r"resumed at step (\d+)", output)
     assert step
     assert 14 <= int(step[1]) < 48
-    whole, cut = ([line["loss"] for line in metrics(tmp_path / name) if "loss" in line] for name in ("whole", "cut"))
+    whole, cut = (
+        [line["loss"] for line in read_metrics(tmp_path / name) if "loss" in line] for name in ("whole", "cut")
+    )
     assert len(whole) == len(cut) == 16
     assert cut == pytest.approx(whole, rel=1e-4)

@@ -1,7 +1,7 @@
-"""Inside a step nothing makes the host wait for a GPU: no number is read, nothing is counted, no constant is sent.
+"""A step never makes the host wait for a GPU: it reads no value, counts no elements and copies no constant.
 
-There need be no GPU: every operation is looked at. Views are made on torch's meta device, which has no numbers to read,
-and takes the way of a GPU; a method's pass runs on a CPU, which has one way for all.
+The tests inspect every operation and need no GPU. Views are created on torch's meta device, which has no values and
+uses the code path of a GPU. The pass of a method runs on a CPU, since its code does not depend on the device.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from sslzoo.method.base import METHODS
 
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "bincount"}
 SENDS = {"lift_fresh"}
-"""What `torch.tensor` and `new_tensor` end in."""
+"""The operation behind `torch.tensor` and `new_tensor`."""
 
 
-class Watch(TorchDispatchMode):
-    """Notes the operations for which the host would wait."""
+class WaitRecorder(TorchDispatchMode):
+    """Records the operations for which the host would wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,22 +51,22 @@ class Watch(TorchDispatchMode):
         (lambda x: (x > 0).nonzero(), "nonzero"),
     ],
 )
-def test_the_watch_sees(work: Callable[[Tensor], object], wait: str) -> None:
-    with Watch() as watch:
+def test_recorder_detects_waits(work: Callable[[Tensor], object], wait: str) -> None:
+    with WaitRecorder() as recorder:
         work(torch.ones(4, 3))
-    assert wait in watch.waits
+    assert wait in recorder.waits
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("name", quick(METHODS.names(), "ascl", "byol", "swav"))
-def test_views(name: str, ahead: bool) -> None:
-    experiment = compose(["--method", name, "--dataset", "imagenet-1k" if ahead else "cifar10"])
+def test_creating_views_never_waits(name: str, sampled: bool) -> None:
+    experiment = compose(["--method", name, "--dataset", "imagenet-1k" if sampled else "cifar10"])
     size, device = experiment.img_size + 4, torch.device("meta")
     numbers = torch.empty(8, dtype=torch.int64, device=device)
     sizes = torch.empty(8, 2, dtype=torch.int64, device=device)
     batch = Batch(torch.empty(8, 3, size, size, dtype=torch.uint8, device=device), sizes, numbers, numbers)
     augmentations = [experiment.augmentation(view) for view in experiment.method.views]
-    if ahead:
+    if sampled:
         keys = {"seed": 0, "epoch": 0}
         parameters = [
             sample_parameters(augmentation, sizes, numbers, view=view, **keys)
@@ -74,33 +74,35 @@ def test_views(name: str, ahead: bool) -> None:
         ]
         batch = batch._replace(parameters=tuple(parameters))
 
-    def views() -> list[Tensor]:
+    def create_views() -> list[Tensor]:
         mean, std = experiment.dataset.mean, experiment.dataset.std
         return [
             create_view(augmentation, batch, seed=0, epoch=0, view=view, mean=mean, std=std)
             for view, augmentation in enumerate(augmentations)
         ]
 
-    views()  # the first step sends constants
-    with Watch() as watch:
-        made = views()
-    assert [view.shape[2] for view in made] == experiment.view_sizes
-    assert watch.waits == []
+    create_views()  # the first step copies constants
+    with WaitRecorder() as recorder:
+        created = create_views()
+    assert [view.shape[2] for view in created] == experiment.view_sizes
+    assert recorder.waits == []
 
 
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("name", quick(METHODS.names(), "ascl", "byol", "swav"))
-def test_forward_and_backward_pass_bank_and_teacher(name: str, chunks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forward_backward_queue_and_teacher_never_wait(
+    name: str, chunks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if chunks:
         monkeypatch.setattr("sslzoo.modules.chunked.MOST_SIMILARITIES", 100)
     method, sample = (tiny := Tiny.of("--method", name)).method(), tiny.sample()
     method.before_epoch(0)
     method.after_batch(run(method, tiny.sample(seed=1)))
     method.before_epoch(1)
-    with Watch() as watch:
+    with WaitRecorder() as recorder:
         output = run(method, sample)
         output.loss.backward()
         method.after_batch(output)
         method.before_step(0.5)
         method.after_step(0.5)
-    assert watch.waits == []
+    assert recorder.waits == []

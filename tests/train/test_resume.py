@@ -1,4 +1,4 @@
-"""A run that is stopped at any step and resumed is the run that was never stopped, with every method."""
+"""A run that is stopped and resumed is bit-identical to an uninterrupted run, for every method."""
 
 import signal
 from pathlib import Path
@@ -16,13 +16,13 @@ from sslzoo.method.base import METHODS
 from sslzoo.train.checkpoint import Checkpoints
 from sslzoo.train.console import TrainingDisplay
 from sslzoo.train.folder import RunFolder
-from sslzoo.train.loop import Training
+from sslzoo.train.loop import TrainingLoop
 from sslzoo.train.monitor import IntervalMeans
 from sslzoo.train.setup import create_learner, start_accelerator
 from sslzoo.train.stop import Interrupted, StopRequest
 
 STEPS = [1, 5, 8, 10]
-"""After which a run of twelve steps in three epochs is stopped: once within each epoch, and at an epoch's end."""
+"""Steps after which a run of twelve steps in three epochs is stopped: within each epoch, and at an epoch's end."""
 
 FLAGS = [
     "--epochs", "3", "--batch-size", "64", "--dataset.limit", "256", "--schedule.warmup-epochs", "1",
@@ -31,29 +31,29 @@ FLAGS = [
 
 
 class StopAfter(StopRequest):
-    """Acts as if SIGTERM came after a step."""
+    """Simulates SIGTERM after a step; 0 for none."""
 
     def __init__(self, step: int) -> None:
         super().__init__(10, torch.device("cpu"))
         self.step = step
 
-    def ask(self, step: int) -> tuple[bool, int]:
+    def poll(self, step: int) -> tuple[bool, int]:
         return (True, signal.SIGTERM) if step == self.step else (False, 0)
 
 
-def prepare(experiment: Experiment, folder: Path) -> Training:
-    """What begins a run in the folder, or goes on with it."""
+def create_loop(experiment: Experiment, folder: Path) -> TrainingLoop:
+    """Create the loop that starts or resumes a run in a folder."""
     accelerator = start_accelerator(experiment)
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator)
     run = RunFolder(folder)
     checkpoints = Checkpoints(accelerator, run.checkpoints, IntervalMeans(), keep=2)
     step = checkpoints.load_newest(report=pytest.fail)
-    run.forget_after(step)
+    run.drop_metrics_after(step)
     display = TrainingDisplay(
         Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch, start=step
     )
-    return Training(
+    return TrainingLoop(
         experiment,
         data.train,
         learner,
@@ -63,28 +63,29 @@ def prepare(experiment: Experiment, folder: Path) -> Training:
         folder=run,
         checkpoints=checkpoints,
         display=display,
-        watch=None,
+        evaluate_knn=None,
     )
 
 
-def begin(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
-    """A run that saves after each step."""
+def start_run(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingLoop:
+    """Create the loop of a new run that saves after each step."""
     monkeypatch.setattr("sslzoo.train.setup.create_backbone", lambda *_, **__: TinyBackbone())
     folder.mkdir()
-    return prepare(compose([*FLAGS, "--save-every", "1", *flags.split()]), folder)
+    return create_loop(compose([*FLAGS, "--save-every", "1", *flags.split()]), folder)
 
 
-def train(experiment: Experiment, folder: Path, stop_after: int = 0) -> Training:
-    """Begin or go on with a run in the folder."""
-    training = prepare(experiment, folder)
+def train(experiment: Experiment, folder: Path, stop_after: int = 0) -> TrainingLoop:
+    """Start or resume a run in a folder, and stop it after a step."""
+    training = create_loop(experiment, folder)
     with StopAfter(stop_after) as stop:
         training.run(stop)
     return training
 
 
-def metrics(training: Training) -> list[dict[str, float]]:
+def read_metrics(training: TrainingLoop) -> list[dict[str, float]]:
+    """Read the lines of metrics.jsonl without time and speed."""
     clocks = ("images_per_second", "seconds")
-    return [{key: value for key, value in line.items() if key not in clocks} for line in training.folder.records()]
+    return [{key: value for key, value in line.items() if key not in clocks} for line in training.folder.read_metrics()]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def metrics(training: Training) -> list[dict[str, float]]:
         "--method swav",
     ),
 )
-def test_a_stopped_run_goes_on_exactly(flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_is_bit_identical(flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sslzoo.train.setup.create_backbone", lambda *_, **__: TinyBackbone())
     experiment = compose([*FLAGS, *flags.split()])
     (tmp_path / "whole").mkdir()
@@ -106,8 +107,8 @@ def test_a_stopped_run_goes_on_exactly(flags: str, tmp_path: Path, monkeypatch: 
             train(experiment, tmp_path / "cut", stop_after=step)
     cut = train(experiment, tmp_path / "cut")
     assert whole.step == cut.step == 12
-    assert metrics(whole) == metrics(cut)
-    assert len(metrics(whole)) == 4
+    assert read_metrics(whole) == read_metrics(cut)
+    assert len(read_metrics(whole)) == 4
     states = [training.method.state_dict() for training in (whole, cut)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     moments = [training.learner.optimizer.state_dict()["state"] for training in (whole, cut)]

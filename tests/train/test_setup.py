@@ -1,4 +1,4 @@
-"""What a run is made of."""
+"""The set-up of training."""
 
 from types import SimpleNamespace
 
@@ -11,6 +11,6 @@ from sslzoo.train.setup import can_fuse_optimizer
 @pytest.mark.parametrize(
     ("device", "scaler", "fused"), [("cuda", None, True), ("cuda", object(), False), ("cpu", None, False)]
 )
-def test_the_optimizer_is_fused_on_a_gpu_without_a_gradient_scaler(device: str, scaler: object, fused: bool) -> None:
-    """Three methods became non-finite in fp16: fused SGD keeps an unwritten momentum where the first step overflows."""
+def test_optimizer_is_fused_on_a_gpu_without_gradient_scaler(device: str, scaler: object, fused: bool) -> None:
+    """With a scaler, fused SGD keeps an uninitialized momentum if the first step overflows; three methods got NaN."""
     assert can_fuse_optimizer(SimpleNamespace(device=torch.device(device), scaler=scaler)) == fused
