@@ -42,3 +42,16 @@ class Queue(nn.Module):
         """Return the `count` most similar rows (or all): (B, dim) to (B, count, dim), nearest first."""
         rows = (embeddings @ self.keys.T).topk(min(count, len(self.keys)), dim=1).indices
         return self.keys[rows]
+
+
+class EmbeddingQueue(Queue):
+    """Queue of embeddings of any length, so that a mixture of them can be normalized afterwards.
+
+    Neighbors are still found by cosine similarity.
+    """
+
+    @torch.no_grad()
+    def nearest(self, embeddings: Tensor, count: int) -> Tensor:
+        """Return the `count` rows with the highest cosine similarity: (B, dim) to (B, count, dim), nearest first."""
+        similarities = F.normalize(embeddings, dim=1) @ F.normalize(self.keys, dim=1).T
+        return self.keys[similarities.topk(min(count, len(self.keys)), dim=1).indices]
