@@ -21,7 +21,7 @@ from sslzoo.runtime.errors import near_misses
 from sslzoo.runtime.precision import PrecisionSetting
 from sslzoo.targets import Target
 
-BUILTIN = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
+BUILTIN = ("strong", "weak", "blurred", "solarized", "stronger", "local", "patch", "probe", "test")
 """Augmentations that may be there without any view of the method using them."""
 
 
