@@ -11,7 +11,7 @@ def total_coding_rate(embeddings: Tensor, eps: float) -> Tensor:
 
     Args:
         embeddings: (..., B, D) float32, rows of unit length.
-        eps: squared distortion; eps^2 in the paper (Tong et al. 2023, arXiv 2304.03977, equation 2), `eps` in its code.
+        eps: squared distortion, as in the code of EMP-SSL (Tong et al. 2023, arXiv 2304.03977); formulas write eps^2.
 
     Returns:
         (...).
