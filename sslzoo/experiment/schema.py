@@ -22,7 +22,7 @@ from sslzoo.runtime.errors import near_misses
 from sslzoo.runtime.precision import PrecisionSetting
 from sslzoo.targets import Target
 
-BUILTIN_AUGMENTATIONS = ("strong", "weak", "blurred", "solarized", "stronger", "local", "probe", "test")
+BUILTIN_AUGMENTATIONS = ("strong", "weak", "blurred", "solarized", "stronger", "local", "patch", "probe", "test")
 """Augmentations that a config may contain even if no view of the method uses them."""
 
 

@@ -55,6 +55,19 @@ class Queue(nn.Module):
         return self.keys[rows]
 
 
+class EmbeddingQueue(Queue):
+    """Queue of embeddings of any length, so that a mixture of them can be normalized afterwards.
+
+    Neighbors are still found by cosine similarity.
+    """
+
+    @torch.no_grad()
+    def nearest(self, embeddings: Tensor, count: int) -> Tensor:
+        """Return the `count` rows with the highest cosine similarity: (B, dim) to (B, count, dim), nearest first."""
+        similarities = F.normalize(embeddings, dim=1) @ F.normalize(self.keys, dim=1).T
+        return self.keys[similarities.topk(min(count, len(self.keys)), dim=1).indices]
+
+
 def _require_memory(size: int, dim: int) -> None:
     needed, available = 4 * size * dim, psutil.virtual_memory().available
     if needed > available:
