@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import StopAfter, begin, metrics, prepare, train
+from test_resume import StopAfter, create_loop, read_metrics, start_run, train
 from torch.nn.utils import get_total_norm
 
 from sslzoo.check.tiny import TinyBackbone
 from sslzoo.experiment.compose import compose
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.loop import Training
+from sslzoo.train.loop import TrainingLoop
 from sslzoo.train.stop import Interrupted
 
 LR = 0.5
@@ -21,19 +21,19 @@ SGD = (
 FLAGS = ["--epochs", "3", "--batch-size", "64", "--dataset.limit", "256", "--knn-every", "0", "--threads", "1"]
 
 
-def run(training: Training) -> list[dict[str, float]]:
+def run(training: TrainingLoop) -> list[dict[str, float]]:
     """Train to the end, and return the metrics."""
     with StopAfter(0) as stop:
         training.run(stop)
-    return metrics(training)
+    return read_metrics(training)
 
 
 def first_update(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> float:
     """Norm of the change of all weights in the first optimizer step, divided by its learning rate."""
-    training = begin(f"{SGD} {flags}", folder, monkeypatch)
+    training = start_run(f"{SGD} {flags}", folder, monkeypatch)
     weights = [p for p in training.method.parameters() if p.requires_grad]
     before = [p.detach().clone() for p in weights]
-    training.optimize(training.batches(0, skip=0), 0)
+    training.train_step(training.batches.load_epoch(0), 0)
     return get_total_norm([b - p.detach() for b, p in zip(before, weights, strict=True)]).item() / LR
 
 
@@ -57,18 +57,18 @@ def test_clipping_applies_to_the_gradient_of_shared_negatives(tmp_path: Path, mo
 
 def test_each_parameter_is_clipped_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = f"{SGD} --clip-grad-norm 1e-3 --clip-grad-scope parameter"
-    training = begin(flags, tmp_path / "run", monkeypatch)
+    training = start_run(flags, tmp_path / "run", monkeypatch)
     weights = [p for p in training.method.parameters() if p.requires_grad]
     before = [p.detach().clone() for p in weights]
-    training.optimize(training.batches(0, skip=0), 0)
+    training.train_step(training.batches.load_epoch(0), 0)
     norms = [(b - p.detach()).norm().item() / LR for b, p in zip(before, weights, strict=True)]
     assert max(norms) <= 1e-3 * 1.001
     assert sum(norm > 0.99e-3 for norm in norms) > len(norms) / 2
 
 
 def test_limit_above_all_norms_changes_no_bit_and_logs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = begin("--method moco", tmp_path / "plain", monkeypatch)
-    clipped = begin("--method moco --clip-grad-norm 1e6", tmp_path / "clipped", monkeypatch)
+    plain = start_run("--method moco", tmp_path / "plain", monkeypatch)
+    clipped = start_run("--method moco --clip-grad-norm 1e6", tmp_path / "clipped", monkeypatch)
     lines, logged = run(plain), run(clipped)
     assert all("grad_norm" not in line for line in lines)
     norms = [line.pop("grad_norm") for line in logged]
@@ -88,27 +88,27 @@ def test_stopped_run_continues_exactly(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(Interrupted):
             train(experiment, tmp_path / "cut", stop_after=step)
     cut = train(experiment, tmp_path / "cut")
-    assert metrics(whole) == metrics(cut)
-    assert all("grad_norm" in line for line in metrics(whole))
+    assert read_metrics(whole) == read_metrics(cut)
+    assert all("grad_norm" in line for line in read_metrics(whole))
     states = [training.method.state_dict() for training in (whole, cut)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_skipped_steps_of_a_gradient_scaler_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = begin("--method moco --clip-grad-norm 1", tmp_path / "run", monkeypatch)
+    training = start_run("--method moco --clip-grad-norm 1", tmp_path / "run", monkeypatch)
     means = training.means
-    training.optimize(training.batches(0, skip=0), 0)
-    norm = means.values(training.accelerator)["grad_norm"]
+    training.train_step(training.batches.load_epoch(0), 0)
+    norm = means.compute(training.accelerator)["grad_norm"]
     for value in (float("inf"), float("nan")):
         means.add_gradient_norm(torch.tensor(value))
-    assert means.values(training.accelerator)["grad_norm"] == norm
+    assert means.compute(training.accelerator)["grad_norm"] == norm
 
 
 def test_gradients_are_unscaled_before_they_are_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the scaler of fp16: gradients are scaled until `unscale_gradients`."""
     monkeypatch.setattr("sslzoo.train.setup.create_backbone", lambda *_, **__: TinyBackbone())
     (tmp_path / "run").mkdir()
-    training = prepare(compose([*FLAGS, "--method", "moco", "--clip-grad-norm", "1e6"]), tmp_path / "run")
+    training = create_loop(compose([*FLAGS, "--method", "moco", "--clip-grad-norm", "1e6"]), tmp_path / "run")
     trained = [p for p in training.method.parameters() if p.requires_grad]
     accelerator, backward = training.accelerator, training.accelerator.backward
     monkeypatch.setattr(accelerator, "backward", lambda loss: backward(1024 * loss))
@@ -120,8 +120,8 @@ def test_gradients_are_unscaled_before_they_are_clipped(tmp_path: Path, monkeypa
             p.grad /= 1024
 
     monkeypatch.setattr(accelerator, "unscale_gradients", unscale)
-    training.optimize(training.batches(0, skip=0), 0)
-    assert training.means.values(accelerator)["grad_norm"] == pytest.approx(seen[0] / 1024, rel=1e-5)
+    training.train_step(training.batches.load_epoch(0), 0)
+    assert training.means.compute(accelerator)["grad_norm"] == pytest.approx(seen[0] / 1024, rel=1e-5)
 
 
 @pytest.mark.parametrize("value", ["0", "-1"])
