@@ -140,7 +140,7 @@ def test_other_packages_work_beside_a_broken_one(
     assert "bad_pack:Bad (bad_pack 1.5) cannot be imported" in rows["bad"]
     assert "cannot be imported" not in rows["hard"]
     assert main(["list", "--pairs"]) == 0
-    assert "left out, as they cannot be used (`list` says why): bad\n" in capsys.readouterr().out
+    assert "not listed, because they cannot be imported (`list` shows the error): bad\n" in capsys.readouterr().out
     assert main(["describe", "hard"]) == 0
     assert main(["describe", "bad"]) == 2
 

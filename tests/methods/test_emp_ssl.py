@@ -225,7 +225,7 @@ def test_settings_for_small_images_are_those_of_the_authors() -> None:
         ("--method.views strong weak", r"takes one augmentation, that of all crops"),
         ("--method.patches 1", r"patches = 1: input should be greater than or equal to 2"),
         ("--method.patches 2000", r"patches = 2000: input should be less than or equal to 1000"),
-        ("--method.views patches", r"there is no augmentation 'patches'"),
+        ("--method.views patches", r"no such augmentation: patches; did you mean patch"),
     ],
 )
 def test_bad_settings_are_one_line(flags: str, message: str) -> None:
@@ -234,5 +234,5 @@ def test_bad_settings_are_one_line(flags: str, message: str) -> None:
 
 
 def test_it_takes_no_target() -> None:
-    with pytest.raises(UserError, match="emp-ssl has no pairs to match, so it takes no target"):
+    with pytest.raises(UserError, match="emp-ssl compares no pairs and accepts no target"):
         compose(["--method", "emp-ssl", "--target", "hard"])

@@ -41,9 +41,9 @@ class NewMethod(PairMethod):
             views: two views (B, C, H, W) of the same images.
             sample_ids: ids of the images in their data set (B,).
         """
-        embeddings = [self.student(view) for view in views]
-        pairs = [(embeddings[q], embeddings[k]) for q, k in self.config.pairs]
-        return self.combine_directions([self.compute_loss(query, key) for query, key in pairs])
+        z = [self.student(view) for view in views]
+        outputs = [self.compute_loss(z[q], z[k]) for q, k in self.config.pairs]
+        return self.combine_directions(outputs)
 
     def compute_loss(self, query: Tensor, key: Tensor) -> MethodOutput:
         """Compute the loss of queries (B, out) against all keys (B, out) of the batch."""
