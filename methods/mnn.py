@@ -40,7 +40,7 @@ class MNN(BYOL):
         momentum_end: float | None = Field(None, ge=0, le=1)
         """m at the end of training, reached along a cosine; None keeps it constant."""
         direction_reduction: DirectionReduction = "mean"
-        """Whether a symmetric loss is the mean or the sum of its directions."""
+        """Whether a symmetric loss is the mean or the sum of its directions; the mean is that of the authors' code."""
         queue_size: PositiveInt = 4096
         """Number of older keys among which neighbors are looked for."""
         neighbors: PositiveInt = 5

@@ -51,6 +51,17 @@ def w_mse(parts: Parts) -> Tensor:
     return 2 - 2 * (white[0] * white[1]).sum(dim=1).mean()
 
 
+@restates("emp-ssl", flags="--method.patches 3 --method.eps 0.2")
+def emp_ssl(parts: Parts) -> Tensor:
+    """tsb0601/EMP-SSL, main.py, `Similarity_Loss` and `cal_TCR` with 200 and 1, and loss.py, `TotalCodingRate`."""
+    crops = torch.stack([parts.student(view) for view in range(3)])
+    similarity = F.cosine_similarity(crops, crops.mean(dim=0, keepdim=True), dim=2).mean()
+    count, dim = crops.shape[1:]
+    identity = torch.eye(dim, dtype=torch.float64)
+    rates = [torch.logdet(identity + dim / (count * 0.2) * z.T @ z) / 2 for z in crops]
+    return -200 * similarity - sum(rates) / len(rates)
+
+
 MULTI_CROP = "--method.views strong strong local local"
 
 

@@ -138,6 +138,21 @@ def msf(parts: Parts) -> Tensor:
     return total
 
 
+@restates("mnn", flags="--method.neighbors 3 --method.share 0.3")
+def mnn(parts: Parts) -> Tensor:
+    """pc-cp/MNN, network/MNN.py, `contrastive_loss` without `norm_nn`, and the mean of directions in `forward`."""
+    total = 0.0
+    for q, k in parts.pairs:
+        key = parts.method.teacher(parts.sample.views[k].double()).detach()
+        nearest = (F.normalize(key) @ F.normalize(parts.queue).T).topk(3, dim=1).indices
+        mixtures = F.normalize(0.3 * parts.queue[nearest] + 0.7 * key[:, None], dim=2)
+        prediction = parts.prediction(q)
+        own = 2 - 2 * (prediction * F.normalize(key)).sum(dim=1)
+        mixed = 2 - 2 * (prediction[:, None] * mixtures).sum(dim=2)
+        total = total + (own + mixed.sum(dim=1) / 3).mean() / len(parts.pairs)
+    return total
+
+
 def nearest(parts: Parts, anchor: Tensor, count: int) -> Tensor:
     """(B, count, D) most similar rows of the support set to anchors (B, D), without gradient."""
     queue = parts.method.support_set.keys

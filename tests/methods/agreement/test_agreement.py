@@ -8,14 +8,10 @@ from parts import AGREEMENTS, assert_agreement, has_directions
 
 from sslzoo.method.base import METHODS
 
-ELSEWHERE = {"mnn", "emp-ssl"}
-"""Methods that test_mnn.py and test_emp_ssl.py restate."""
-
 FAMILIES = (queues, batches, dimensions)
 CASES = [
     (name, *(("--method.symmetric", symmetric) if symmetric else ()))
     for name in METHODS.names()
-    if name not in ELSEWHERE
     for symmetric in (("true", "false") if has_directions(name) else ("",))
 ]
 
@@ -32,7 +28,7 @@ def test_other_reduction_of_directions_disagrees(name: str, other: str) -> None:
 
 
 def test_every_restatement_names_its_source() -> None:
-    assert set(AGREEMENTS) == set(METHODS.names()) - ELSEWHERE
+    assert set(AGREEMENTS) == set(METHODS.names())
     for name, agreement in AGREEMENTS.items():
         source = agreement.restate.__doc__ or ""
         assert any(mark in source for mark in (".py", ".ipynb", "section", "algorithm")), name
