@@ -1,8 +1,6 @@
 """Checkpoints of a run, written to a temporary folder, checksummed and renamed, so that each one is complete."""
 
-import hashlib
 import json
-import os
 import pickle
 import re
 import shutil
@@ -15,6 +13,7 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.files import file_sha256, flush
 from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.train.monitor import IntervalMeans
 
@@ -137,7 +136,7 @@ def find_damage(checkpoint: Path) -> str | None:
     try:
         sums = json.loads((checkpoint / CHECKSUMS).read_text(encoding="utf-8"))
         for name, expected in sums.items():
-            if _sha256(checkpoint / name) != expected:
+            if file_sha256(checkpoint / name) != expected:
                 return f"{name} has changed"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -155,25 +154,12 @@ def _create_empty(folder: Path) -> None:
 def _checksum_and_rename(temporary: Path, path: Path) -> None:
     """Write the checksums, flush all files to the disk, and rename the folder."""
     files = sorted(file for file in temporary.rglob("*") if file.is_file())
-    sums = {file.relative_to(temporary).as_posix(): _sha256(file) for file in files}
+    sums = {file.relative_to(temporary).as_posix(): file_sha256(file) for file in files}
     (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
     for written in (*files, temporary / CHECKSUMS, temporary):
-        _flush_to_disk(written)
+        flush(written)
     temporary.rename(path)
-    _flush_to_disk(path.parent)
-
-
-def _flush_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    flush(path.parent)
 
 
 def _list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
