@@ -1,6 +1,5 @@
 """Write runs and rows as CSV files, with unrounded numbers."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from sslzoo.compare.charts import CLASSIFIERS
 from sslzoo.compare.rows import Comparison
 from sslzoo.compare.statistics import compare_pairs, estimate_mean
+from sslzoo.runtime.files import write_csv
 
 
 def list_runs(comparison: Comparison) -> list[dict[str, Any]]:
@@ -55,14 +55,6 @@ def list_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return records
 
 
-def write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write records as a CSV file with a header, in UTF-8."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(records[0]))
-        writer.writeheader()
-        writer.writerows({name: _escape_formula(value) for name, value in record.items()} for record in records)
-
-
-def _escape_formula(value: object) -> object:
-    """Prefix a text that spreadsheets would run as a formula with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Write records with the same keys as a CSV file with a header."""
+    write_csv(path, [list(records[0]), *(list(record.values()) for record in records)])

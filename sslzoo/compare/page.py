@@ -6,7 +6,7 @@ from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 
 from sslzoo.compare.content import Content, create_content
-from sslzoo.compare.csv_files import list_rows, list_runs, write_csv
+from sslzoo.compare.csv_files import list_rows, list_runs, write_records
 from sslzoo.compare.folder import ComparisonFolder
 from sslzoo.compare.markdown import render_markdown
 from sslzoo.compare.rows import Comparison
@@ -17,8 +17,8 @@ def write_page(comparison: Comparison, folder: ComparisonFolder, console: Consol
     content = create_content(comparison, folder, console)
     folder.html.write_text(render_html(content), encoding="utf-8")
     folder.markdown.write_text(render_markdown(content), encoding="utf-8")
-    write_csv(folder.runs_csv, list_runs(comparison))
-    write_csv(folder.rows_csv, list_rows(comparison))
+    write_records(folder.runs_csv, list_runs(comparison))
+    write_records(folder.rows_csv, list_rows(comparison))
 
 
 def render_html(content: Content) -> str:

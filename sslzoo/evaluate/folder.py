@@ -1,6 +1,5 @@
 """The folder of an evaluation and its files."""
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from sslzoo.evaluate.summary import CLASSIFIERS
 from sslzoo.report import plots
 from sslzoo.runtime.environment import environment
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.files import write_json
+from sslzoo.runtime.files import write_csv, write_json
 
 
 class ResultFolder:
@@ -66,17 +65,13 @@ class ResultFolder:
             self._write_labels(stem, job, train)
 
     def _write_per_class(self, stem: str, scores: Scores, classes: list[str]) -> None:
-        with (self.path / f"per-class-{stem}.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["class", *scores.by_classifier])
-            columns = [score.per_class for score in scores.by_classifier.values()]
-            rows.writerows(zip(classes, *columns, strict=True))
+        columns = [score.per_class for score in scores.by_classifier.values()]
+        header = ["class", *scores.by_classifier]
+        write_csv(self.path / f"per-class-{stem}.csv", [header, *zip(classes, *columns, strict=True)])
 
     def _write_confusion(self, name: str, score: Score, classes: list[str], title: str) -> None:
-        with (self.path / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["class", *classes])
-            rows.writerows([row, *counts] for row, counts in zip(classes, score.confusion.tolist(), strict=True))
+        rows = [[row, *counts] for row, counts in zip(classes, score.confusion.tolist(), strict=True)]
+        write_csv(self.path / f"{name}.csv", [["class", *classes], *rows])
         plots.draw_confusion(score.confusion, classes, self.path / name, title=title)
 
     def _write_labels(self, stem: str, job: Job, train: Images) -> None:

@@ -1,9 +1,10 @@
 """Write files so that a crash leaves the old or the new content, and detect damaged ones."""
 
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON as `write_text` does."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write rows as a CSV file in UTF-8; a text that spreadsheets would run as a formula starts with an apostrophe."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([_escape_formula(cell) for cell in row] for row in rows)
+
+
+def _escape_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def replace(partial: Path, path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from sslzoo.compare.command import compare
-from sslzoo.compare.csv_files import write_csv
+from sslzoo.compare.csv_files import write_records
 from sslzoo.compare.encode import encode_test
 from sslzoo.compare.neighbors import choose_queries, find_neighbors
 from sslzoo.compare.request import parse_request
@@ -206,6 +206,6 @@ def test_digits_have_no_published_numbers() -> None:
 
 @pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_text_in_csv_is_no_formula(value: str, tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", [{"label": value, "difference": -1.5}])
+    write_records(tmp_path / "a.csv", [{"label": value, "difference": -1.5}])
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.DictReader(file)) == [{"label": f"'{value}", "difference": "-1.5"}]
