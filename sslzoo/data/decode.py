@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,12 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-Image.init()
-FORMATS = tuple(
-    name
-    for name in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "TGA", "AVIF")
-    if name in Image.OPEN
-)
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "TGA", "AVIF")
 """Pillow's names of the formats that are read: pixels only, none that starts another program as EPS does."""
 
 
@@ -86,6 +82,13 @@ def open_file(cell: dict[str, Any], folder: Path | None) -> BinaryIO:
     return Path(path).open("rb")
 
 
+@cache
+def find_formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that this build of Pillow can open."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def open_image(file: BinaryIO, short_side: int | None) -> Image.Image:
     """Open an image upright, a large JPEG at 1/2, 1/4 or 1/8 of its size.
 
@@ -93,7 +96,7 @@ def open_image(file: BinaryIO, short_side: int | None) -> Image.Image:
         ValueError: the file is not an image in one of `FORMATS`.
     """
     try:
-        image: Image.Image = Image.open(file, formats=FORMATS)
+        image: Image.Image = Image.open(file, formats=find_formats())
     except UnidentifiedImageError:
         raise ValueError("cannot identify image file") from None
     if short_side is not None and image.format == "JPEG":

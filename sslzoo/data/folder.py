@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image, ReadInstruction
+from datasets.data_files import SPLIT_KEYWORDS
 from rich.console import Console
 
 from sslzoo.data.images import digest
@@ -28,19 +29,11 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
-"""Folders that are splits, and the names of these splits."""
+SPLIT_NAMES = {name: str(split) for split, names in SPLIT_KEYWORDS.items() for name in names}
+"""Folders that are splits, and the names of these splits, as `datasets` has them: `val` is `validation`."""
+
+METADATA = frozenset(("metadata.csv", "metadata.jsonl", "metadata.parquet"))
+"""Files that describe the images of a folder for `datasets`."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +44,8 @@ class Listing:
     """Paths of the image files relative to the folder, with forward slashes, sorted."""
     suffixes: Counter[str]
     """Number of files by suffix in lower case, images included."""
-    names: frozenset[str]
-    """Names of the files that are not images."""
+    has_metadata: bool
+    """Whether there is a file named as in `METADATA`."""
     fingerprint: str
     """Changes whenever an image is added, removed, renamed or modified (by path, size and time of modification)."""
 
@@ -66,7 +59,7 @@ def list_folder(folder: Path) -> Listing:
     """
     images: list[str] = []
     suffixes: Counter[str] = Counter()
-    names: set[str] = set()
+    has_metadata = False
     state = hashlib.sha256()
     console, lines = Console(quiet=rank() != 0), LineTimer(first=2)
     started = time.monotonic()
@@ -84,13 +77,13 @@ def list_folder(folder: Path) -> Listing:
                     f"--dataset.path {folder}: the file name {name} is not valid UTF-8; rename it"
                 ) from None
         else:
-            names.add(entry.name)
+            has_metadata |= entry.name in METADATA
         if count % 1000 == 999 and lines.is_due():
             lines.restart()
             print_note(console, f"{folder}: {len(images):,} images so far")
     if (seconds := time.monotonic() - started) > 2:
         print_note(console, f"{folder}: {len(images):,} images, listed in {seconds:.0f} s")
-    return Listing(images, suffixes, frozenset(names), state.hexdigest())
+    return Listing(images, suffixes, has_metadata, state.hexdigest())
 
 
 def _walk(root: str, parent: str, linked: set[str]) -> Iterator[tuple[str, "os.DirEntry[str]"]]:

@@ -30,7 +30,6 @@ huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _TABLES = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 _ARCHIVES = {".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
-_METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 _SHARDS = 1024
 """Parts of a streamed image folder, which are shuffled as a whole."""
 
@@ -102,7 +101,7 @@ class HuggingFace(Source):
     @cached_property
     def _images(self) -> ImageFolder | None:
         """The images of a local folder of image files without a table of metadata."""
-        if self._local is None or self._listing is None or self._listing.names & _METADATA:
+        if self._local is None or self._listing is None or self._listing.has_metadata:
             return None
         tables, archives = (sum(map(self._listing.suffixes.__getitem__, kinds)) for kinds in (_TABLES, _ARCHIVES))
         if len(self._listing.images) <= tables:
@@ -138,7 +137,7 @@ class HuggingFace(Source):
             )
         if self._listing is None:
             return self._configured_builder(folder)
-        if self._listing.names & _METADATA and self._listing.images:
+        if self._listing.has_metadata and self._listing.images:
             return datasets.load_dataset_builder("imagefolder", data_dir=str(folder))
         suffix = max(_TABLES, key=self._listing.suffixes.__getitem__)
         if self._listing.suffixes[suffix] == 0:
