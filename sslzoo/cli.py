@@ -114,9 +114,8 @@ def list_parts(words: list[str]) -> int:
     if asked.markdown:
         print(format_pairs_markdown(), end="")
     else:
-        Console(markup=False).print(
-            create_pairs_table() if asked.pairs else create_parts_table()
-        )  # docstrings may contain brackets
+        table = create_pairs_table() if asked.pairs else create_parts_table()
+        Console(markup=False).print(table)  # docstrings may contain brackets
     return 0
 
 

@@ -32,8 +32,10 @@ def trust_plugin(name: str, file: Path | None) -> None:
         file: that is imported first; None for a namespace package.
     """
     version = _version(file)
-    record = _read_record()
+    if _trusted.get(name) == version:
+        return
     _trusted[name] = version
+    record = _read_record()
     if record.get(name) != version:
         with suppress(OSError):  # a read-only home folder
             _record_file().parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +51,7 @@ def require_trusted(name: str, file: Path | None, setting: str) -> None:
     if os.environ.get(VARIABLE) == "1":
         return
     version = _version(file)
-    if version in (_trusted.get(name), _read_record().get(name)):
+    if version == _trusted.get(name) or version == _read_record().get(name):
         return
     raise UserError(
         f"{setting} {name}: is code that you have not loaded before, or that has changed since; to run it, name it "

@@ -83,7 +83,7 @@ class Steps:
         bar: Progress | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console, self._what, self._total, self._clock = console, what, total, clock
+        self._console, self._what, self._total, self._clock = console, escape_controls(what), total, clock
         self._outer, self._bar = bar, bar
         self._done = 0
 

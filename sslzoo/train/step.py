@@ -36,9 +36,7 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self.finite_check = FiniteCheck(self.method)
-        self.batches = TrainingBatches(
-            self.experiment, self.images, self.accelerator, self.method.student.backbone
-        )  # fmt: skip
+        self.batches = TrainingBatches(self.experiment, self.images, self.accelerator, self.method.student.backbone)
         trainable = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
         self.captured_pass = CapturedPass(trainable) if self._can_capture() else None
 
