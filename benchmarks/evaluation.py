@@ -29,9 +29,9 @@ from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.data.images import Images, Indices
 from sslzoo.data.loader import ordered_batches
-from sslzoo.evaluate.features import encode_images
-from sslzoo.evaluate.knn import knn_predict
-from sslzoo.evaluate.linear import fit_linear
+from sslzoo.evaluation.features import encode_images
+from sslzoo.evaluation.knn import knn_predict
+from sslzoo.evaluation.linear import fit_linear
 from sslzoo.experiment.evaluation import LinearGrid
 from sslzoo.modules.backbones import BackboneConfig, create_backbone
 

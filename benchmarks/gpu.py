@@ -31,7 +31,7 @@ import torch
 
 if TYPE_CHECKING:
     from sslzoo.experiment.schema import Experiment
-    from sslzoo.train.step import Stepper
+    from sslzoo.training.step import Stepper
 
 ROOT = Path(__file__).resolve().parents[1]
 CUDA = torch.cuda.is_available()
@@ -112,9 +112,9 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
     from sslzoo.data.images import Images, Indices
     from sslzoo.data.load import Data
     from sslzoo.data.skipped import Skipped
-    from sslzoo.train.monitor import IntervalMeans
-    from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
-    from sslzoo.train.step import Stepper
+    from sslzoo.training.monitor import IntervalMeans
+    from sslzoo.training.setup import create_learner, resolve_auto, start_accelerator
+    from sslzoo.training.step import Stepper
 
     class RandomImages(Images):
         """Labeled smooth noise."""

@@ -22,12 +22,12 @@ from rich.table import Table
 from rounds import DEVICE
 
 from sslzoo.data.load import load_data
-from sslzoo.evaluate.augmented import AugmentedProbe
-from sslzoo.evaluate.compose import compose_jobs
-from sslzoo.evaluate.encoder import create_encoder, load_features
-from sslzoo.evaluate.images import get_labels, select_labeled_images
-from sslzoo.evaluate.linear import LinearProbe
-from sslzoo.evaluate.transform import choose_transform
+from sslzoo.evaluation.augmented import AugmentedProbe
+from sslzoo.evaluation.compose import compose_jobs
+from sslzoo.evaluation.encoder import create_encoder, load_features
+from sslzoo.evaluation.images import get_labels, select_labeled_images
+from sslzoo.evaluation.linear import LinearProbe
+from sslzoo.evaluation.transform import choose_transform
 from sslzoo.plan.clock import synchronize
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError

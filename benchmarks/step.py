@@ -35,7 +35,7 @@ from sslzoo.plan.clock import synchronize
 from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision
-from sslzoo.train.setup import create_method
+from sslzoo.training.setup import create_method
 
 REPEATS = 5
 

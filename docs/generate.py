@@ -25,7 +25,7 @@ from sslzoo.cli import COMMANDS, main
 from sslzoo.config.registry import Registry
 from sslzoo.config.schema import PartConfig
 from sslzoo.data.augment import Augmentation
-from sslzoo.evaluate.job import Job
+from sslzoo.evaluation.job import Job
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS, PairMethod

@@ -66,8 +66,8 @@ def pretrain(words: list[str]) -> int:
         return 0
 
     from sslzoo.runtime.distributed import rank
-    from sslzoo.train.run import pretrain as run
-    from sslzoo.train.stop import Interrupted
+    from sslzoo.training.run import pretrain as run
+    from sslzoo.training.stop import Interrupted
 
     try:
         run(experiment, asked.resume)
@@ -80,11 +80,11 @@ def pretrain(words: list[str]) -> int:
 
 def evaluate(words: list[str]) -> int:
     """Evaluate a trained encoder: of a run, of timm, or from a file."""
-    from sslzoo.evaluate.compose import compose_jobs
+    from sslzoo.evaluation.compose import compose_jobs
 
     jobs = compose_jobs(words)
 
-    from sslzoo.evaluate.run import evaluate as run
+    from sslzoo.evaluation.run import evaluate as run
 
     try:
         run(jobs)
@@ -136,11 +136,11 @@ def describe(words: list[str]) -> int:
 
 def compare(words: list[str]) -> int:
     """Train methods with several seeds and write a page that compares them."""
-    from sslzoo.compare.request import parse_request
+    from sslzoo.comparison.request import parse_request
 
     request = parse_request(words)
 
-    from sslzoo.compare.command import compare as run
+    from sslzoo.comparison.command import compare as run
 
     return run(request)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sslzoo.cli import COMMANDS, main
-from sslzoo.compare.command import plan
-from sslzoo.compare.request import parse_request
-from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.comparison.command import plan
+from sslzoo.comparison.request import parse_request
+from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.experiment.compose import compose
 from sslzoo.plan.request import parse_request as parse_plan
 from sslzoo.runtime.errors import UserError

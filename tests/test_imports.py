@@ -16,9 +16,9 @@ ROOT = Path(sslzoo.__file__).resolve().parents[1]
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("compare", "check", "plan", "scaffold"),
-    ("train",),
-    ("evaluate",),
+    ("comparison", "check", "plan", "scaffold"),
+    ("training",),
+    ("evaluation",),
     ("report",),
     ("experiment",),
     ("methods",),
@@ -103,7 +103,7 @@ def test_imports_form_no_circle() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "fault"),
     [
-        ("sslzoo/data/batch.py", "from sslzoo.train import loop", "sslzoo.data.batch imports sslzoo.train.loop"),
+        ("sslzoo/data/batch.py", "from sslzoo.training import loop", "sslzoo.data.batch imports sslzoo.training.loop"),
         ("sslzoo/targets/one_hot.py", "import sslzoo.losses", "sslzoo.targets.one_hot imports sslzoo.losses"),
         ("sslzoo/method/base.py", "def f():\n    import sslzoo.methods.moco", "imports sslzoo.methods.moco"),
     ],

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from sslzoo.data.augment import Augmentation
-from sslzoo.evaluate.job import Job
+from sslzoo.evaluation.job import Job
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS

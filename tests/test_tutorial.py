@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sslzoo.cli import main
-from sslzoo.compare.command import plan
-from sslzoo.compare.request import parse_request
+from sslzoo.comparison.command import plan
+from sslzoo.comparison.request import parse_request
 from sslzoo.experiment.compose import compose
 
 pytestmark = pytest.mark.long

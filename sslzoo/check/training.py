@@ -5,12 +5,12 @@ from math import ceil
 
 from sslzoo.check.battery import CheckError
 from sslzoo.data.load import load_data
-from sslzoo.evaluate.representation import collapse_warning, effective_rank, embedding_std
+from sslzoo.evaluation.representation import collapse_warning, effective_rank, embedding_std
 from sslzoo.experiment.compose import compose
-from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.nonfinite import NonFiniteError
-from sslzoo.train.setup import count_steps, create_learner, resolve_auto, start_accelerator
-from sslzoo.train.step import Stepper
+from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.nonfinite import NonFiniteError
+from sslzoo.training.setup import count_steps, create_learner, resolve_auto, start_accelerator
+from sslzoo.training.step import Stepper
 
 
 def check_collapse(flags: Sequence[str], steps: int) -> None:

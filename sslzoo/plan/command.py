@@ -14,8 +14,8 @@ from sslzoo.plan.measure import Measurement, measure
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores, describe_device, run_on_main_process
 from sslzoo.runtime.progress import print_field, show_stage
-from sslzoo.train.nonfinite import NonFiniteError
-from sslzoo.train.setup import resolve_auto, start_accelerator
+from sslzoo.training.nonfinite import NonFiniteError
+from sslzoo.training.setup import resolve_auto, start_accelerator
 
 
 def plan(asked: Namespace, experiment: Experiment) -> int:

@@ -23,11 +23,11 @@ from sslzoo.plan.clock import Clock, replace_method, synchronize
 from sslzoo.runtime.distributed import world_size
 from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import Steps
-from sslzoo.train.evaluator import Evaluator
-from sslzoo.train.monitor import IntervalMeans
-from sslzoo.train.record import peak_resident_bytes
-from sslzoo.train.setup import create_learner, resolve_auto, start_accelerator
-from sslzoo.train.step import Stepper
+from sslzoo.training.evaluator import Evaluator
+from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.record import peak_resident_bytes
+from sslzoo.training.setup import create_learner, resolve_auto, start_accelerator
+from sslzoo.training.step import Stepper
 
 WARMUP_STEPS = 2
 """Steps before the measurement: they compile, fill caches and start workers."""

@@ -11,7 +11,7 @@ from sslzoo.cli import main
 from sslzoo.config import trust
 from sslzoo.config.registry import load_plugin
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.unfinished import find_unfinished_run
+from sslzoo.training.unfinished import find_unfinished_run
 
 TRACE = "from pathlib import Path\nPath({trace!r}).open('a').write('ran ')\n"
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from sslzoo.config.layers import config_names, find_layer, merge, read_layer
-from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.experiment.by_method import SECTIONS
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.evaluation import EvaluationConfig

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sslzoo.evaluate.compose import compose_jobs
+from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError

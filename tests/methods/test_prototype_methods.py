@@ -16,7 +16,7 @@ from sslzoo.method.build import build_method
 from sslzoo.method.prototypes import WeightNormedPrototypes, measure_spread
 from sslzoo.modules.sinkhorn import sinkhorn
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.setup import create_seeded_backbone
+from sslzoo.training.setup import create_seeded_backbone
 
 EPOCHS = 10
 

@@ -13,7 +13,7 @@ from sslzoo.check.tiny import Tiny
 from sslzoo.experiment.compose import compose
 from sslzoo.method.base import Method
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.run import pretrain
+from sslzoo.training.run import pretrain
 
 LABELS = torch.tensor([0, 1, 0, -1, 2, 0, -1])
 

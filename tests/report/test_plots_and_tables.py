@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sslzoo.evaluate.score import Score, Scores
-from sslzoo.evaluate.summary import create_summary_table
+from sslzoo.evaluation.score import Score, Scores
+from sslzoo.evaluation.summary import create_summary_table
 from sslzoo.report.parts import create_parts_table, describe_part
 from sslzoo.report.plots import draw_confusion, draw_curves, draw_tsne
 from sslzoo.runtime.errors import UserError

@@ -20,7 +20,7 @@ from sslzoo.modules.backbones import BackboneConfig, create_backbone
 from sslzoo.modules.heads import Encoder
 from sslzoo.modules.momentum import Teacher
 from sslzoo.runtime.progress import print_field
-from sslzoo.train.setup import create_method
+from sslzoo.training.setup import create_method
 from sslzoo.weights.load import load_checkpoint
 
 State = Mapping[str, Tensor]

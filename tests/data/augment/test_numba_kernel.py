@@ -18,7 +18,7 @@ from sslzoo.data.augment.view import apply_augmentation, create_view, normalize
 from sslzoo.data.batch import Batch
 from sslzoo.experiment.compose import compose
 from sslzoo.runtime.errors import UserError
-from sslzoo.train.setup import resolve_auto, start_accelerator
+from sslzoo.training.setup import resolve_auto, start_accelerator
 
 ATOL = 1e-5
 """Tolerance, the same as between torch and torchvision; pixels are in [0, 1]."""

@@ -1,0 +1,176 @@
+"""Compose the settings of an evaluation from YAML layers, the config of a run, protocols and flags."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import create_model
+
+from sslzoo.config.arguments import ArgumentParser
+from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_all, read_layer, read_layers
+from sslzoo.config.schema import SettingError
+from sslzoo.evaluation.job import STANDARD, Job
+from sslzoo.experiment.compose import compose
+from sslzoo.experiment.flags import parse_flags
+from sslzoo.experiment.layers import DEFAULT_DATASET, expand_part_names, read_dataset_layers, read_shipped_layers
+from sslzoo.experiment.models import create_augmentations_model
+from sslzoo.experiment.plugins import load_plugins
+from sslzoo.experiment.schema import Experiment
+from sslzoo.runtime.errors import UserError, near_misses
+
+HELP = """
+  run.py evaluate RUN                                        the backbone of a run
+  run.py evaluate --backbone NAME --pretrained --dataset D   timm's weights
+  run.py evaluate --backbone NAME --checkpoint FILE ...      weights of a file
+  run.py evaluate RUN --dataset D                            transfer to another data set
+
+  --protocol NAME ...   ({protocols})
+  --dataset NAME  --backbone NAME  --config FILE-OR-NAME ...  --plugin FILE ...
+"""
+
+
+def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> list[tuple[str, Job]]:
+    """Compose the settings of each requested protocol.
+
+    Returns:
+        (name, settings) of each protocol.
+
+    Raises:
+        UserError: a name or setting is unknown, a value is invalid, or there are no weights to evaluate.
+        SystemExit: after `--help`.
+    """
+    words = list(arguments)
+    run = Path(words.pop(0)) if words and not words[0].startswith("-") else None
+    named, flags = _parse_names(words)
+    chosen = [layer for name in named.config for layer in read_layers(find_layer(name))]
+    loaded = load_plugins(chosen, named.plugin)
+    layers = [layer for _, layer in read_shipped_layers("default")]
+    layers += _run_layers(run, named.dataset) if run is not None else [_dataset_layer(named.dataset or DEFAULT_DATASET)]
+    plugins = [
+        *(plugin for layer in layers for plugin in layer.get("plugin", [])),
+        *loaded,
+    ]  # the plug-ins of the run come first
+    if named.backbone:  # replaces the variant that the data set's config defines
+        layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
+    layers += [expand_part_names(layer, source) for source, layer in chosen]
+    layers.append(_backbone_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
+    jobs = []
+    for protocol in named.protocol or [None]:
+        layer = [read_layer(_find_protocol(protocol))] if protocol else []
+        jobs.append((protocol or STANDARD, _create_job([*layers, *layer], flags, prog)))
+    return jobs
+
+
+def _parse_names(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = ArgumentParser(add_help=False)
+    for several in ("config", "plugin", "protocol"):
+        parser.add_argument(f"--{several}", nargs="+", action="extend", default=[])
+    for one in ("backbone", "dataset", "checkpoint"):
+        parser.add_argument(f"--{one}")
+    parser.add_argument("--pretrained", action="store_true")
+    return parser.parse_known_args(words)
+
+
+def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
+    """Layers with encoder, images and protocol of a run; another data set uses the run's channels and normalization."""
+    config = run / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"evaluate {run}: not a run folder (it has no config.yaml)")
+    from sslzoo.modules.backbones import resolve_name
+
+    experiment = compose(["--config", str(config)])
+    weights = run / "backbone.safetensors"
+    if not weights.is_file():
+        saved = sorted((run / "checkpoints").glob("step-*/model.safetensors"))
+        hint = (
+            f"; `evaluate --backbone {resolve_name(experiment.backbone, experiment.img_size)} --checkpoint {saved[-1]}`"
+            " evaluates its newest checkpoint"
+            if saved
+            else ""
+        )
+        raise UserError(
+            f"evaluate {run}: the run is not finished, it has no backbone.safetensors; --resume {run} finishes it{hint}"
+        )
+    layer = experiment.model_dump(mode="json", include={"dataset", "augmentations", "evaluation", "plugin"})
+    layer["augmentations"]["test"]["size"] = experiment.augmentation("test").size
+    layer["backbone"] = experiment.backbone.model_dump(mode="json") | {
+        "name": resolve_name(experiment.backbone, experiment.img_size),
+        "stem": "auto",
+        "pretrained": False,
+        "checkpoint": str(weights),
+    }
+    layer["run"] = str(run)
+    if dataset is None or dataset == experiment.dataset.name:
+        return [layer]
+    normalization = {key: layer["dataset"][key] for key in ("channels", "mean", "std")}
+    return [_dataset_layer(dataset), {**layer, "dataset": normalization, "evaluation": {}}]
+
+
+def _dataset_layer(name: str) -> Layer:
+    """The settings of a data set that concern evaluation; its training size becomes the size of the test view."""
+    layer = merge_all(layer for _, layer in read_dataset_layers(name))
+    kept: Layer = {key: layer[key] for key in ("dataset", "augmentations", "evaluation", "backbone") if key in layer}
+    defaults: Layer = {"dataset": {"name": name}, "augmentations": {"test": {"size": layer.get("img_size")}}}
+    return merge(defaults, kept)
+
+
+def _backbone_layer(named: argparse.Namespace, run: Path | None) -> Layer:
+    backbone: Layer = {}
+    if run is not None:
+        for flag in ("backbone", "checkpoint", "pretrained"):
+            if getattr(named, flag):
+                raise UserError(f"--{flag}: cannot be combined with the run folder {run}, which defines the encoder")
+    if named.backbone:
+        backbone["name"] = named.backbone
+    if named.pretrained:
+        backbone["pretrained"] = True
+    if named.checkpoint:
+        backbone["checkpoint"] = named.checkpoint
+    return {"backbone": backbone} if backbone else {}
+
+
+def _find_protocol(name: str) -> Path:
+    known = [path.removeprefix("evaluation/") for path in config_names("evaluation")]
+    if name in known:
+        return find_layer(f"evaluation/{name}")
+    if Path(name).is_file():
+        return Path(name)
+    raise UserError(f"--protocol {name}: no such protocol{near_misses(name, known)}")
+
+
+def _create_job(layers: list[Layer], flags: list[str], prog: str) -> Job:
+    content = merge_all(layers)
+    allowed = {*Job.model_fields, "augmentations"}
+    unknown = [
+        key for key in content if key not in allowed and key not in Experiment.model_fields and key != "by_method"
+    ]
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], allowed)}")
+    content = {key: value for key, value in content.items() if key in allowed}
+    model = create_model(
+        "Job",
+        __base__=Job,
+        __doc__=Job.__doc__,
+        augmentations=(create_augmentations_model(content["augmentations"]), ...),
+    )
+    known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
+    try:
+        default = model(**content)
+    except SettingError as error:
+        raise UserError(str(error)) from None
+    job = parse_flags(model, default, flags, prog, f"{Job.__doc__}\n{HELP.format(protocols=known)}")
+    _check_weights(job)
+    return job
+
+
+def _check_weights(job: Job) -> None:
+    backbone = job.backbone
+    if not backbone.has_weights and not job.untrained:
+        raise UserError(
+            f"evaluate: no weights for {backbone.name}: name a run folder, or give --pretrained (timm's weights), "
+            "--checkpoint FILE, or --untrained (random ones, as a baseline)"
+        )
+    if backbone.has_weights and job.untrained:
+        raise UserError("--untrained: cannot be combined with weights of a run, --pretrained or --checkpoint")
+    if backbone.pretrained and backbone.checkpoint is not None:
+        raise UserError(f"--pretrained: cannot be combined with --checkpoint {backbone.checkpoint}")

@@ -1,0 +1,109 @@
+"""The transform from stored images to the input of an encoder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import timm.data
+import torch
+from torch import Tensor
+
+from sslzoo.data.augment.config import Augmentation
+from sslzoo.data.augment.view import create_view
+from sslzoo.data.batch import Batch
+from sslzoo.evaluation.job import Job
+from sslzoo.modules.backbone_config import BackboneConfig
+from sslzoo.modules.backbones import resolve_name
+from sslzoo.runtime.errors import UserError
+
+CROPS = ("center", "squash")
+"""Crop modes of timm that `Augmentation` supports under the same names."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The test view of an encoder, with mean and standard deviation for normalization."""
+
+    augmentation: Augmentation
+    """The augmentation of the test view; its size is set."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+    """Where the transform comes from, for display."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Create the test view (B, C, size, size) float32 of a batch."""
+        return self.create_view(self.augmentation, batch)
+
+    def create_view(self, augmentation: Augmentation, batch: Batch, *, seed: int = 0, epoch: int = 0) -> Tensor:
+        """Create a view of a batch by another augmentation, by default with the size of the test view."""
+        if augmentation.size is None:
+            augmentation = augmentation.model_copy(update={"size": self.augmentation.size})
+        return create_view(augmentation, batch, seed=seed, epoch=epoch, view=0, mean=self.mean, std=self.std)
+
+    def __str__(self) -> str:
+        crop = (
+            self.augmentation.crop
+            if self.augmentation.crop_pct == 1
+            else f"{self.augmentation.crop} {self.augmentation.crop_pct:g}"
+        )
+        mean, std = (", ".join(f"{value:.4g}" for value in numbers) for numbers in (self.mean, self.std))
+        size, interpolation = self.augmentation.size, self.augmentation.interpolation
+        return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std} ({self.origin})"
+
+
+def choose_transform(job: Job) -> Transform:
+    """Choose the transform of the images by `transform` and `img_size`.
+
+    Raises:
+        UserError: timm's weights need a transform that `Augmentation` does not support, or other channels.
+    """
+    if job.transform == "weights" or (job.transform == "auto" and job.backbone.pretrained):
+        return resolve_weights_transform(job.backbone, job.dataset.channels, job.img_size)
+    augmentation = job.augmentation("test")
+    size = job.img_size or augmentation.size
+    if size is None:
+        raise UserError(f"--img-size: {job.dataset.name} has no default size; give the side in pixels")
+    origin = "of the run" if job.run is not None else "of the data set's config"
+    return Transform(augmentation.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
+
+
+def resolve_weights_transform(backbone: BackboneConfig, channels: int, size: int | None = None) -> Transform:
+    """Resolve the transform that timm's weights were trained for, with `timm.data.resolve_model_data_config`.
+
+    Args:
+        channels: channels of the images.
+        size: image size; None uses that of the weights.
+
+    Raises:
+        UserError: the model does not exist, or needs a transform that `Augmentation` does not support.
+    """
+    name = resolve_name(backbone, size or 224)
+    try:
+        with torch.device("meta"):
+            model = timm.create_model(name, pretrained=False, num_classes=0, **backbone.kwargs)
+    except Exception as error:  # timm and the hub raise errors of many types
+        raise UserError(f"--backbone {name}: timm raised: {' '.join(str(error).split())}") from error
+    wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
+    if wanted["interpolation"] not in ("bilinear", "bicubic"):
+        raise UserError(
+            f"--backbone {name}: needs {wanted['interpolation']} interpolation, supported are bilinear and bicubic; "
+            "--transform dataset takes the data set's view instead"
+        )
+    if wanted["crop_mode"] not in CROPS:
+        raise UserError(
+            f"--backbone {name}: needs the crop {wanted['crop_mode']!r}, supported are {' and '.join(CROPS)}; "
+            "--transform dataset takes the data set's view instead"
+        )
+    if wanted["input_size"][0] != channels:
+        raise UserError(
+            f"--dataset.channels {channels}: {name} takes {wanted['input_size'][0]}; "
+            f"--dataset.channels {wanted['input_size'][0]} converts the images"
+        )
+    augmentation = Augmentation(
+        size=size or max(wanted["input_size"][1:]),
+        crop=wanted["crop_mode"],
+        crop_pct=wanted["crop_pct"],
+        interpolation=wanted["interpolation"],
+    )
+    return Transform(augmentation, tuple(wanted["mean"]), tuple(wanted["std"]), "of the weights, by timm")

@@ -1,0 +1,105 @@
+"""The training loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sslzoo.method.base import MethodOutput
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.progress import CountSteps
+from sslzoo.training.checkpoint import Checkpoints
+from sslzoo.training.console import TrainingDisplay
+from sslzoo.training.folder import RunFolder
+from sslzoo.training.metrics import MetricsLogger
+from sslzoo.training.nonfinite import NonFiniteError, require_loss_scale
+from sslzoo.training.saving import CheckpointSaver
+from sslzoo.training.step import Stepper
+from sslzoo.training.stop import StopRequest
+
+
+@dataclass(kw_only=True)
+class TrainingLoop(Stepper):
+    """Trains a method from `step` to the last epoch, with metrics, kNN evaluation and checkpoints."""
+
+    folder: RunFolder
+    checkpoints: Checkpoints
+    display: TrainingDisplay
+    evaluate_knn: Callable[[CountSteps], float] | None
+    """Computes the kNN accuracy of the backbone and shows its progress; called by all processes. None disables kNN."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.metrics = MetricsLogger(self.accelerator, self.means, self.folder, self.display)
+        self.saver = CheckpointSaver(
+            self.checkpoints, self.folder, self.display, self.finite_check, self.experiment.save_every
+        )
+
+    def run(self, stop: StopRequest) -> None:
+        """Train from `step` to the last epoch.
+
+        Raises:
+            Interrupted: a signal requested a stop; a checkpoint has been saved.
+            UserError: a tensor contains NaN or Inf; the checkpoints do not.
+        """
+        try:
+            with self.display:
+                self.train_epochs(stop)
+        except NonFiniteError as error:
+            raise UserError(f"{error}; {self.suggest_settings()}; {self.saver.describe_newest()}") from error
+
+    def train_epochs(self, stop: StopRequest) -> None:
+        """Train the remaining epochs and save the last checkpoint."""
+        self.learner.model.train()
+        if self.step % self.steps_per_epoch == 0:
+            self.run_knn(self.step // self.steps_per_epoch, stop)
+        for epoch in range(self.step // self.steps_per_epoch, self.experiment.epochs):
+            self.train_epoch(epoch, stop)
+            self.run_knn(epoch + 1, stop)
+        self.saver.save_last(self.step, stop)
+
+    def train_epoch(self, epoch: int, stop: StopRequest) -> None:
+        """Train the remaining steps of an epoch."""
+        steps_done = self.step - epoch * self.steps_per_epoch
+        if steps_done == 0:
+            self.method.before_epoch(epoch)
+        batches = self.batches.load_epoch(epoch, skip_steps=steps_done)
+        while self.step < (epoch + 1) * self.steps_per_epoch:
+            output = self.train_step(batches, epoch)
+            self.log_step(output)
+            self.saver.save_or_stop(self.step, stop)
+
+    def log_step(self, output: MethodOutput) -> None:
+        """Update the display, and log metrics every `log_every` steps and after the last step."""
+        display_due = self.display.advance(self.step)
+        if self.step % self.experiment.log_every == 0 or self.step == self.total_steps:
+            if self.accelerator.scaler is not None:
+                require_loss_scale(self.accelerator.scaler, self.step)
+            self.metrics.log_interval(self.step, self.learning_rate, output.embeddings)
+        elif display_due:
+            self.display.show_metrics(self.step, self.means.compute_local() | {"lr": self.learning_rate})
+
+    def run_knn(self, epoch: int, stop: StopRequest) -> None:
+        """Evaluate kNN if it is due after this epoch.
+
+        A checkpoint is saved first, because the evaluation may take long. A run that is stopped during the evaluation
+        repeats it when it resumes.
+        """
+        if self.evaluate_knn is None or epoch not in self.experiment.knn_epochs:
+            return
+        self.saver.save(self.step)
+        self.means.pause_clock()
+        with stop.allow_interrupt(self.saver.describe_stop(self.step)), self.display.remaining.measure_evaluation():
+            accuracy = self.evaluate_knn(self.display.create_progress)
+        self.means.resume_clock()
+        self.display.show_knn(epoch, accuracy)
+        self.metrics.write(self.step, {"knn": accuracy})
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the last step."""
+        lr: float = self.learner.optimizer.param_groups[0]["lr"]
+        return lr
+
+    def suggest_settings(self) -> str:
+        """Suggest settings for a new run after NaN or Inf."""
+        precision = ", or with bf16 or fp32 as precision" if self.experiment.precision == "fp16" else ""
+        return f"start a new run with optimizer.lr below {self.experiment.optimizer.lr:g}{precision}"

@@ -1,0 +1,148 @@
+"""A training run: set up, train, evaluate, and write the output files."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from accelerate import Accelerator
+from rich.console import Console
+from safetensors import SafetensorError
+
+from sslzoo.data.load import Data, load_data
+from sslzoo.experiment.schema import Experiment
+from sslzoo.method.base import Method
+from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import claim_cores, join_processes, run_on_main_process
+from sslzoo.runtime.progress import print_field, print_warning
+from sslzoo.training.checkpoint import Checkpoints
+from sslzoo.training.console import TrainingDisplay
+from sslzoo.training.evaluator import Evaluator
+from sslzoo.training.final import finalize_run
+from sslzoo.training.folder import RunFolder
+from sslzoo.training.header import print_header
+from sslzoo.training.loop import TrainingLoop
+from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.record import record_training
+from sslzoo.training.setup import (
+    Learner,
+    create_learner,
+    create_seeded_backbone,
+    resolve_auto,
+    start_accelerator,
+    start_trackers,
+)
+from sslzoo.training.stop import StopRequest
+from sslzoo.training.unfinished import find_unfinished_run, restore_auto_settings
+
+
+def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = None) -> dict[str, Any] | None:
+    """Train and evaluate in a new run folder, or resume a run in its folder.
+
+    Args:
+        resume: folder of the run to resume; `auto` searches for an unfinished run with these settings.
+
+    Returns:
+        The summary, on the main process.
+
+    Raises:
+        UserError: a setting, the data or the weights are invalid.
+        Interrupted: a signal requested a stop; a checkpoint has been saved.
+    """
+    claim_cores(experiment.threads)
+    unfinished = choose_run(experiment, resume)
+    if unfinished is not None:
+        experiment = restore_auto_settings(RunFolder.open(unfinished), experiment)
+    accelerator = start_accelerator(experiment)
+    requested_precision, experiment = experiment.precision, resolve_auto(experiment, accelerator)
+    console = Console(quiet=not accelerator.is_main_process)
+    data = load_data(experiment.dataset)
+    learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
+    evaluator = Evaluator(experiment, data, accelerator, console)
+    folder = open_folder(experiment, unfinished, accelerator)
+    checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
+    step = checkpoints.load_newest(report=partial(print_warning, console))
+    if accelerator.is_main_process:
+        folder.drop_metrics_after(step)
+    start_trackers(experiment, accelerator, folder)
+    method: Method = accelerator.unwrap_model(learner.model)
+    print_header(console, experiment, data, method, accelerator, folder, step, requested_precision)
+    training = create_training_loop(experiment, data, learner, evaluator, folder, checkpoints, step)
+    with StopRequest(experiment.save_minutes, accelerator.device) as stop:
+        training.run(stop)
+        with stop.allow_interrupt(
+            f"stopped during the final evaluation, training is saved; --resume {folder.path} repeats the evaluation"
+        ):
+            summary = evaluate_and_write(training, data, evaluator, resumed_at=step)
+    accelerator.end_training()
+    return summary
+
+
+def choose_run(experiment: Experiment, resume: Path | Literal["auto"] | None) -> Path | None:
+    """Return the folder of the run to resume; None to start a new run."""
+    if resume != "auto":
+        return resume
+    return run_on_main_process(join_processes(), lambda: find_unfinished_run(experiment))
+
+
+def open_folder(experiment: Experiment, unfinished: Path | None, accelerator: Accelerator) -> RunFolder:
+    """Create or open the run folder and lock it, both on the main process."""
+
+    def open_path() -> Path:
+        return (RunFolder.create(experiment) if unfinished is None else RunFolder.open(unfinished)).path
+
+    folder = RunFolder(run_on_main_process(accelerator, open_path))
+    run_on_main_process(accelerator, folder.lock)
+    return folder
+
+
+def create_training_loop(
+    experiment: Experiment,
+    data: Data,
+    learner: Learner,
+    evaluator: Evaluator,
+    folder: RunFolder,
+    checkpoints: Checkpoints,
+    step: int,
+) -> TrainingLoop:
+    """Create the training loop, which starts at `step`, and its display."""
+    accelerator, with_knn = evaluator.accelerator, evaluator.knn_images is not None
+    display = TrainingDisplay(
+        evaluator.console,
+        epochs=experiment.epochs,
+        steps_per_epoch=learner.steps_per_epoch,
+        start=step,
+        knn_epochs=experiment.knn_epochs if with_knn else (),
+    )
+    backbone = accelerator.unwrap_model(learner.model).student.backbone
+    return TrainingLoop(
+        experiment,
+        data.train,
+        learner,
+        accelerator,
+        checkpoints.means,
+        step,
+        folder=folder,
+        checkpoints=checkpoints,
+        display=display,
+        evaluate_knn=partial(evaluator.score_knn, backbone) if with_knn else None,
+    )
+
+
+def evaluate_and_write(training: TrainingLoop, data: Data, evaluator: Evaluator, resumed_at: int) -> dict[str, Any]:
+    """Evaluate a trained method, write the output files, and return the summary; called by all processes.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    experiment, folder = training.experiment, training.folder
+    record = record_training(training, data, resumed_at)
+    if neighbors := evaluator.measure_neighbors(training.method):
+        record["neighbors"] = asdict(neighbors)
+    untrained = create_seeded_backbone(experiment).to(training.accelerator.device)
+    try:
+        return finalize_run(
+            experiment, data, evaluator, training.method.student.backbone, untrained, folder, evaluator.console, record
+        )
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder.path}: {error}; --resume {folder.path} repeats the evaluation") from error
