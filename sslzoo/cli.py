@@ -55,12 +55,18 @@ def pretrain(words: list[str]) -> int:
     own = ArgumentParser(add_help=False)
     own.add_argument("--print-config", action="store_true")
     own.add_argument("--resume", type=lambda word: word if word == "auto" else Path(word))
+    own.add_argument("--resume-anyway", action="store_true")
     asked, flags = own.parse_known_args(words)
 
     from sslzoo.experiment.compose import compose
     from sslzoo.experiment.resume import compose_resumed
 
-    experiment = compose_resumed(asked.resume, flags) if isinstance(asked.resume, Path) else compose(flags)
+    if asked.resume_anyway and asked.resume is None:
+        raise UserError("--resume-anyway: names no run; add --resume RUN or --resume auto")
+    if isinstance(asked.resume, Path):
+        experiment = compose_resumed(asked.resume, flags, anyway=asked.resume_anyway)
+    else:
+        experiment = compose(flags)
     if asked.print_config:
         print(experiment.as_yaml(), end="")
         return 0
@@ -70,7 +76,7 @@ def pretrain(words: list[str]) -> int:
     from sslzoo.training.stop import Interrupted
 
     try:
-        run(experiment, asked.resume)
+        run(experiment, asked.resume, anyway=asked.resume_anyway)
     except Interrupted as stopped:
         if rank() == 0:
             print(stopped, file=sys.stderr)

@@ -28,7 +28,7 @@ from rich.console import Console
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, pad
+from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, digest, pad
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
@@ -71,6 +71,7 @@ class CachedImages(Images):
         self.ids = encoded.ids[valid]
         self.labels = None if encoded.labels is None else encoded.labels[valid]
         self._checksums: NDArray[np.uint8] = np.load(folder / "checksums.npy")[valid]
+        self.pixel_digest = digest(self._sizes.tobytes(), self._checksums.tobytes())
         self._checked = np.zeros(len(self._sizes), dtype=bool)
         if (self._sizes == self._sizes[0]).all():
             self._pixels = self._pixels.reshape(-1, self.channels, *self._sizes[0].tolist())

@@ -35,7 +35,9 @@ class Images(ABC):
     channels: int
     """1 (grayscale) or 3 (RGB)."""
     fingerprint: str
-    """Changes whenever the pixels or their order change."""
+    """Changes whenever the pixels or their order change, and if the files are copied or modified."""
+    pixel_digest: str | None = None
+    """Digest of the pixels of all images in order; None if they are not stored decoded."""
     decoded: bool
     """Whether `gather` only copies pixels."""
 
@@ -89,6 +91,8 @@ class Subset(Images):
         self.channels = images.channels
         self.decoded = images.decoded
         self.fingerprint = digest(images.fingerprint, self._indices.tobytes())
+        if images.pixel_digest is not None:
+            self.pixel_digest = digest(images.pixel_digest, self._indices.tobytes())
 
     def gather(self, indices: Indices) -> Batch:
         return self._images.gather(self._indices[indices])

@@ -5,6 +5,8 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,9 +18,13 @@ from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.files import file_sha256, flush
 from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.provenance import Provenance, find_differences, join_differences
 
 CHECKSUMS = "checksums.json"
 """File in a checkpoint that maps the name of each other file to its SHA-256."""
+
+PROVENANCE = "provenance.json"
+"""File in a checkpoint with its step and what it was trained with."""
 
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 """Errors that a full disk or a read-only folder raises, depending on the library that writes."""
@@ -27,15 +33,19 @@ WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 class Checkpoints:
     """The checkpoints in a folder, `step-00000120` and so on; all processes call each method."""
 
-    def __init__(self, accelerator: Accelerator, folder: Path, means: IntervalMeans, keep: int) -> None:
+    def __init__(
+        self, accelerator: Accelerator, folder: Path, means: IntervalMeans, provenance: Provenance, keep: int
+    ) -> None:
         """
         Args:
             means: means of the current interval, which each process saves and loads as well.
+            provenance: what the run is trained with, which each checkpoint contains.
             keep: number of the newest checkpoints to keep.
         """
         self.accelerator = accelerator
         self.folder = folder
         self.means = means
+        self.provenance = provenance
         self.keep = keep
 
     def save(self, step: int, best: int | None = None) -> str | None:
@@ -55,6 +65,7 @@ class Checkpoints:
         reason = (
             self._try_write(lambda: _create_empty(temporary), main_only=True)
             or self._try_write(lambda: self._write(temporary))
+            or self._try_write(lambda: self._write_provenance(temporary, step), main_only=True)
             or self._try_write(lambda: _checksum_and_rename(temporary, path), main_only=True)
         )
         if reason is not None:
@@ -78,6 +89,10 @@ class Checkpoints:
         self.accelerator.save_state(str(temporary))
         torch.save(self.means.state_dict(), temporary / f"means_{self.accelerator.process_index}.pt")
 
+    def _write_provenance(self, temporary: Path, step: int) -> None:
+        content = {"step": step, **self.provenance.as_dict()}
+        (temporary / PROVENANCE).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
     def _delete_old(self, best: int | None) -> None:
         old = [path for step, path in _list_checkpoints(self.folder)[: -self.keep] if step != best]
         for path in old:
@@ -87,17 +102,21 @@ class Checkpoints:
         """Return the step of the newest checkpoint; 0 if there is none."""
         return max((step for step, _ in _list_checkpoints(self.folder)), default=0)
 
-    def load_newest(self, report: Callable[[str], None]) -> int:
+    def load_newest(self, report: Callable[[str], None], *, anyway: bool = False) -> int:
         """Load the newest intact checkpoint into the prepared objects and return its step; 0 if there is none.
 
         Args:
-            report: called with a line about each damaged checkpoint that is skipped.
+            report: called with a line about each damaged checkpoint that is skipped, and about confirmed changes.
+            anyway: load a checkpoint that was trained with other settings or data; `provenance` records the changes.
 
         Raises:
-            UserError: all checkpoints are damaged, or an intact one does not fit this method and backbone.
+            UserError: all checkpoints are damaged, or an intact one was trained with other settings or data, or does
+                not fit this method and backbone.
         """
         step = run_on_main_process(self.accelerator, lambda: self._find_newest_intact(report))
         if step:
+            changes = run_on_main_process(self.accelerator, lambda: self._compare_provenance(step, report, anyway))
+            self.provenance = replace(self.provenance, changes=changes)
             path = self.folder / f"step-{step:08d}"
             try:
                 self.accelerator.load_state(str(path))
@@ -111,6 +130,20 @@ class Checkpoints:
             except Exception as error:  # each file format raises its own errors
                 raise UserError(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from error
         return step
+
+    def _compare_provenance(self, step: int, report: Callable[[str], None], anyway: bool) -> tuple[str, ...]:
+        """Compare settings and data with those of a checkpoint; return all changes of the run so far."""
+        saved = json.loads((self.folder / f"step-{step:08d}" / PROVENANCE).read_text(encoding="utf-8"))
+        differences = find_differences(saved, self.provenance)
+        run = self.folder.parent
+        if differences and not anyway:
+            raise UserError(
+                f"--resume {run}: settings or data have changed since step {step}: {join_differences(differences)}; "
+                "restore them, or continue with the change by --resume-anyway"
+            )
+        if differences:
+            report(f"resuming with changed settings or data: {join_differences(differences)}")
+        return (*saved["changes"], *(f"step {step}: {difference}" for difference in differences))
 
     def _find_newest_intact(self, report: Callable[[str], None]) -> int:
         for temporary in self.folder.glob("writing-*"):
@@ -127,7 +160,8 @@ class Checkpoints:
         for step, path in checkpoints:
             if step > intact[-1]:
                 report(f"{path.name}: {damages[path]}; resuming from step {intact[-1]}")
-                path.rename(path.with_name(f"damaged-{path.name}"))
+                with suppress(OSError):  # a read-only folder
+                    path.rename(path.with_name(f"damaged-{path.name}"))
         return intact[-1] if intact else 0
 
 
@@ -138,9 +172,12 @@ def find_damage(checkpoint: Path) -> str | None:
         for name, expected in sums.items():
             if file_sha256(checkpoint / name) != expected:
                 return f"{name} has changed"
+        step = json.loads((checkpoint / PROVENANCE).read_text(encoding="utf-8"))["step"]
+        if checkpoint.name != f"step-{step:08d}":
+            return f"it contains step {step}"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         return f"{CHECKSUMS} or a file that it lists cannot be read: {' '.join(str(error).split())}"
     return None
 

@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sslzoo.config.folders import create_result_folder
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.environment import environment
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.files import write_json
+from sslzoo.runtime.files import write_json, write_text
 
 
 class RunFolder:
@@ -53,7 +53,7 @@ class RunFolder:
                 if any(path.iterdir()):
                     raise UserError(f"--run-folder {path}: is not empty; --resume {path} resumes a run in it")
             folder = cls(path)
-            folder.config.write_text(experiment.as_yaml(), encoding="utf-8")
+            write_text(folder.config, experiment.as_yaml())
             write_json(folder.environment, environment())
         except OSError as error:
             raise UserError(f"--run-folder {path or experiment.output}: cannot be written: {error.strerror}") from error
@@ -109,18 +109,52 @@ class RunFolder:
         return -max(scored)[1] if scored else None
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """Iterate over the lines of metrics.jsonl, except a last line that a crash truncated."""
-        if not self.metrics.is_file():
-            return
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
+        """Iterate over the intact lines of metrics.jsonl."""
+        for line in self._read_metrics_lines():
+            if (record := parse_metrics(line)) is not None:
+                yield record
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Drop the metrics that a run resumed at this step logs again: those of later steps, and kNN of this step."""
-        kept = [r for r in self.read_metrics() if r["step"] < step or (r["step"] == step and "knn" not in r)]
-        temporary = self.metrics.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        temporary.replace(self.metrics)
+    def prepare_resuming(self, experiment: Experiment, step: int, report: Callable[[str], None]) -> None:
+        """Write the config if settings have changed, and drop the metrics that a run resumed at this step logs again.
+
+        These are the metrics of later steps, and kNN of this step. Damaged lines of metrics.jsonl are dropped as well.
+
+        Args:
+            report: called with a line about damaged lines.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        try:
+            if self.config.is_file() and self.config.read_text(encoding="utf-8") != experiment.as_yaml():
+                write_text(self.config, experiment.as_yaml())
+            self._drop_metrics_after(step, report)
+        except OSError as error:
+            raise UserError(f"--resume {self.path}: cannot be written: {error.strerror or error}") from error
+
+    def _drop_metrics_after(self, step: int, report: Callable[[str], None]) -> None:
+        lines = self._read_metrics_lines()
+        records = [parse_metrics(line) for line in lines]
+        damaged = [number for number, record in enumerate(records, start=1) if record is None and number < len(lines)]
+        if damaged:
+            report(f"{self.metrics}: dropped {len(damaged)} damaged of {len(lines)} lines, first line {damaged[0]}")
+        kept = [
+            line
+            for line, record in zip(lines, records, strict=True)
+            if record is not None and (record["step"] < step or (record["step"] == step and "knn" not in record))
+        ]
+        if kept != lines:
+            write_text(self.metrics, b"".join(kept).decode())
+
+    def _read_metrics_lines(self) -> list[bytes]:
+        return self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.is_file() else []
+
+
+def parse_metrics(line: bytes) -> dict[str, Any] | None:
+    """Parse a line of metrics.jsonl; None if it is damaged, or a crash truncated it."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    complete = line.endswith(b"\n") and isinstance(record, dict) and isinstance(record.get("step"), int)
+    return record if complete else None

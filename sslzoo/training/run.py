@@ -23,6 +23,7 @@ from sslzoo.training.folder import RunFolder
 from sslzoo.training.header import print_header
 from sslzoo.training.loop import TrainingLoop
 from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.provenance import describe_provenance
 from sslzoo.training.record import record_training
 from sslzoo.training.setup import (
     Learner,
@@ -36,11 +37,14 @@ from sslzoo.training.stop import StopRequest
 from sslzoo.training.unfinished import find_unfinished_run, restore_auto_settings
 
 
-def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = None) -> dict[str, Any] | None:
+def pretrain(
+    experiment: Experiment, resume: Path | Literal["auto"] | None = None, *, anyway: bool = False
+) -> dict[str, Any] | None:
     """Train and evaluate in a new run folder, or resume a run in its folder.
 
     Args:
         resume: folder of the run to resume; `auto` searches for an unfinished run with these settings.
+        anyway: resume although settings or data have changed; the summary lists the changes.
 
     Returns:
         The summary, on the main process.
@@ -50,7 +54,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
         Interrupted: a signal requested a stop; a checkpoint has been saved.
     """
     claim_cores(experiment.threads)
-    unfinished = choose_run(experiment, resume)
+    unfinished = choose_run(experiment, resume, anyway=anyway)
     if unfinished is not None:
         experiment = restore_auto_settings(RunFolder.open(unfinished), experiment)
     accelerator = start_accelerator(experiment)
@@ -60,10 +64,13 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
     evaluator = Evaluator(experiment, data, accelerator, console)
     folder = open_folder(experiment, unfinished, accelerator)
-    checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
-    step = checkpoints.load_newest(report=partial(print_warning, console))
-    if accelerator.is_main_process:
-        folder.drop_metrics_after(step)
+    provenance = describe_provenance(experiment, data, learner.steps_per_epoch)
+    checkpoints = Checkpoints(
+        accelerator, folder.checkpoints, IntervalMeans(), provenance, keep=experiment.keep_checkpoints
+    )
+    report = partial(print_warning, console)
+    step = checkpoints.load_newest(report, anyway=anyway)
+    run_on_main_process(accelerator, lambda: folder.prepare_resuming(experiment, step, report))
     start_trackers(experiment, accelerator, folder)
     method: Method = accelerator.unwrap_model(learner.model)
     print_header(console, experiment, data, method, accelerator, folder, step, requested_precision)
@@ -78,11 +85,11 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     return summary
 
 
-def choose_run(experiment: Experiment, resume: Path | Literal["auto"] | None) -> Path | None:
+def choose_run(experiment: Experiment, resume: Path | Literal["auto"] | None, *, anyway: bool = False) -> Path | None:
     """Return the folder of the run to resume; None to start a new run."""
     if resume != "auto":
         return resume
-    return run_on_main_process(join_processes(), lambda: find_unfinished_run(experiment))
+    return run_on_main_process(join_processes(), lambda: find_unfinished_run(experiment, anyway=anyway))
 
 
 def open_folder(experiment: Experiment, unfinished: Path | None, accelerator: Accelerator) -> RunFolder:
@@ -137,6 +144,8 @@ def evaluate_and_write(training: TrainingLoop, data: Data, evaluator: Evaluator,
     """
     experiment, folder = training.experiment, training.folder
     record = record_training(training, data, resumed_at)
+    if changes := training.checkpoints.provenance.changes:
+        record["changes"] = list(changes)
     if neighbors := evaluator.measure_neighbors(training.method):
         record["neighbors"] = asdict(neighbors)
     untrained = create_seeded_backbone(experiment).to(training.accelerator.device)

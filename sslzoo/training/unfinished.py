@@ -11,8 +11,11 @@ from sslzoo.runtime.errors import UserError
 from sslzoo.training.folder import RunFolder
 
 
-def find_unfinished_run(experiment: Experiment) -> Path | None:
+def find_unfinished_run(experiment: Experiment, *, anyway: bool = False) -> Path | None:
     """Find the run to resume: the one in `run_folder` if that is set, otherwise the newest unfinished one in `output`.
+
+    Args:
+        anyway: whether the run in `run_folder` may have other settings.
 
     Returns:
         The folder; None if there is no such run.
@@ -25,7 +28,8 @@ def find_unfinished_run(experiment: Experiment) -> Path | None:
         if not folder.config.is_file():
             return None
         require_resumable(folder.config)
-        require_same_settings(folder.path, _read_settings(folder), experiment)
+        if not anyway:
+            require_same_settings(folder.path, _read_settings(folder), experiment)
         return folder.path
     folders = map(RunFolder, experiment.output.glob(f"{slugify(RunFolder.name_prefix(experiment))}-*"))
     unfinished = [

@@ -12,6 +12,9 @@ from sslzoo.method.base import MethodOutput
 from sslzoo.runtime.errors import UserError
 from sslzoo.training.checkpoint import CHECKSUMS, Checkpoints, find_damage
 from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.provenance import Provenance
+
+UNCHANGED = Provenance(settings={}, steps_per_epoch=1, data={"classes": [], "splits": {}})
 
 
 class TrainedModel:
@@ -20,7 +23,7 @@ class TrainedModel:
     def __init__(self, folder: Path, keep: int = 2) -> None:
         accelerator = Accelerator(cpu=True)
         self.model = accelerator.prepare(nn.Linear(1, 1))
-        self.checkpoints = Checkpoints(accelerator, folder, IntervalMeans(), keep=keep)
+        self.checkpoints = Checkpoints(accelerator, folder, IntervalMeans(), UNCHANGED, keep=keep)
         self.warnings: list[str] = []
 
     def save(self, step: int, best: int | None = None) -> str | None:

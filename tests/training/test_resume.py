@@ -18,6 +18,7 @@ from sslzoo.training.console import TrainingDisplay
 from sslzoo.training.folder import RunFolder
 from sslzoo.training.loop import TrainingLoop
 from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.provenance import describe_provenance
 from sslzoo.training.setup import create_learner, start_accelerator
 from sslzoo.training.stop import Interrupted, StopRequest
 
@@ -47,9 +48,10 @@ def create_loop(experiment: Experiment, folder: Path) -> TrainingLoop:
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator)
     run = RunFolder(folder)
-    checkpoints = Checkpoints(accelerator, run.checkpoints, IntervalMeans(), keep=2)
+    provenance = describe_provenance(experiment, data, learner.steps_per_epoch)
+    checkpoints = Checkpoints(accelerator, run.checkpoints, IntervalMeans(), provenance, keep=2)
     step = checkpoints.load_newest(report=pytest.fail)
-    run.drop_metrics_after(step)
+    run.prepare_resuming(experiment, step, report=pytest.fail)
     display = TrainingDisplay(
         Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch, start=step
     )
