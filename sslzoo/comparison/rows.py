@@ -1,6 +1,5 @@
 """Read finished runs from their folders and group them into rows."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.errors import UserError, near_misses
+from sslzoo.runtime.files import read_json, require_unchanged
 from sslzoo.training.folder import RunFolder
 
 Encoder = Literal["trained", "untrained", "raw pixels"]
@@ -106,21 +106,12 @@ def read_run(path: Path, experiment: Experiment | None = None) -> Run:
     for file in (folder.config, folder.summary):
         if not file.is_file():
             raise UserError(f"{path}: not a finished run (it has no {file.name})")
-    environment = _read_json(folder.environment) if folder.environment.is_file() else {}
+    require_unchanged(folder.summary, *(file.name for file in (folder.config, folder.metrics, folder.environment)))
+    environment = read_json(folder.environment) if folder.environment.is_file() else {}
     experiment = experiment or compose(["--config", str(folder.config)])
-    summary = _read_json(folder.summary)
+    summary = read_json(folder.summary)
     validate_summary(folder.summary, summary)
     return Run(path, experiment, summary, environment, tuple(folder.read_metrics()))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: contains a {type(content).__name__}, not a mapping")
-    return content
 
 
 def group_runs(runs: Sequence[Run]) -> list[Row]:

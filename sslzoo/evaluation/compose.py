@@ -17,6 +17,7 @@ from sslzoo.experiment.models import create_augmentations_model
 from sslzoo.experiment.plugins import load_plugins
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError, near_misses
+from sslzoo.runtime.files import require_unchanged
 
 HELP = """
   run.py evaluate RUN                                        the backbone of a run
@@ -78,6 +79,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
         raise UserError(f"evaluate {run}: not a run folder (it has no config.yaml)")
     from sslzoo.modules.backbones import resolve_name
 
+    require_unchanged(run / "summary.json", "config.yaml")
     experiment = compose(["--config", str(config)])
     weights = run / "backbone.safetensors"
     if not weights.is_file():
@@ -91,6 +93,7 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
         raise UserError(
             f"evaluate {run}: the run is not finished, it has no backbone.safetensors; --resume {run} finishes it{hint}"
         )
+    require_unchanged(run / "summary.json", weights.name)
     layer = experiment.model_dump(mode="json", include={"dataset", "augmentations", "evaluation", "plugin"})
     layer["augmentations"]["test"]["size"] = experiment.augmentation("test").size
     layer["backbone"] = experiment.backbone.model_dump(mode="json") | {

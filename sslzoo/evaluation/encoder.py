@@ -70,7 +70,7 @@ def load_features(
     splits = (("train", train), ("test", test)) if train is not test else (("images", test),) * 2
     features = []
     for split, images in splits:
-        cached = store.locate(images, transform).is_file()
+        cached = store.has_features(images, transform)
         console.print(f"features of {split}: {'loaded from the cache' if cached else 'extracting'}", highlight=False)
         steps = Steps(console, f"features of {split}", len(images))
         features.append(store.load_features(images, transform, steps))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sslzoo.data.batch import Batch
 from sslzoo.data.images import Images
 from sslzoo.data.loader import ordered_batches
+from sslzoo.runtime.errors import UserError
 
 
 @torch.inference_mode()
@@ -24,6 +25,9 @@ def extract_features(
 
     Returns:
         Features (N, D) float32 and labels (N,) int64, both on the CPU.
+
+    Raises:
+        UserError: features are NaN or Inf.
     """
     features, labels = [], []
     with evaluation_mode(encoder):
@@ -31,6 +35,7 @@ def extract_features(
             with accelerator.autocast():
                 encoded = encoder(images.to(accelerator.device))
             features.append(encoded.float().cpu())
+            require_finite_features(features[-1])
             labels.append(classes.cpu())
     return torch.cat(features), torch.cat(labels)
 
@@ -60,6 +65,20 @@ def encode_images(
             with accelerator.autocast():
                 features = encoder(view)
             yield features.float().cpu()
+
+
+def require_finite_features(features: Tensor) -> None:
+    """Check that features (B, D) are finite.
+
+    Raises:
+        UserError: some are NaN or Inf.
+    """
+    if not bool(features.isfinite().all()):
+        images = int((~features.isfinite().all(dim=1)).sum())
+        raise UserError(
+            f"features: NaN or Inf for {images} of {len(features)} images of a batch; the weights are damaged, or the "
+            "encoder overflows; compare with --precision fp32"
+        )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The folder of an evaluation and its files."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from sslzoo.evaluation.summary import CLASSIFIERS
 from sslzoo.report import plots
 from sslzoo.runtime.environment import environment
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.files import write_csv, write_json
+from sslzoo.runtime.files import hash_files, write_csv, write_json, write_text
 
 
 class ResultFolder:
@@ -42,15 +41,17 @@ class ResultFolder:
                 if any(path.iterdir()):
                     raise UserError(f"--folder {path}: is not empty; name another one")
             for name, each in jobs:
-                (path / f"config-{slugify(Path(name).stem)}.yaml").write_text(each.as_yaml(), encoding="utf-8")
+                write_text(path / f"config-{slugify(Path(name).stem)}.yaml", each.as_yaml())
             write_json(path / "environment.json", environment())
         except OSError as error:
             raise UserError(f"--folder {path or output}: cannot be written: {error.strerror}") from error
         return cls(path)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write result.json with the results so far."""
-        write_json(self.path / "result.json", result)
+        """Write result.json with the results so far and the SHA-256 of the other files."""
+        file = self.path / "result.json"
+        others = (path for path in self.path.iterdir() if path.is_file() and path != file)
+        write_json(file, {**result, "sha256": hash_files(others)})
 
     def write_protocol(self, name: str, job: Job, scores: Scores, train: Images) -> None:
         """Write the files of a protocol: accuracy per class, confusion matrices, and which labels were used."""
@@ -77,4 +78,4 @@ class ResultFolder:
     def _write_labels(self, stem: str, job: Job, train: Images) -> None:
         held_out, draws = split_and_draw(get_labels(train), job.evaluation)
         content = {"held_out": train.ids[held_out].tolist(), "draws": [train.ids[draw].tolist() for draw in draws]}
-        (self.path / f"labels-{stem}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+        write_json(self.path / f"labels-{stem}.json", content)

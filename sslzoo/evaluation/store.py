@@ -12,10 +12,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.data.images import Images, digest
-from sslzoo.evaluation.features import encode_images
+from sslzoo.evaluation.features import encode_images, require_finite_features
 from sslzoo.evaluation.transform import Transform
 from sslzoo.runtime.distributed import state_digest
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.files import file_sha256, read_json, replace, write_json
 from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import Steps
 
@@ -25,6 +26,8 @@ FORMAT = 1
 
 class FeatureStore:
     """Features of an encoder by images and transform, as memory-mapped .npy files.
+
+    Beside each one is a .json file with its SHA-256, which is checked when features are loaded.
 
     Args:
         root: folder of the files.
@@ -56,18 +59,26 @@ class FeatureStore:
         }
         return self.root / f"{digest(json.dumps(key, sort_keys=True))}.npy"
 
+    def has_features(self, images: Images, transform: Transform) -> bool:
+        """Whether the features of these images are stored and undamaged."""
+        file = self.locate(images, transform)
+        try:
+            return bool(read_json(file.with_suffix(".json"))["sha256"] == file_sha256(file))
+        except (OSError, KeyError, UserError):
+            return False
+
     def load_features(self, images: Images, transform: Transform, steps: Steps) -> Tensor:
         """Load features (N, D) float32 in the order of the images, memory-mapped; called by all processes.
 
-        Missing features are extracted: each process encodes a part of the images and writes it batch by batch. The file
-        gets its final name once it is complete.
+        Missing or damaged features are extracted: each process encodes a part of the images and writes it batch by
+        batch. The file gets its final name once it is complete.
 
         Raises:
-            UserError: an image cannot be decoded, or the folder cannot be written.
+            UserError: an image cannot be decoded, features are NaN or Inf, or the folder cannot be written.
         """
         file = self.locate(images, transform)
         try:
-            if not run_on_main_process(self.accelerator, file.is_file):
+            if not run_on_main_process(self.accelerator, lambda: self.has_features(images, transform)):
                 self._extract(file, images, transform, steps)
             return torch.from_numpy(np.load(file, mmap_mode="c"))
         except OSError as error:
@@ -90,13 +101,15 @@ class FeatureStore:
             row = sum(len(images.share(rank, world)) for rank in range(accelerator.process_index))
             with steps:
                 for features in self._encode(share, transform):
+                    require_finite_features(features)
                     target[row : row + len(features)] = features.numpy()
                     row += len(features)
                     steps.advance(len(features) * accelerator.num_processes)
             target.flush()
             accelerator.wait_for_everyone()
             if main:
-                partial.replace(file)
+                replace(partial, file)
+                write_json(file.with_suffix(".json"), {"sha256": file_sha256(file)})
             accelerator.wait_for_everyone()
         finally:
             if main:

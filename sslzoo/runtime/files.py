@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sslzoo.runtime.errors import UserError
+
 
 def flush(path: Path) -> None:
     """Wait until a file, or the list of files of a folder, is on the disk."""
@@ -22,6 +24,49 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def hash_files(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its name, in the order of names."""
+    return {path.name: file_sha256(path) for path in sorted(paths)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: the file is not readable as JSON, or contains something else.
+        OSError: the file cannot be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: contains a {type(content).__name__}, not a mapping")
+    return content
+
+
+def require_unchanged(record: Path, *names: str) -> None:
+    """Compare files with their SHA-256 in a JSON file beside them, under `sha256`; files without one are not checked.
+
+    Raises:
+        UserError: a file has changed or cannot be read, or the JSON file is damaged.
+    """
+    if not record.is_file():
+        return
+    sums = read_json(record).get("sha256", {})
+    for name in names:
+        path = record.with_name(name)
+        try:
+            changed = name in sums and file_sha256(path) != sums[name]
+        except (OSError, TypeError) as error:
+            raise UserError(f"{path}: cannot be compared with its checksum in {record.name}: {error}") from None
+        if changed:
+            raise UserError(
+                f"{path}: has changed since it was written (SHA-256 differs from {record.name}); restore it, or write "
+                f"the outputs again with --resume {record.parent}"
+            )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -53,8 +53,9 @@ def finalize_run(
         "test": {name: scores.as_dict() for name, scores in results.items()},
     }
     if evaluator.accelerator.is_main_process:
-        write_json(folder.summary, summary)
         draw_plots(experiment, summary, data, encoders["trained"].test_features if encoders else None, folder, console)
+        summary["sha256"] = folder.hash_outputs()
+        write_json(folder.summary, summary)
         print_results(console, summary, results, data, folder)
     return summary
 

@@ -13,7 +13,7 @@ from sslzoo.config.folders import create_result_folder
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.environment import environment
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.files import write_json, write_text
+from sslzoo.runtime.files import hash_files, write_json, write_text
 
 
 class RunFolder:
@@ -107,6 +107,11 @@ class RunFolder:
         """Return the step with the best kNN accuracy, the first one on ties; None before the first kNN evaluation."""
         scored = [(record["knn"], -record["step"]) for record in self.read_metrics() if "knn" in record]
         return -max(scored)[1] if scored else None
+
+    def hash_outputs(self) -> dict[str, str]:
+        """Return the SHA-256 of each file of the finished run, except summary.json, which contains them."""
+        files = (path for path in self.path.iterdir() if path.is_file() and not path.name.startswith("."))
+        return hash_files(path for path in files if path != self.summary and path.suffix != ".tmp")
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
         """Iterate over the intact lines of metrics.jsonl."""

@@ -1,5 +1,6 @@
 """Classifiers that run the encoder, and cached features, on images whose class is their brightness."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_cached_features_are_those_of_the_encoder(encoder: nn.Module, tmp_path: 
         expected = encoder.eval()(TRANSFORM(part.gather(np.arange(40))))
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
     assert (features.shape, features.dtype) == ((40, encoder.num_features), torch.float32)
-    assert isinstance(np.load(next(tmp_path.iterdir()), mmap_mode="r"), np.memmap)
+    assert isinstance(np.load(next(tmp_path.glob("*.npy")), mmap_mode="r"), np.memmap)
 
 
 def test_only_the_encoder_runs_in_half_precision(encoder: nn.Module) -> None:
@@ -135,6 +136,44 @@ def test_interrupted_extraction_leaves_no_file(encoder: nn.Module, tmp_path: Pat
         store.load_features(part, TRANSFORM, Steps(QUIET, "", 40))
     assert list(tmp_path.iterdir()) == []
     assert store.load_features(part, TRANSFORM, Steps(QUIET, "", 40)).shape[0] == 40
+
+
+def damage_features(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_features,
+        lambda file: file.write_bytes(bytes(file.stat().st_size)),
+        lambda file: file.with_suffix(".json").write_text("{"),
+        lambda file: file.with_suffix(".json").unlink(),
+    ],
+)
+def test_damaged_features_are_extracted_again(
+    damage: Callable[[Path], object], encoder: nn.Module, tmp_path: Path
+) -> None:
+    part = create_images(10, 0)
+    store = create_store(encoder, tmp_path)
+    expected = store.load_features(part, TRANSFORM, Steps(QUIET, "", 10)).clone()
+    assert store.has_features(part, TRANSFORM)
+    damage(store.locate(part, TRANSFORM))
+    assert not store.has_features(part, TRANSFORM)
+    assert torch.equal(store.load_features(part, TRANSFORM, Steps(QUIET, "", 10)), expected)
+    assert store.has_features(part, TRANSFORM)
+
+
+def test_features_that_are_not_finite_are_an_error(encoder: nn.Module, tmp_path: Path) -> None:
+    encoder.register_forward_hook(
+        lambda module, inputs, output: output.where(torch.arange(len(output))[:, None] != 1, torch.nan)
+    )
+    store = create_store(encoder, tmp_path)
+    with pytest.raises(UserError, match="features: NaN or Inf for 1 of 10 images of a batch; the weights are damaged"):
+        store.load_features(create_images(10, 0), TRANSFORM, Steps(QUIET, "", 10))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_cache_folder_is_an_error(encoder: nn.Module, tmp_path: Path) -> None:
