@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.paths import shorten_paths
 
 DESCRIPTION = """\
 Train methods with the same backbone, data, budget and seeds, one run after another, and write a page of results:
@@ -71,7 +72,7 @@ class Request:
     @property
     def command(self) -> str:
         """The command line that repeats the comparison."""
-        return shlex.join(["python", "run.py", "compare", *self.words])
+        return shorten_paths(shlex.join(["python", "run.py", "compare", *self.words]))
 
 
 def parse_request(words: Sequence[str]) -> Request:

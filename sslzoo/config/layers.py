@@ -65,6 +65,8 @@ def read_layers(path: Path, _open: tuple[Path, ...] = ()) -> list[tuple[str, Lay
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"{path}: not readable as YAML: {line}{error.problem}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not readable as YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # bytes that are not text, or an invalid date such as 2026-13-13
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     except OSError as error:

@@ -32,7 +32,7 @@ from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, digest, p
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.files import file_sha256, flush, write_json
+from sslzoo.runtime.files import file_sha256, flush, read_json, write_json
 from sslzoo.runtime.progress import Steps, print_note
 
 _CHUNK = 64
@@ -166,14 +166,25 @@ def drop_undecodable(images: EncodedImages, config: DatasetConfig) -> Images:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _hold_lock(root, images):
-            if not file.is_file():
-                write_json(file, {str(position): message for position, message in _find_undecodable(images).items()})
-            bad = {int(position): message for position, message in json.loads(file.read_text(encoding="utf-8")).items()}
+            bad = _read_skipped(file, len(images))
+            if bad is None:
+                bad = _find_undecodable(images)
+                write_json(file, {str(position): message for position, message in bad.items()})
     except OSError as error:
         log.info("%s: %s", root, error)
         bad = _find_undecodable(images)
     images.skipped.add(bad.values())
     return images.subset(np.delete(np.arange(len(images)), list(bad))) if bad else images
+
+
+def _read_skipped(file: Path, images: int) -> dict[int, str] | None:
+    """Read the error of each undecodable image by its position; None if the file is missing or damaged."""
+    try:
+        content = read_json(file)
+        skipped = {int(position): str(message) for position, message in content.items()}
+    except (FileNotFoundError, UserError, ValueError):
+        return None
+    return skipped if all(0 <= position < images for position in skipped) else None
 
 
 def cache_root(config: DatasetConfig) -> Path:

@@ -66,8 +66,13 @@ def check_labels(train: Tensor, test: Tensor, config: EvaluationConfig, classes:
         classes: class names, for the message.
 
     Raises:
-        UserError: a class has too few labels, or occurs in only one of train and test.
+        UserError: a class has too few labels, or occurs in only one of train and test, or test images have no label.
     """
+    if unlabeled := int((test < 0).sum()):
+        raise UserError(
+            f"the test split has {unlabeled} of {len(test)} images without a label, which cannot be tested on; name "
+            "another split by --dataset.test"
+        )
     learned, tested = set(train.tolist()), set(test.tolist())
     if unknown := sorted(tested - learned):
         names = _join_class_names(unknown, classes)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 import sslzoo
+from sslzoo.runtime.paths import shorten_paths
 
 
 def environment() -> dict[str, Any]:
     """Collect command, commit, machine and package versions for a JSON file."""
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(shorten_paths, sys.argv[1:])],
         "commit": commit(),
         "python": platform.python_version(),
         "system": platform.platform(),

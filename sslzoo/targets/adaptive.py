@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets.base import TARGETS, Target, TargetOutput
 
 PAPER = "Feng and Patras, ICPR 2022 (arXiv 2207.11163)"
@@ -30,7 +31,14 @@ def compute_confidence(distribution: Tensor) -> Tensor:
 
     Args:
         distribution: q (B, M), rows sum to 1.
+
+    Raises:
+        UserError: there is only one candidate, so log M is 0.
     """
+    if distribution.shape[1] < 2:
+        raise UserError(
+            "the target's confidence needs at least 2 candidates and has 1; enlarge --method.queue-size or --batch-size"
+        )
     entropy: Tensor = -torch.special.xlogy(distribution, distribution).sum(dim=1)
     return (1 - entropy / math.log(distribution.shape[1])).clamp(0, 1)
 

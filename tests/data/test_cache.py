@@ -138,6 +138,19 @@ def test_damaged_folder_is_built_again(images, built, name, damage):
     assert len(built) == 2
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"x": "y"}', '{"-1": "y"}', '{"1000": "y"}', "\xff"])
+def test_damaged_list_of_skipped_images_is_written_again(images, content):
+    settings = {"cache": "none", "max_skipped": 5}
+    (images / "000.png").write_bytes(b"damaged")
+    first = load(images, **settings)
+    (file,) = cache_root(DatasetConfig()).glob("*.skipped.json")
+    before = file.read_text()
+    file.write_bytes(content.encode("latin-1"))
+    np.testing.assert_array_equal(load(images, **settings).ids, first.ids)
+    assert file.read_text() == before
+    assert 0 not in first.ids
+
+
 def test_large_cache_is_checked_when_an_image_is_read(images, built, monkeypatch):
     first = load(images, short_side=4)
     file = cache_root(DatasetConfig()) / first.fingerprint / "pixels.bin"

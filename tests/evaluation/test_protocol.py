@@ -129,5 +129,7 @@ def test_labels_that_do_not_support_the_protocol_are_refused() -> None:
         check_labels(labels, torch.tensor([0, 1]), EvaluationConfig(), ["ant", "bee", "cat"])
     with pytest.raises(UserError, match=r"labels_per_class = 10: a class has only 9 images that are not held out"):
         check_labels(labels, labels, EvaluationConfig(labels_per_class=10))
+    with pytest.raises(UserError, match="the test split has 1 of 3 images without a label, which cannot be tested on"):
+        check_labels(labels, torch.tensor([0, -1, 1]), EvaluationConfig(), ["ant", "bee", "cat"])
     with pytest.raises(UserError, match=r"evaluation.holdout = 0.1: a class has only 1 labeled train image"):
         check_labels(torch.tensor([0, 0, 1]), labels[:2], EvaluationConfig())

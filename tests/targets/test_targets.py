@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslzoo.losses import LOSSES
+from sslzoo.runtime.errors import UserError
 from sslzoo.targets import TARGETS
 
 NAMES = ["one-hot", "hard", "adaptive-hard", "adaptive-soft"]
@@ -44,6 +45,12 @@ def restated(name: str, candidates: list[float], neighbors: float, temperature: 
         extra = [(1.0 if name == "hard" else c) if j in top else 0.0 for j in range(n)]
     total = 1 + sum(extra)
     return [1 / total] + [e / total for e in extra]
+
+
+@pytest.mark.parametrize("name", ["adaptive-hard", "adaptive-soft"])
+def test_confidence_over_one_candidate_is_an_error(name: str) -> None:
+    with pytest.raises(UserError, match=r"needs at least 2 candidates and has 1; enlarge --method\.queue-size"):
+        make(name)(torch.ones(4), torch.zeros(4, 1))
 
 
 def restated_loss(student: list[float], y: list[float], temperature: float) -> float:

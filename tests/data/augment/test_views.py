@@ -81,7 +81,7 @@ def test_same_parameters_give_the_same_pixels(
         expected = apply_torchvision(augmentation, parameters, pixels[i, :, :height, :width].float() / 255, i)
         threshold = augmentation.solarize_threshold / 255  # rounding decides on which side a pixel lies
         undecided = torch.minimum((expected - threshold).abs(), (1 - expected - threshold).abs()) < 1e-5
-        assert undecided.float().mean() < 0.01
+        assert undecided.float().mean() < 0.05
         torch.testing.assert_close(views[i].where(~undecided, expected), expected, atol=1e-5, rtol=0)
 
 
