@@ -600,6 +600,11 @@ def enormous(folder: Path) -> list[str]:
     return train_on(write_images(folder), "--method.queue-size", str(10**13))
 
 
+@fault("number", "queue of one key", r"the target's confidence needs at least 2 candidates and has 1; enlarge --method")
+def queue_of_one(folder: Path) -> list[str]:
+    return train_on(write_images(folder), "--method.queue-size", "1", "--run-folder", str(folder / "run"))
+
+
 # checkpoints
 
 
@@ -671,6 +676,96 @@ def evil_checkpoint(folder: Path) -> list[str]:
 def resume_otherwise(folder: Path) -> list[str]:
     run, _ = create_two_checkpoints(folder)
     return ["--resume", str(run), "--seed", "1"]
+
+
+@fault(
+    "checkpoint",
+    "resume after an image was deleted",
+    r"settings or data have changed since step 9: split train had 24 images and now has 23; restore them, or continue",
+)
+def resume_without_image(folder: Path) -> list[str]:
+    run, _ = create_two_checkpoints(folder)
+    (folder / "images" / "07.png").unlink()
+    return ["--resume", str(run)]
+
+
+@fault(
+    "checkpoint",
+    "resume after an image was replaced",
+    r"settings or data have changed since step 9: split train has other images, or their files were modified",
+)
+def resume_with_another_image(folder: Path) -> list[str]:
+    run, _ = create_two_checkpoints(folder)
+    create_image(99).save(folder / "images" / "07.png")
+    return ["--resume", str(run)]
+
+
+@fault(
+    "checkpoint",
+    "resume after config.yaml was edited",
+    r"settings or data have changed since step 9: seed was 0 and is now 1; restore them, or continue",
+)
+def resume_edited(folder: Path) -> list[str]:
+    run, _ = create_two_checkpoints(folder)
+    edit_config(run)
+    return ["--resume", str(run)]
+
+
+def edit_config(run: Path) -> None:
+    """Change the seed in the config of a run."""
+    content = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(content.replace("\nseed: 0\n", "\nseed: 1\n"))
+
+
+@fault(
+    "checkpoint",
+    "edited config.yaml, --resume-anyway",
+    r"warning: resuming with changed settings or data: seed was 0 and is now 1",
+    0,
+)
+def resume_edited_anyway(folder: Path) -> list[str]:
+    run, _ = create_two_checkpoints(folder)
+    edit_config(run)
+    return ["--resume", str(run), "--resume-anyway"]
+
+
+@fault("checkpoint", "renamed", r"warning: step-00000012: it contains step 9; resuming from step 6", 0)
+def renamed_checkpoint(folder: Path) -> list[str]:
+    run, (_, newest) = create_two_checkpoints(folder)
+    newest.rename(newest.with_name("step-00000012"))
+    return ["--resume", str(run)]
+
+
+@fault(
+    "checkpoint",
+    "resume with damaged lines in metrics.jsonl",
+    r"warning: .*/run/metrics\.jsonl: dropped 1 damaged of 2 lines, first line 1",
+    0,
+)
+def resume_damaged_metrics(folder: Path) -> list[str]:
+    run, _ = create_two_checkpoints(folder)
+    (run / "metrics.jsonl").write_bytes(b'{"step": 1, "lo\xff\n{"step": 2, "epoch": 0.5, "loss": 1.0}\n')
+    return ["--resume", str(run)]
+
+
+@fault(
+    "checkpoint",
+    "evaluation of a run with changed weights",
+    r"/run/backbone\.safetensors: has changed since it was written \(SHA-256 differs from summary\.json\); restore it",
+)
+def evaluate_damaged(folder: Path) -> list[str]:
+    run, _ = create_two_checkpoints(folder)
+    content = bytearray((run / "backbone.safetensors").read_bytes())
+    content[-1] ^= 1
+    (run / "backbone.safetensors").write_bytes(content)
+    return ["evaluate", str(run), "--protocol", "representation"]
+
+
+@fault("checkpoint", "evaluation of a run with an edited config.yaml", r"/run/config\.yaml: has changed since it was")
+def evaluate_edited(folder: Path) -> list[str]:
+    run, _ = create_two_checkpoints(folder)
+    edit_config(run)
+    return ["evaluate", str(run), "--protocol", "representation"]
 
 
 # during a run
