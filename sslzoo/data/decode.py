@@ -40,6 +40,7 @@ def decode(cell: Any, *, channels: int, short_side: int | None = None, folder: P
         raise ValueError("the cell is empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # damaged EXIF data is harmless
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow refuses images of twice this size
         with open_file(cell, folder) as file:
             image = open_image(file, short_side)
         image = convert_mode(image, "L" if channels == 1 else "RGB")

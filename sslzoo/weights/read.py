@@ -38,6 +38,9 @@ HARMLESS: list[Any] = [
 MAX_PICKLE = 16 << 20
 """Bytes of the pickle of a file; that of a model with 10,000 tensors has about 1 MiB."""
 
+MAX_EXPANSION = 10
+"""Bytes of the unpacked content of a file per byte of the file; torch stores tensors without compression."""
+
 MAX_DEPTH = 10
 """Levels of nested entries."""
 
@@ -68,7 +71,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> object:
-    _require_short_pickle(path)
+    _check_archive(path)
     with torch.serialization.safe_globals(HARMLESS):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -83,15 +86,20 @@ def _read_torch(path: Path) -> object:
     )
 
 
-def _require_short_pickle(path: Path) -> None:
-    """Check the size of the pickle in a file of torch 1.6 or newer, which has its tensors elsewhere.
+def _check_archive(path: Path) -> None:
+    """Check the sizes in a file of torch 1.6 or newer, a zip archive with a pickle and the data of each tensor.
 
     Raises:
-        ValueError: the pickle is too large for names and shapes of tensors.
+        ValueError: the pickle is too large for names and shapes of tensors, or the unpacked content is much larger than
+            the file.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
-            size = sum(entry.file_size for entry in file.infolist() if entry.filename.endswith("data.pkl"))
+            entries = file.infolist()
+        unpacked, packed = sum(entry.file_size for entry in entries), path.stat().st_size
+        if unpacked > MAX_EXPANSION * packed:
+            raise ValueError(f"its {packed:,} bytes unpack to {unpacked:,} bytes")
+        size = sum(entry.file_size for entry in entries if entry.filename.endswith("data.pkl"))
         if size > MAX_PICKLE:
             raise ValueError(f"its pickle of {size / 2**20:.0f} MiB contains more than tensors")
 

@@ -2,6 +2,8 @@
 
 import pickle
 import random
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,13 @@ def test_other_content(content: bytes, tmp_path: Path) -> None:
     assert refusal(tmp_path / "a.pth")
     (tmp_path / "a.safetensors").write_bytes(content)
     assert refusal(tmp_path / "a.safetensors")
+
+
+def test_archive_that_unpacks_to_much_more_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1 << 20)}, tmp_path / "stored.pth")
+    archives = zipfile.ZipFile(tmp_path / "stored.pth"), zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED)
+    with archives[0] as stored, archives[1] as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    message = refusal(tmp_path / "a.pth")
+    assert re.fullmatch(r"cannot be read as weights: its [\d,]+ bytes unpack to 4,[\d,]+ bytes", message)
