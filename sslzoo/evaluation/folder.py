@@ -1,8 +1,11 @@
 """The folder of an evaluation and its files."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sslzoo.config.folders import create_result_folder, slugify
 from sslzoo.data.images import Images
@@ -15,6 +18,9 @@ from sslzoo.report import plots
 from sslzoo.runtime.environment import environment
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.files import hash_files, write_csv, write_json, write_text
+
+MAX_CONFUSION_CLASSES = 1000
+"""Number of classes up to which a confusion matrix is drawn; with more, its cells other than 0 are listed."""
 
 
 class ResultFolder:
@@ -71,6 +77,12 @@ class ResultFolder:
         write_csv(self.path / f"per-class-{stem}.csv", [header, *zip(classes, *columns, strict=True)])
 
     def _write_confusion(self, name: str, score: Score, classes: list[str], title: str) -> None:
+        if len(classes) > MAX_CONFUSION_CLASSES:
+            pairs = np.argwhere(score.confusion)
+            counts = score.confusion[tuple(pairs.T)]
+            cells = ([classes[i], classes[j], n] for (i, j), n in zip(pairs.tolist(), counts.tolist(), strict=True))
+            write_csv(self.path / f"{name}.csv", chain([["class", "predicted", "images"]], cells))
+            return
         rows = [[row, *counts] for row, counts in zip(classes, score.confusion.tolist(), strict=True)]
         write_csv(self.path / f"{name}.csv", [["class", *classes], *rows])
         plots.draw_confusion(score.confusion, classes, self.path / name, title=title)

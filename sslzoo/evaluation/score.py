@@ -1,7 +1,7 @@
 """Scores of classifiers on the test split."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Score:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the score as JSON values, without the confusion matrix."""
-        return {name: value for name, value in asdict(self).items() if name != "confusion"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "confusion"}
 
 
 @dataclass(frozen=True)
