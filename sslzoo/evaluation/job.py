@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr
 
 from sslzoo.config.layers import dump_layer
 from sslzoo.config.schema import Config
@@ -58,6 +58,13 @@ class Job(Config):
     dataset: DatasetConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     augmentations: Config
+
+    _warmup_note: str | None = PrivateAttr(default=None)
+
+    @property
+    def warmup_note(self) -> str | None:
+        """A line for the user if the warm-up of fine-tuning was shortened; None otherwise."""
+        return self._warmup_note
 
     def augmentation(self, view: str) -> Augmentation:
         """Return the augmentation with this name."""

@@ -62,14 +62,21 @@ def describe_protocol(job: Job, scores: Scores, test_images: int) -> str:
     )
 
 
-def print_header(console: Console, result: Mapping[str, Any], device: str, folder: Path) -> None:
-    """Print encoder, images, device and result folder before the evaluation."""
+def print_header(
+    console: Console, result: Mapping[str, Any], device: str, folder: Path, warmup: str | None = None
+) -> None:
+    """Print encoder, images, device and result folder before the evaluation.
+
+    Args:
+        warmup: line about a shortened warm-up of fine-tuning.
+    """
     lines = {
         "encoder": result["backbone"],
         "weights": result["weights"],
         "images": result["transform"],
         "data": f"{result['dataset']}, {result['train_images']:,} images to learn from, "
         f"{result['test_images']:,} to test on, {result['classes']} classes",
+        **({} if warmup is None else {"warm-up": warmup}),
         "device": device,
         "result": str(folder),
     }

@@ -69,7 +69,8 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = describe_inputs(job, train, test, weights, transform, accelerator.num_processes)
     result["skipped"] = data.skipped.messages
-    print_header(console, result, device, folder.path)
+    warmup = next((each.warmup_note for _, each in jobs if each.warmup_note), None)
+    print_header(console, result, device, folder.path, warmup)
     if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     evaluated = load_features(job, encoder, transform, train, test, accelerator, console)

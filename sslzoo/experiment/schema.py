@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from sslzoo.config.layers import dump_layer
 from sslzoo.config.schema import AutoSwitch, Config
@@ -92,6 +92,13 @@ class Experiment(Config):
     method: Method.Config
     target: Target.Config | None
     loss: Loss.Config | None
+
+    _warmup_note: str | None = PrivateAttr(default=None)
+
+    @property
+    def warmup_note(self) -> str | None:
+        """A line for the user if the warm-up of a shipped config was shortened; None otherwise."""
+        return self._warmup_note
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "Experiment":

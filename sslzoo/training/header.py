@@ -48,6 +48,7 @@ def print_header(
         "data": f"{experiment.dataset.name}, {', '.join(images)}",
         "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
+        **({} if experiment.warmup_note is None else {"warm-up": experiment.warmup_note}),
         "device": describe_device(accelerator, requested_precision),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }
