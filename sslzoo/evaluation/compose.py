@@ -68,8 +68,17 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
         layer = [] if file is None else [(str(file), read_layer(file))]
         job = _create_job([*layers, *(content for _, content in layer)], flags, prog)
         own = [content for source, content in (*chosen, *layer) if not is_shipped(source)]
-        jobs.append((protocol or STANDARD, _fit_schedule(job, own, flags)))
+        jobs.append((protocol or STANDARD, _fit_schedule(_choose_transform(job, own, flags), own, flags)))
     return jobs
+
+
+def _choose_transform(job: Job, own: Sequence[Layer], flags: Sequence[str]) -> Job:
+    """Let flags and files of the user that describe the images win over what is known of a checkpoint file."""
+    paths = (("augmentations", "test"), ("dataset", "mean"), ("dataset", "std"))
+    chosen = any(has_flag(flags, ".".join(path)) or any(has_setting(layer, path) for layer in own) for path in paths)
+    if job.transform == "auto" and job.run is None and job.backbone.checkpoint is not None and chosen:
+        return job.model_copy(update={"transform": "dataset"})
+    return job
 
 
 def _fit_schedule(job: Job, own: Sequence[Layer], flags: Sequence[str]) -> Job:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sslzoo.data.held_out import MIN_IMAGES
 from sslzoo.data.images import Images
 from sslzoo.data.load import Data
 from sslzoo.evaluation.job import Job
@@ -23,7 +24,8 @@ def select_labeled_images(data: Data, job: Job) -> tuple[Images, Images]:
             f"{ignored}; --dataset.label names the column; --protocol representation needs none"
         )
     if data.test is None:
-        raise UserError(f"--dataset.test None: {where} needs a split to test on")
+        reason = f"a class has fewer than {MIN_IMAGES} labeled images" if job.dataset.test_share else "test_share is 0"
+        raise UserError(f"--dataset.test None: {where} needs a split to test on, and none can be held out: {reason}")
     if not has_all_labels(data.test):
         raise UserError(f"--dataset.test {job.dataset.test}: images without labels cannot be tested on")
     return data.labeled, data.test

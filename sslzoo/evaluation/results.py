@@ -40,8 +40,12 @@ def describe_inputs(
     }
 
 
-def describe_protocol(job: Job, scores: Scores, test_images: int) -> str:
-    """Describe how the scores of a protocol were measured: labels, choice of settings, test images, interval."""
+def describe_protocol(job: Job, scores: Scores, test_images: int, held_out: str = "") -> str:
+    """Describe how the scores of a protocol were measured: labels, choice of settings, test images, interval.
+
+    Args:
+        held_out: how the test split was held out, in parentheses.
+    """
     config = job.evaluation
     if config.labels_per_class is not None:
         labels = f"{config.labels_per_class} of each class"
@@ -57,7 +61,7 @@ def describe_protocol(job: Job, scores: Scores, test_images: int) -> str:
         else f"no setting chosen, seed {config.seed}"
     )
     return (
-        f"labels: {labels}, {scores.labels:,}{over_draws}; {choice}; {test_images:,} test images, used once; "
+        f"labels: {labels}, {scores.labels:,}{over_draws}; {choice}; {test_images:,} test images{held_out}, used once; "
         "interval: 95 %, bootstrap over test images"
     )
 
@@ -75,13 +79,18 @@ def print_header(
         "weights": result["weights"],
         "images": result["transform"],
         "data": f"{result['dataset']}, {result['train_images']:,} images to learn from, "
-        f"{result['test_images']:,} to test on, {result['classes']} classes",
+        f"{result['test_images']:,} to test on{describe_held_out(result)}, {result['classes']} classes",
         **({} if warmup is None else {"warm-up": warmup}),
         "device": device,
         "result": str(folder),
     }
     for label, text in lines.items():
         print_field(console, label, text)
+
+
+def describe_held_out(result: Mapping[str, Any]) -> str:
+    """Describe in parentheses how the test split was held out; empty if the data set has one."""
+    return f" ({result['held_out_test']})" if result["held_out_test"] else ""
 
 
 def print_results(

@@ -16,7 +16,7 @@ from sslzoo.evaluation.job import Job
 from sslzoo.evaluation.labels import check_labels
 from sslzoo.evaluation.protocol import create_feature_classifiers, score_classifiers
 from sslzoo.evaluation.quality import Quality, measure_quality
-from sslzoo.evaluation.results import describe_inputs, describe_protocol, print_header, print_results
+from sslzoo.evaluation.results import describe_held_out, describe_inputs, describe_protocol, print_header, print_results
 from sslzoo.evaluation.score import Scores
 from sslzoo.evaluation.transform import choose_transform
 from sslzoo.runtime.errors import UserError
@@ -69,6 +69,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = describe_inputs(job, train, test, weights, transform, accelerator.num_processes)
     result["skipped"] = data.skipped.messages
+    result["held_out_test"] = None if data.held_out is None else data.held_out.describe()
     warmup = next((each.warmup_note for _, each in jobs if each.warmup_note), None)
     print_header(console, result, device, folder.path, warmup)
     if data.skipped.messages:
@@ -91,7 +92,7 @@ def run_protocols(
         scores = score_protocol(evaluated, job)
         results[name] = scores
         result.setdefault("protocols", {})[name] = {
-            "how": describe_protocol(job, scores, len(evaluated.test)),
+            "how": describe_protocol(job, scores, len(evaluated.test), describe_held_out(result)),
             **scores.as_dict(),
         }
         if evaluated.accelerator.is_main_process:

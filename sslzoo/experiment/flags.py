@@ -86,9 +86,9 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
 
 
 def has_flag(flags: Iterable[str], setting: str) -> bool:
-    """Whether a command line sets a setting, such as `schedule.warmup_epochs`."""
-    names = (flag.partition("=")[0].replace("-", "_") for flag in flags if flag.startswith("--"))
-    return f"__{setting}" in names
+    """Whether a command line sets a setting, such as `schedule.warmup_epochs`, or one of a group of settings."""
+    names = (flag[2:].partition("=")[0].replace("-", "_") for flag in flags if flag.startswith("--"))
+    return any(f"{name}.".startswith(f"{setting}.") for name in names)
 
 
 def _shorten_error(box: str, default: Config) -> str:

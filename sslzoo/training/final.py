@@ -8,6 +8,7 @@ from torch import nn
 from sslzoo.data.load import Data
 from sslzoo.evaluation.score import Scores
 from sslzoo.evaluation.summary import create_summary_table
+from sslzoo.experiment.input_config import describe_input
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.files import write_json
@@ -50,6 +51,7 @@ def finalize_run(
         "epochs": experiment.epochs,
         "seed": experiment.seed,
         "protocol": describe_protocol(experiment, data, results.get("trained")),
+        "held_out_test": None if data.held_out is None else data.held_out.as_dict(),
         "test": {name: scores.as_dict() for name, scores in results.items()},
     }
     if evaluator.accelerator.is_main_process:
@@ -64,7 +66,9 @@ def export_weights(experiment: Experiment, backbone: nn.Module, folder: RunFolde
     name = resolve_name(experiment.backbone, experiment.img_size)
     arguments = model_arguments(experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size)
     if not console.quiet:
-        export_backbone(backbone, folder.backbone, name=name, arguments=arguments)
+        export_backbone(
+            backbone, folder.backbone, name=name, arguments=arguments, input_config=describe_input(experiment)
+        )
     keywords = "".join(f", {key}={value!r}" for key, value in arguments.items())
     imports = "sslzoo.modules.backbones, timm" if name != experiment.backbone.name else "timm"
     line = f"import {imports}; timm.create_model({name!r}, checkpoint_path={str(folder.backbone)!r}{keywords})"
@@ -140,7 +144,7 @@ def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None)
         f"frozen backbone of the last epoch, {format_count(experiment.epochs, 'epoch')}, "
         f"{experiment.method.directions} loss; {labels}; "
         f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
-        f"{len(data.test):,} test images, used once"
+        f"{len(data.test):,} test images{f' ({data.held_out.describe()})' if data.held_out else ''}, used once"
     )
 
 
