@@ -13,8 +13,10 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.files import write_json
 from sslzoo.runtime.progress import print_note, print_warning, show_stage
+from sslzoo.training.early_stop import EarlyStop
 from sslzoo.training.evaluator import EncoderScores, Evaluator, Features
 from sslzoo.training.folder import RunFolder
+from sslzoo.training.next_commands import describe_next_commands
 from sslzoo.weights.export import export_backbone
 
 MAX_RAW_SIZE = 32
@@ -48,9 +50,8 @@ def finalize_run(
     summary = record | {
         "dataset": experiment.dataset.name,
         "backbone": resolve_name(experiment.backbone, experiment.img_size),
-        "epochs": experiment.epochs,
         "seed": experiment.seed,
-        "protocol": describe_protocol(experiment, data, results.get("trained")),
+        "protocol": describe_protocol(experiment, data, results.get("trained"), record),
         "held_out_test": None if data.held_out is None else data.held_out.as_dict(),
         "test": {name: scores.as_dict() for name, scores in results.items()},
     }
@@ -102,7 +103,7 @@ def draw_plots(
     """Draw the training curves and, if there are test features, their t-SNE."""
     from sslzoo.report import plots  # matplotlib takes a second to import
 
-    epochs = format_count(experiment.epochs, "epoch")
+    epochs = format_count(summary["epochs"], "epoch")
     title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {epochs}"
     with show_stage(console, "drawing the curves") as update:
         plots.draw_curves(list(folder.read_metrics()), folder.path / "curves", title=title)
@@ -125,10 +126,15 @@ def print_results(
     if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     print_note(console, f"summary and images: {folder.path}")
+    print_note(console, describe_next_commands(folder.path))
 
 
-def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
-    """Describe how the scores were measured, or why there are none."""
+def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None, record: dict[str, Any]) -> str:
+    """Describe how the scores were measured, or why there are none.
+
+    Args:
+        record: entries of the summary about the training.
+    """
     if scores is None:
         missing = "to learn from (--dataset.labeled)" if data.labeled is None else "to test on (--dataset.test)"
         return f"not scored: there are no labeled images {missing}"
@@ -140,8 +146,9 @@ def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None)
     else:
         per_class = format_count(config.labels_per_class, "label")
         labels = f"{per_class} of each class, mean ± standard deviation of {scores.draws} draws"
+    stop = f" ({EarlyStop(**record['early_stop']).describe()})" if record["early_stop"] else ""
     return (
-        f"frozen backbone of the last epoch, {format_count(experiment.epochs, 'epoch')}, "
+        f"frozen backbone of the last epoch, {format_count(record['epochs'], 'epoch')}{stop}, "
         f"{experiment.method.directions} loss; {labels}; "
         f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
         f"{len(data.test):,} test images{f' ({data.held_out.describe()})' if data.held_out else ''}, used once"

@@ -31,6 +31,8 @@ def record_training(training: TrainingLoop, data: Data, resumed_at: int) -> dict
         "target": experiment.target.name if experiment.target else None,
         "loss": experiment.loss.name if experiment.loss else None,
         "directions": experiment.method.directions,
+        "epochs": training.epochs_done,
+        "early_stop": None if training.early_stop is None else training.early_stop.as_dict(),
         "steps": training.step,
         "processes": accelerator.num_processes,
         "state_digests": require_equal_states(training.method),

@@ -59,6 +59,7 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
     evaluator = Evaluator(experiment, data, accelerator, console)
+    require_knn_images(experiment, evaluator)
     folder = open_folder(experiment, unfinished, accelerator)
     checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=experiment.keep_checkpoints)
     step = checkpoints.load_newest(report=partial(print_warning, console))
@@ -76,6 +77,19 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
             summary = evaluate_and_write(training, data, evaluator, resumed_at=step)
     accelerator.end_training()
     return summary
+
+
+def require_knn_images(experiment: Experiment, evaluator: Evaluator) -> None:
+    """Check that kNN can be evaluated if training is to stop by it.
+
+    Raises:
+        UserError: there are no labeled images.
+    """
+    if experiment.stop_after_no_gain and evaluator.knn_images is None:
+        raise UserError(
+            f"--stop-after-no-gain {experiment.stop_after_no_gain}: needs kNN evaluations, but "
+            f"{experiment.dataset.name} has no labeled images"
+        )
 
 
 def choose_run(experiment: Experiment, resume: Path | Literal["auto"] | None) -> Path | None:

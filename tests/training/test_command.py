@@ -220,7 +220,7 @@ def test_accumulation_trains_on_every_image_in_fewer_steps(tmp_path: Path) -> No
 @pytest.mark.parametrize("target", ["one-hot", "hard", "adaptive-hard"])
 @pytest.mark.parametrize("method", ["moco", "byol"])
 def test_targets_train_from_the_command_line(method: str, target: str, tmp_path: Path) -> None:
-    only = ["--knn-every", "0", "--dataset.test", "None"]
+    only = ["--knn-every", "0", "--dataset.test", "None", "--dataset.test-share", "0"]
     run("--method", method, "--target", target, "--epochs", "1", "--run-folder", tmp_path / "run", *TINY, *only)
     losses = [line["loss"] for line in read_metrics(tmp_path / "run") if "loss" in line]
     assert len(losses) == 8
