@@ -19,7 +19,7 @@ from sslzoo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUNS = re.compile(r"(?:resume|config|runs) runs/|evaluate RUN|config-PROTOCOL")
+RUNS = re.compile(r"(?:resume|config|runs|evaluate|card|push|embed) (?:runs/|RUN)|config-PROTOCOL")
 """Commands about a run that is not there."""
 
 

@@ -124,15 +124,6 @@ def test_summary_contains_scores_cost_and_neighbors(finished: tuple[Path, str]) 
     assert neighbors["chance"] < neighbors["same_class"] <= 1
 
 
-@pytest.mark.long
-def test_tracker_writes_into_the_run_folder(tmp_path: Path) -> None:
-    run("--epochs", "1", "--tracker", "tensorboard", "--run-folder", tmp_path / "run", *TINY, *MOCO)
-    assert list((tmp_path / "run" / "sslzoo").glob("events.out.tfevents.*"))
-    stderr = run("--tracker", "mlflow", "--run-folder", tmp_path / "none", *TINY, *MOCO, code=2).stderr
-    assert "error: --tracker mlflow: not installed; `pip install mlflow`" in stderr
-    assert not (tmp_path / "none").exists()
-
-
 def test_timm_loads_the_exported_backbone(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     path = folder / "backbone.safetensors"
