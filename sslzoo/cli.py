@@ -174,6 +174,17 @@ def plan(words: list[str]) -> int:
     return run(asked, experiment)
 
 
+def augmentations(words: list[str]) -> int:
+    """Draw the views that a method would be trained on."""
+    from sslzoo.preview.request import parse_request
+
+    asked, experiment = parse_request(words)
+
+    from sslzoo.preview.command import preview
+
+    return preview(asked, experiment)
+
+
 PLUGIN = "files or modules that register custom parts"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -183,6 +194,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_parts,
     "describe": describe,
     "plan": plan,
+    "augmentations": augmentations,
     "check": check,
     "new": new,
 }

@@ -18,6 +18,7 @@ LAYERS = (
     ("cli",),
     ("comparison", "check", "plan", "scaffold"),
     ("training",),
+    ("preview",),
     ("evaluation",),
     ("report",),
     ("experiment",),

@@ -25,6 +25,7 @@ def describe_run_flags() -> str:
             "  evaluate RUN       evaluate a trained encoder by other protocols, or weights of other projects",
             "  compare            train methods with several seeds, and write a page that compares them",
             "  plan               estimate time, memory and bottleneck of a run, and measure what would make it faster",
+            "  augmentations      draw the views that a method would be trained on",
             "  list               list methods, targets, losses, data sets and protocols",
             "  describe NAME      show the settings, defaults and paper of a part",
             "  new KIND NAME      write the template of a custom part, and its test",

@@ -24,11 +24,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text to a temporary file and rename it, so that the file is always complete."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary file and rename it, so that the file is always complete."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     replace(partial, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

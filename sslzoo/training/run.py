@@ -34,6 +34,7 @@ from sslzoo.training.setup import (
 )
 from sslzoo.training.stop import StopRequest
 from sslzoo.training.unfinished import find_unfinished_run, restore_auto_settings
+from sslzoo.training.views_picture import draw_views_of_run
 
 
 def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = None) -> dict[str, Any] | None:
@@ -68,6 +69,8 @@ def pretrain(experiment: Experiment, resume: Path | Literal["auto"] | None = Non
     start_trackers(experiment, accelerator, folder)
     method: Method = accelerator.unwrap_model(learner.model)
     print_header(console, experiment, data, method, accelerator, folder, step, requested_precision)
+    if accelerator.is_main_process:
+        draw_views_of_run(experiment, data, folder, console)
     training = create_training_loop(experiment, data, learner, evaluator, folder, checkpoints, step)
     with StopRequest(experiment.save_minutes, accelerator.device) as stop:
         training.run(stop)

@@ -74,7 +74,7 @@ def test_run_folder_contains_all_files(finished: tuple[Path, str]) -> None:
     assert names == {
         "config.yaml", "environment.json", "metrics.jsonl", "summary.json", "backbone.safetensors", "checkpoints",
         ".lock",
-        "curves.png", "curves.svg", "tsne.png", "tsne.svg",
+        "curves.png", "curves.svg", "tsne.png", "tsne.svg", "augmentations.png",
     }  # fmt: skip
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == version("torch")
