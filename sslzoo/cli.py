@@ -185,6 +185,28 @@ def augmentations(words: list[str]) -> int:
     return preview(asked, experiment)
 
 
+def card(words: list[str]) -> int:
+    """Write the backbone of a run in timm's layout, with a model card."""
+    from sslzoo.sharing.request import parse_card
+
+    asked = parse_card(words)
+
+    from sslzoo.sharing.command import write_card
+
+    return write_card(asked)
+
+
+def push(words: list[str]) -> int:
+    """Upload the backbone of a run to the Hugging Face Hub."""
+    from sslzoo.sharing.request import parse_push
+
+    asked = parse_push(words)
+
+    from sslzoo.sharing.command import push as run
+
+    return run(asked)
+
+
 PLUGIN = "files or modules that register custom parts"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -195,6 +217,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "describe": describe,
     "plan": plan,
     "augmentations": augmentations,
+    "card": card,
+    "push": push,
     "check": check,
     "new": new,
 }

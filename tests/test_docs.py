@@ -15,6 +15,7 @@ from sslzoo.comparison.request import parse_request
 from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.experiment.compose import compose
 from sslzoo.plan.request import parse_request as parse_plan
+from sslzoo.preview.request import parse_request as parse_augmentations
 from sslzoo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +56,8 @@ def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         if words[0] == "evaluate":
             if len(words) > 1:
                 compose_jobs(words[1:])
+        elif words[0] == "augmentations":
+            parse_augmentations(words[1:])
         elif words[0] == "plan":
             parse_plan(words[1:])
         elif words[0] == "compare":

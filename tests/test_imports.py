@@ -16,7 +16,7 @@ ROOT = Path(sslzoo.__file__).resolve().parents[1]
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("comparison", "check", "plan", "scaffold"),
+    ("comparison", "check", "plan", "scaffold", "sharing"),
     ("training",),
     ("preview",),
     ("evaluation",),

@@ -26,6 +26,8 @@ def describe_run_flags() -> str:
             "  compare            train methods with several seeds, and write a page that compares them",
             "  plan               estimate time, memory and bottleneck of a run, and measure what would make it faster",
             "  augmentations      draw the views that a method would be trained on",
+            "  card RUN           write the backbone of a run in timm's layout, with a model card",
+            "  push RUN NAME      upload the backbone of a run to the Hugging Face Hub",
             "  list               list methods, targets, losses, data sets and protocols",
             "  describe NAME      show the settings, defaults and paper of a part",
             "  new KIND NAME      write the template of a custom part, and its test",
