@@ -180,6 +180,39 @@ def plan(words: list[str]) -> int:
     return run(asked, experiment)
 
 
+def augmentations(words: list[str]) -> int:
+    """Draw the views that a method would be trained on."""
+    from sslzoo.preview.request import parse_request
+
+    asked, experiment = parse_request(words)
+
+    from sslzoo.preview.command import preview
+
+    return preview(asked, experiment)
+
+
+def card(words: list[str]) -> int:
+    """Write the backbone of a run in timm's layout, with a model card."""
+    from sslzoo.sharing.request import parse_card
+
+    asked = parse_card(words)
+
+    from sslzoo.sharing.command import write_card
+
+    return write_card(asked)
+
+
+def push(words: list[str]) -> int:
+    """Upload the backbone of a run to the Hugging Face Hub."""
+    from sslzoo.sharing.request import parse_push
+
+    asked = parse_push(words)
+
+    from sslzoo.sharing.command import push as run
+
+    return run(asked)
+
+
 PLUGIN = "files or modules that register custom parts"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -189,6 +222,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_parts,
     "describe": describe,
     "plan": plan,
+    "augmentations": augmentations,
+    "card": card,
+    "push": push,
     "check": check,
     "new": new,
 }

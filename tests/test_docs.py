@@ -15,11 +15,12 @@ from sslzoo.comparison.request import parse_request
 from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.experiment.compose import compose
 from sslzoo.plan.request import parse_request as parse_plan
+from sslzoo.preview.request import parse_request as parse_augmentations
 from sslzoo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUNS = re.compile(r"(?:resume|config|runs) runs/|evaluate RUN|config-PROTOCOL")
+RUNS = re.compile(r"(?:resume|config|runs|evaluate|card|push|embed) (?:runs/|RUN)|config-PROTOCOL")
 """Commands about a run that is not there."""
 
 
@@ -55,6 +56,8 @@ def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         if words[0] == "evaluate":
             if len(words) > 1:
                 compose_jobs(words[1:])
+        elif words[0] == "augmentations":
+            parse_augmentations(words[1:])
         elif words[0] == "plan":
             parse_plan(words[1:])
         elif words[0] == "compare":

@@ -16,8 +16,9 @@ ROOT = Path(sslzoo.__file__).resolve().parents[1]
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("comparison", "check", "plan", "scaffold"),
+    ("comparison", "check", "plan", "scaffold", "sharing"),
     ("training",),
+    ("preview",),
     ("evaluation",),
     ("report",),
     ("experiment",),

@@ -27,6 +27,10 @@ class DatasetConfig(Config):
     """Labeled split that kNN and probes learn from, if it is not the training split."""
     test: str | None = "test"
     """Split on which kNN and probes are measured; None if there is none."""
+    test_share: float = Field(default=0.2, ge=0, lt=1)
+    """Without a test split, share of the labeled images that is held out as one and not trained on; 0 disables it."""
+    test_seed: int = Field(default=0, ge=0)
+    """Seed of the choice of these images."""
     image: str | None = None
     """Column of the images; found automatically if there is only one."""
     label: str | None = None

@@ -1,12 +1,13 @@
 """Load the images that a config describes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sslzoo.data.cache import load_cached
 from sslzoo.data.columns import encode_labels, find_image_column, find_label_column
 from sslzoo.data.config import DatasetConfig
+from sslzoo.data.held_out import HeldOutTest, choose_test_images, read_file_names
 from sslzoo.data.images import EncodedImages, Images, Indices
 from sslzoo.data.skipped import Skipped
 from sslzoo.data.sources import Source, open_source
@@ -29,6 +30,8 @@ class Data:
     """Names of the classes, empty if there are no labels."""
     skipped: Skipped
     """Skipped images of all splits; of a stream, those of this process so far."""
+    held_out: HeldOutTest | None = None
+    """How `test` was held out from the labeled images; None if it is a split of the data set, or None."""
 
 
 def load_data(config: DatasetConfig) -> Data:
@@ -74,9 +77,40 @@ def load_data(config: DatasetConfig) -> Data:
         )
         images[split] = load_cached(encoded, config)
     train = _open_stream(source, skipped) if config.streaming else images[config.train]
-    labeled = images.get(config.labeled or config.train)
-    test = None if config.test is None else images[config.test]
-    return Data(train, None if labeled is None else _select_labeled(labeled), test, classes, skipped)
+    split = config.labeled or config.train
+    labeled = None if split not in images else _select_labeled(images[split])
+    if config.test is not None:
+        return Data(train, labeled, images[config.test], classes, skipped)
+    data = Data(train, labeled, None, classes, skipped)
+    if labeled is None or not config.test_share:
+        return data
+    table = tables[split]
+    names = read_file_names(table, find_image_column(table.features, config), source.folder)
+    return _hold_out_test(data, config, names)
+
+
+def _hold_out_test(data: Data, config: DatasetConfig, names: list[str] | None) -> Data:
+    """Hold out a part of the labeled images as test split, unless a class has too few.
+
+    Args:
+        names: file name of each row of the labeled split; None to choose by row number.
+    """
+    labeled, train = data.labeled, data.train
+    assert labeled is not None
+    assert labeled.labels is not None
+    keys = [str(row) if names is None else names[row] for row in labeled.ids]
+    chosen = choose_test_images(keys, labeled.labels, share=config.test_share, seed=config.test_seed)
+    if chosen is None:
+        return data
+    test = np.flatnonzero(chosen)
+    if config.labeled in (None, config.train):
+        assert isinstance(train, Images)
+        train = train.subset(np.flatnonzero(~np.isin(train.ids, labeled.ids[test])))
+    rest = train if labeled is data.train else labeled.subset(np.flatnonzero(~chosen))
+    assert isinstance(rest, Images)
+    test = test[_select_rows(len(test), labeled.labels[test], config.test_limit)]
+    held_out = HeldOutTest(config.test_share, config.test_seed, "row" if names is None else "file name")
+    return replace(data, train=train, labeled=rest, test=labeled.subset(test), held_out=held_out)
 
 
 def _split_name(config: DatasetConfig, split: str) -> str:

@@ -11,11 +11,19 @@ from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_a
 from sslzoo.config.schema import SettingError
 from sslzoo.evaluation.job import STANDARD, Job
 from sslzoo.experiment.compose import compose
-from sslzoo.experiment.flags import parse_flags
-from sslzoo.experiment.layers import DEFAULT_DATASET, expand_part_names, read_dataset_layers, read_shipped_layers
+from sslzoo.experiment.flags import has_flag, parse_flags
+from sslzoo.experiment.layers import (
+    DEFAULT_DATASET,
+    expand_part_names,
+    has_setting,
+    is_shipped,
+    read_dataset_layers,
+    read_shipped_layers,
+)
 from sslzoo.experiment.models import create_augmentations_model
 from sslzoo.experiment.plugins import load_plugins
 from sslzoo.experiment.schema import Experiment
+from sslzoo.experiment.warmup import fit_warmup
 from sslzoo.runtime.errors import UserError, near_misses
 from sslzoo.runtime.files import require_unchanged
 
@@ -57,9 +65,40 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     layers.append(_backbone_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
     jobs = []
     for protocol in named.protocol or [None]:
-        layer = [read_layer(_find_protocol(protocol))] if protocol else []
-        jobs.append((protocol or STANDARD, _create_job([*layers, *layer], flags, prog)))
+        file = _find_protocol(protocol) if protocol else None
+        layer = [] if file is None else [(str(file), read_layer(file))]
+        job = _create_job([*layers, *(content for _, content in layer)], flags, prog)
+        own = [content for source, content in (*chosen, *layer) if not is_shipped(source)]
+        jobs.append((protocol or STANDARD, _fit_schedule(_choose_transform(job, own, flags), own, flags)))
     return jobs
+
+
+def _choose_transform(job: Job, own: Sequence[Layer], flags: Sequence[str]) -> Job:
+    """Let flags and files of the user that describe the images win over what is known of a checkpoint file."""
+    paths = (("augmentations", "test"), ("dataset", "mean"), ("dataset", "std"))
+    chosen = any(has_flag(flags, ".".join(path)) or any(has_setting(layer, path) for layer in own) for path in paths)
+    if job.transform == "auto" and job.run is None and job.backbone.checkpoint is not None and chosen:
+        return job.model_copy(update={"transform": "dataset"})
+    return job
+
+
+def _fit_schedule(job: Job, own: Sequence[Layer], flags: Sequence[str]) -> Job:
+    """Shorten a warm-up of fine-tuning that is too long for its epochs and that neither flags nor own files set.
+
+    Args:
+        own: config files of the user.
+    """
+    path = ("evaluation", "fine_tune", "schedule", "warmup_epochs")
+    chosen = has_flag(flags, ".".join(path)) or any(has_setting(layer, path) for layer in own)
+    fine_tune = job.evaluation.fine_tune
+    fitted = fit_warmup(fine_tune.schedule, fine_tune.epochs, group=".".join(path[:-1]), chosen=chosen)
+    if fitted.note is None:
+        return job
+    fine_tune = fine_tune.model_copy(update={"schedule": fitted.schedule})
+    job = job.model_copy(update={"evaluation": job.evaluation.model_copy(update={"fine_tune": fine_tune})})
+    if "fine-tune" in job.evaluation.classifiers:
+        job._warmup_note = fitted.note
+    return job
 
 
 def _parse_names(words: list[str]) -> tuple[argparse.Namespace, list[str]]:

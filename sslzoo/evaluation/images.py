@@ -3,10 +3,15 @@
 import torch
 from torch import Tensor
 
+from sslzoo.config.layers import read_layer
+from sslzoo.data.held_out import MIN_IMAGES
 from sslzoo.data.images import Images
 from sslzoo.data.load import Data
 from sslzoo.evaluation.job import Job
 from sslzoo.runtime.errors import UserError
+
+DECIDE_TEST = ("train", "labeled", "test", "unlabeled", "label", "limit", "test_share", "test_seed")
+"""Settings of a data set that decide which images are held out for a test."""
 
 
 def select_labeled_images(data: Data, job: Job) -> tuple[Images, Images]:
@@ -23,7 +28,8 @@ def select_labeled_images(data: Data, job: Job) -> tuple[Images, Images]:
             f"{ignored}; --dataset.label names the column; --protocol representation needs none"
         )
     if data.test is None:
-        raise UserError(f"--dataset.test None: {where} needs a split to test on")
+        reason = f"a class has fewer than {MIN_IMAGES} labeled images" if job.dataset.test_share else "test_share is 0"
+        raise UserError(f"--dataset.test None: {where} needs a split to test on, and none can be held out: {reason}")
     if not has_all_labels(data.test):
         raise UserError(f"--dataset.test {job.dataset.test}: images without labels cannot be tested on")
     return data.labeled, data.test
@@ -39,6 +45,22 @@ def select_images_without_labels(data: Data) -> tuple[Images, Images]:
     if not isinstance(images, Images):
         raise UserError("--dataset.streaming true: a stream cannot be measured; name a split by --dataset.test")
     return images, images
+
+
+def describe_held_out(job: Job, data: Data) -> str | None:
+    """Describe how the test split was held out, and whether the evaluated run may have trained on its images.
+
+    Returns:
+        None if the data set has a test split.
+    """
+    if data.held_out is None:
+        return None
+    trained = {} if job.run is None else read_layer(job.run / "config.yaml")["dataset"]
+    own = job.dataset.model_dump(mode="json")
+    same_images = all(trained.get(key) == own[key] for key in ("source", "path", "subset"))
+    same_split = all(trained.get(key) == own[key] for key in DECIDE_TEST)
+    seen = "; the run trained on some or all of them" if same_images and not same_split else ""
+    return data.held_out.describe() + seen
 
 
 def has_all_labels(images: Images) -> bool:

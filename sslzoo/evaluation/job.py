@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr
 
 from sslzoo.config.layers import dump_layer
 from sslzoo.config.schema import Config
@@ -28,7 +28,8 @@ class Job(Config):
     """Score the backbone with random weights, as a baseline."""
     transform: Literal["auto", "weights", "dataset"] = "auto"
     """Size, crop, interpolation and normalization of the images: `weights` uses those of timm's weights, `dataset`
-    those of the data set's config; `auto` uses `weights` for timm's weights and the settings of the run for a run."""
+    those of the data set's config. `auto` uses the settings of the run for a run and for its exported file, and
+    `weights` for timm's weights and for a file in timm's layout that states none."""
     img_size: PositiveInt | None = None
     """Image size in pixels; None uses that of the transform."""
     batch_size: PositiveInt = 256
@@ -58,6 +59,13 @@ class Job(Config):
     dataset: DatasetConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     augmentations: Config
+
+    _warmup_note: str | None = PrivateAttr(default=None)
+
+    @property
+    def warmup_note(self) -> str | None:
+        """A line for the user if the warm-up of fine-tuning was shortened; None otherwise."""
+        return self._warmup_note
 
     def augmentation(self, view: str) -> Augmentation:
         """Return the augmentation with this name."""

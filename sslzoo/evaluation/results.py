@@ -40,8 +40,12 @@ def describe_inputs(
     }
 
 
-def describe_protocol(job: Job, scores: Scores, test_images: int) -> str:
-    """Describe how the scores of a protocol were measured: labels, choice of settings, test images, interval."""
+def describe_protocol(job: Job, scores: Scores, test_images: int, held_out: str | None) -> str:
+    """Describe how the scores of a protocol were measured: labels, choice of settings, test images, interval.
+
+    Args:
+        held_out: how the test split was held out; None if the data set has one.
+    """
     config = job.evaluation
     if config.labels_per_class is not None:
         labels = f"{config.labels_per_class} of each class"
@@ -50,6 +54,7 @@ def describe_protocol(job: Job, scores: Scores, test_images: int) -> str:
     else:
         labels = "all"
     over_draws = f", mean ± standard deviation of {scores.draws} draws" if scores.draws > 1 else ""
+    tested = f"{test_images:,} test images{f' ({held_out})' if held_out else ''}"
     choosing = any(score.choice_accuracy is not None for score in scores.by_classifier.values())
     choice = (
         f"settings chosen on {100 * config.holdout:g} % of train that is held out, seed {config.seed}"
@@ -57,19 +62,27 @@ def describe_protocol(job: Job, scores: Scores, test_images: int) -> str:
         else f"no setting chosen, seed {config.seed}"
     )
     return (
-        f"labels: {labels}, {scores.labels:,}{over_draws}; {choice}; {test_images:,} test images, used once; "
+        f"labels: {labels}, {scores.labels:,}{over_draws}; {choice}; {tested}, used once; "
         "interval: 95 %, bootstrap over test images"
     )
 
 
-def print_header(console: Console, result: Mapping[str, Any], device: str, folder: Path) -> None:
-    """Print encoder, images, device and result folder before the evaluation."""
+def print_header(
+    console: Console, result: Mapping[str, Any], device: str, folder: Path, warmup: str | None = None
+) -> None:
+    """Print encoder, images, device and result folder before the evaluation.
+
+    Args:
+        warmup: line about a shortened warm-up of fine-tuning.
+    """
+    held_out = f" ({result['held_out_test']})" if result["held_out_test"] else ""
     lines = {
         "encoder": result["backbone"],
         "weights": result["weights"],
         "images": result["transform"],
         "data": f"{result['dataset']}, {result['train_images']:,} images to learn from, "
-        f"{result['test_images']:,} to test on, {result['classes']} classes",
+        f"{result['test_images']:,} to test on{held_out}, {result['classes']} classes",
+        **({} if warmup is None else {"warm-up": warmup}),
         "device": device,
         "result": str(folder),
     }

@@ -11,7 +11,13 @@ from sslzoo.evaluation.encoder import create_encoder, load_features
 from sslzoo.evaluation.evaluated import EvaluatedEncoder
 from sslzoo.evaluation.fine_tune import FineTuning
 from sslzoo.evaluation.folder import ResultFolder
-from sslzoo.evaluation.images import get_labels, has_all_labels, select_images_without_labels, select_labeled_images
+from sslzoo.evaluation.images import (
+    describe_held_out,
+    get_labels,
+    has_all_labels,
+    select_images_without_labels,
+    select_labeled_images,
+)
 from sslzoo.evaluation.job import Job
 from sslzoo.evaluation.labels import check_labels
 from sslzoo.evaluation.protocol import create_feature_classifiers, score_classifiers
@@ -69,7 +75,9 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = describe_inputs(job, train, test, weights, transform, accelerator.num_processes)
     result["skipped"] = data.skipped.messages
-    print_header(console, result, device, folder.path)
+    result["held_out_test"] = describe_held_out(job, data)
+    warmup = next((each.warmup_note for _, each in jobs if each.warmup_note), None)
+    print_header(console, result, device, folder.path, warmup)
     if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     evaluated = load_features(job, encoder, transform, train, test, accelerator, console)
@@ -90,7 +98,7 @@ def run_protocols(
         scores = score_protocol(evaluated, job)
         results[name] = scores
         result.setdefault("protocols", {})[name] = {
-            "how": describe_protocol(job, scores, len(evaluated.test)),
+            "how": describe_protocol(job, scores, len(evaluated.test), result["held_out_test"]),
             **scores.as_dict(),
         }
         if evaluated.accelerator.is_main_process:

@@ -1,6 +1,7 @@
 """The transform from stored images to the input of an encoder."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
@@ -15,6 +16,9 @@ from sslzoo.evaluation.job import Job
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError
+from sslzoo.weights.export import read_input_config
+from sslzoo.weights.load import has_plain_layout
+from sslzoo.weights.read import read_metadata
 
 CROPS = ("center", "squash")
 """Crop modes of timm that `Augmentation` supports under the same names."""
@@ -56,16 +60,50 @@ def choose_transform(job: Job) -> Transform:
     """Choose the transform of the images by `transform` and `img_size`.
 
     Raises:
-        UserError: timm's weights need a transform that `Augmentation` does not support, or other channels.
+        UserError: weights need a transform that `Augmentation` does not support, or timm's weights other channels.
     """
     if job.transform == "weights" or (job.transform == "auto" and job.backbone.pretrained):
         return resolve_weights_transform(job.backbone, job.dataset.channels, job.img_size)
+    if job.transform == "auto" and job.run is None and (transform := find_file_transform(job)):
+        return transform
     augmentation = job.augmentation("test")
     size = job.img_size or augmentation.size
     if size is None:
         raise UserError(f"--img-size: {job.dataset.name} has no default size; give the side in pixels")
     origin = "of the run" if job.run is not None else "of the data set's config"
     return Transform(augmentation.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
+
+
+def find_file_transform(job: Job) -> Transform | None:
+    """Find the transform that the weights of `backbone.checkpoint` were trained for.
+
+    The file's metadata state it if sslzoo wrote the file (`sslzoo.weights.export`). Otherwise it is that of timm's
+    weights for the architecture.
+
+    Returns:
+        None if neither is known: without a file, for a file of another project, and for a model that timm has no
+        weights of, or none for the channels of the images.
+
+    Raises:
+        UserError: the weights need a transform that `Augmentation` does not support.
+    """
+    file, backbone, channels = job.backbone.checkpoint, job.backbone, job.dataset.channels
+    if file is None:
+        return None
+    metadata = read_metadata(file)
+    if stated := read_input_config(metadata):
+        if stated["input_size"][0] != channels:
+            return None
+        return _create_transform(stated, backbone.name, job.img_size, f"of {file.name}")
+    if "timm_model" in metadata or ":" in backbone.name or "img_size" in backbone.kwargs:
+        return None
+    name = resolve_name(backbone, job.img_size or job.augmentation("test").size or 224)
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.has_weights or cfg.input_size[0] != channels or not has_plain_layout(file):
+        return None
+    tagged = f"{cfg.architecture}.{cfg.tag}" if cfg.tag else name
+    origin = f"of timm's {tagged}, as the file states none; --transform dataset uses those of the data set's config"
+    return replace(resolve_weights_transform(backbone, channels, job.img_size), origin=origin)
 
 
 def resolve_weights_transform(backbone: BackboneConfig, channels: int, size: int | None = None) -> Transform:
@@ -85,6 +123,24 @@ def resolve_weights_transform(backbone: BackboneConfig, channels: int, size: int
     except Exception as error:  # timm and the hub raise errors of many types
         raise UserError(f"--backbone {name}: timm raised: {' '.join(str(error).split())}") from error
     wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
+    if wanted["input_size"][0] != channels:
+        raise UserError(
+            f"--dataset.channels {channels}: {name} takes {wanted['input_size'][0]}; "
+            f"--dataset.channels {wanted['input_size'][0]} converts the images"
+        )
+    return _create_transform(wanted, name, size, "of the weights, by timm")
+
+
+def _create_transform(wanted: Mapping[str, Any], name: str, size: int | None, origin: str) -> Transform:
+    """Create a transform from timm's data config.
+
+    Args:
+        name: of the model, for error messages.
+        size: image size; None uses that of the config.
+
+    Raises:
+        UserError: `Augmentation` does not support it.
+    """
     if wanted["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(
             f"--backbone {name}: needs {wanted['interpolation']} interpolation, supported are bilinear and bicubic; "
@@ -95,15 +151,10 @@ def resolve_weights_transform(backbone: BackboneConfig, channels: int, size: int
             f"--backbone {name}: needs the crop {wanted['crop_mode']!r}, supported are {' and '.join(CROPS)}; "
             "--transform dataset takes the data set's view instead"
         )
-    if wanted["input_size"][0] != channels:
-        raise UserError(
-            f"--dataset.channels {channels}: {name} takes {wanted['input_size'][0]}; "
-            f"--dataset.channels {wanted['input_size'][0]} converts the images"
-        )
     augmentation = Augmentation(
         size=size or max(wanted["input_size"][1:]),
         crop=wanted["crop_mode"],
         crop_pct=wanted["crop_pct"],
         interpolation=wanted["interpolation"],
     )
-    return Transform(augmentation, tuple(wanted["mean"]), tuple(wanted["std"]), "of the weights, by timm")
+    return Transform(augmentation, tuple(wanted["mean"]), tuple(wanted["std"]), origin)

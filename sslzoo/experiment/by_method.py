@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sslzoo.config.layers import Layer, configs_folder, merge, merge_all, read_layer
 from sslzoo.config.schema import SettingError
 from sslzoo.experiment.flags import PART_FLAGS
-from sslzoo.experiment.layers import DEFAULT_DATASET, SourcedLayer, expand_part_names, read_shipped_layers
+from sslzoo.experiment.layers import DEFAULT_DATASET, SourcedLayer, expand_part_names, has_setting, read_shipped_layers
 from sslzoo.experiment.models import choose_target_and_loss, create_experiment_model
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS, Method
@@ -68,6 +68,12 @@ def merge_rows(layer: Layer, source: str, method: type[Method], chosen: Layer) -
                 row = {**row, part: {key: value for key, value in row[part].items() if key in known}}
         merged = merge(merged, row)
     return merged
+
+
+def sets_setting(layer: Layer, method: type[Method], path: tuple[str, ...]) -> bool:
+    """Whether a layer, or its row of a method, contains the setting with these keys."""
+    rows = [] if isinstance(layer.get("by_method"), str) else _find_rows(layer, method)
+    return any(has_setting(content, path) for content in (layer, *rows))
 
 
 def validate_rows(layers: Sequence[SourcedLayer]) -> None:

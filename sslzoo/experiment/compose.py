@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.layers import find_layer, merge_all, read_layers
 from sslzoo.config.schema import SettingError
-from sslzoo.experiment.by_method import merge_rows, require_rows, validate_rows
-from sslzoo.experiment.flags import PART_FLAGS, parse_flags
+from sslzoo.experiment.by_method import merge_rows, require_rows, sets_setting, validate_rows
+from sslzoo.experiment.flags import PART_FLAGS, has_flag, parse_flags
 from sslzoo.experiment.help import describe_run_flags
 from sslzoo.experiment.layers import (
     DEFAULT_DATASET,
     SourcedLayer,
     expand_part_names,
     find_setting_source,
+    is_shipped,
     read_dataset_layers,
     read_shipped_layers,
 )
 from sslzoo.experiment.models import choose_target_and_loss, create_experiment_model
 from sslzoo.experiment.plugins import load_plugins
 from sslzoo.experiment.schema import Experiment
+from sslzoo.experiment.warmup import fit_warmup
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.errors import UserError
 
@@ -48,7 +50,25 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
     if "optimizer" in parts and not any(flag.partition("=")[0] == "--optimizer.lr" for flag in flags):
         others = {part: name for part, name in parts.items() if part != "optimizer"}
         _require_same_optimizer(merge_layers(layers, others, plugins)[1], default)
-    return parse_flags(model, default, flags, prog, describe_run_flags())
+    return _fit_schedule(parse_flags(model, default, flags, prog, describe_run_flags()), layers, flags)
+
+
+def _fit_schedule(experiment: Experiment, layers: Sequence[SourcedLayer], flags: Sequence[str]) -> Experiment:
+    """Shorten a warm-up that is too long for the number of epochs and that neither flags nor own files set.
+
+    Args:
+        layers: of the files of `--config`.
+    """
+    method, own = METHODS.get(experiment.method.name), [layer for source, layer in layers if not is_shipped(source)]
+    chosen = has_flag(flags, "schedule.warmup_epochs") or any(
+        sets_setting(layer, method, ("schedule", "warmup_epochs")) for layer in own
+    )
+    fitted = fit_warmup(experiment.schedule, experiment.epochs, group="schedule", chosen=chosen)
+    if fitted.note is None:
+        return experiment
+    shortened = experiment.model_copy(update={"schedule": fitted.schedule})
+    shortened._warmup_note = fitted.note
+    return shortened
 
 
 def merge_layers(

@@ -75,15 +75,6 @@ class FineTuneConfig(Config):
     schedule: ScheduleConfig = ScheduleConfig(warmup_epochs=3)
     """Schedule of the learning rate."""
 
-    @model_validator(mode="after")
-    def _check_warmup(self) -> Self:
-        if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs = {self.schedule.warmup_epochs:g}: warm-up must be shorter than "
-                f"training, {self.epochs} epochs"
-            )
-        return self
-
 
 class EvaluationConfig(Config):
     """A protocol: classifiers on an encoder, with settings chosen on a held-out part of the train split."""

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import io
 import re
+from collections.abc import Iterable
 from typing import TypeVar
 
 import tyro
@@ -82,6 +83,12 @@ def parse_flags(model: type[Settings], default: Settings, flags: list[str], prog
         if not exit_.code:
             raise
         raise UserError(_shorten_error(printed.getvalue(), default)) from None
+
+
+def has_flag(flags: Iterable[str], setting: str) -> bool:
+    """Whether a command line sets a setting, such as `schedule.warmup_epochs`, or one of a group of settings."""
+    names = (flag[2:].partition("=")[0].replace("-", "_") for flag in flags if flag.startswith("--"))
+    return any(f"{name}.".startswith(f"{setting}.") for name in names)
 
 
 def _shorten_error(box: str, default: Config) -> str:

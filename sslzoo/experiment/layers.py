@@ -1,6 +1,7 @@
 """Layers of a run's config: the shipped files, and part names written as mappings."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sslzoo.config.layers import Layer, configs_folder, read_layers
@@ -60,6 +61,19 @@ def expand_part_names(layer: Layer, source: str) -> Layer:
     return expanded
 
 
+def is_shipped(source: str) -> bool:
+    """Whether the source of a layer is a config that ships with the package."""
+    return Path(source).resolve().is_relative_to(configs_folder().resolve())
+
+
+def has_setting(layer: Layer, path: tuple[str, ...]) -> bool:
+    """Whether a layer contains the setting with these keys, such as `("method", "queue_size")`."""
+    value: Any = layer
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value is not None
+
+
 def find_setting_source(path: tuple[str, ...], layers: Sequence[SourcedLayer]) -> str | None:
     """Find the source of the last layer that contains a setting; None if no layer does.
 
@@ -67,9 +81,6 @@ def find_setting_source(path: tuple[str, ...], layers: Sequence[SourcedLayer]) -
         path: keys of the setting, such as `("method", "queue_size")`.
     """
     for source, layer in reversed(layers):
-        value: Any = layer
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if path and value is not None:
+        if path and has_setting(layer, path):
             return source
     return None

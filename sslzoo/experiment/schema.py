@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from sslzoo.config.layers import dump_layer
 from sslzoo.config.schema import AutoSwitch, Config
@@ -72,6 +72,9 @@ class Experiment(Config):
     """Evaluate kNN before the first step too."""
     knn_images: PositiveInt = 50_000
     """Maximum number of labeled images of these kNN evaluations."""
+    stop_after_no_gain: NonNegativeInt = 0
+    """kNN evaluations in a row without a new best accuracy after which training stops; 0 disables it. The run then ends
+    like a finished one, with the weights of its last epoch."""
     save_minutes: NonNegativeFloat = 10
     """Minutes between two checkpoints; the last step is always saved."""
     save_every: NonNegativeInt = 0
@@ -93,6 +96,13 @@ class Experiment(Config):
     target: Target.Config | None
     loss: Loss.Config | None
 
+    _warmup_note: str | None = PrivateAttr(default=None)
+
+    @property
+    def warmup_note(self) -> str | None:
+        """A line for the user if the warm-up of a shipped config was shortened; None otherwise."""
+        return self._warmup_note
+
     @model_validator(mode="after")
     def _check_combinations(self) -> "Experiment":
         self._check_augmentations()
@@ -100,6 +110,10 @@ class Experiment(Config):
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size = {self.batch_size}: must be a multiple of accumulate, which is {self.accumulate}"
+            )
+        if self.stop_after_no_gain and not self.knn_every:
+            raise ValueError(
+                f"stop_after_no_gain = {self.stop_after_no_gain}: needs kNN evaluations, but knn_every is 0"
             )
         self.method.check_batch(self.batch_size // self.accumulate)
         return self

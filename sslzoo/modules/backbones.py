@@ -6,7 +6,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import register_model
+from timm.models import load_pretrained, register_model, resolve_pretrained_cfg
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
@@ -160,10 +160,11 @@ def _format_arguments(arguments: dict[str, Any]) -> str:
 
 
 def _small_resnet(base: str, max_pool: bool) -> Callable[..., ResNet]:
-    def build(pretrained: bool = False, **kwargs: Any) -> ResNet:
-        if pretrained:
+    def build(
+        pretrained: bool = False, pretrained_cfg: Any = None, pretrained_cfg_overlay: Any = None, **kwargs: Any
+    ) -> ResNet:
+        if pretrained and pretrained_cfg is None:
             raise UserError(f"--backbone.pretrained: there are no weights of {base} with the small stem")
-        kwargs = {key: value for key, value in kwargs.items() if not key.startswith("pretrained_cfg")}
         model: ResNet = timm.create_model(base, **kwargs)
         convolutions = [part for part in model.conv1.modules() if isinstance(part, nn.Conv2d)]
         model.conv1 = nn.Conv2d(
@@ -172,6 +173,11 @@ def _small_resnet(base: str, max_pool: bool) -> Callable[..., ResNet]:
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         if not max_pool:
             model.maxpool = nn.Identity()
+        if pretrained_cfg is not None:  # of a model that was exported in timm's layout for the Hub
+            described = resolve_pretrained_cfg(build.__name__, pretrained_cfg, pretrained_cfg_overlay)
+            model.pretrained_cfg = model.default_cfg = described.to_dict()
+            if pretrained:
+                load_pretrained(model, model.pretrained_cfg, model.num_classes, model.conv1.in_channels)
         return model
 
     return build

@@ -69,11 +69,16 @@ def require_unchanged(record: Path, *names: str) -> None:
             )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text to a temporary file and rename it, so that the file is always complete."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary file and rename it, so that the file is always complete."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     replace(partial, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

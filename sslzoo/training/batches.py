@@ -7,7 +7,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.data.augment.sampling import sample_parameters
-from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import AugmentationParameters, Batch
 from sslzoo.data.images import Images
 from sslzoo.data.loader import epoch_batches, epoch_shares
@@ -15,6 +14,7 @@ from sslzoo.data.resident import ResidentImages
 from sslzoo.data.stream import StreamedImages
 from sslzoo.data.threads import threaded_map
 from sslzoo.experiment.schema import Experiment
+from sslzoo.experiment.views import create_views
 from sslzoo.modules.backbones import preferred_memory_format
 
 
@@ -80,18 +80,4 @@ class TrainingBatches:
 
     def create_views(self, batch: Batch, epoch: int) -> list[Tensor]:
         """Create the inputs of the method: a (B, C, size, size) tensor for each view."""
-        experiment = self.experiment
-        return [
-            create_view(
-                experiment.augmentation(name),
-                batch,
-                seed=experiment.seed,
-                epoch=epoch,
-                view=index,
-                mean=experiment.dataset.mean,
-                std=experiment.dataset.std,
-                compiled=experiment.compile_augmentations is True,
-                memory_format=self.memory_format,
-            )
-            for index, name in enumerate(experiment.method.views)
-        ]
+        return create_views(self.experiment, batch, epoch, self.memory_format)

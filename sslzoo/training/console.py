@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from sslzoo.runtime.progress import LineTimer, Steps, print_warning
+from sslzoo.runtime.progress import LineTimer, Steps, print_note, print_warning
 from sslzoo.training.remaining_time import RemainingTime
 
 FIRST_LINE_METRICS = ("loss", "lr", "images_per_second")
@@ -95,6 +95,10 @@ class TrainingDisplay:
         """Print a kNN accuracy on its own line, and keep it below the progress bar."""
         self._knn = f"  kNN {100 * accuracy:.1f} % (epoch {epoch})"
         self.console.print(f"epoch {epoch}/{self.epochs}  kNN {100 * accuracy:.1f} %", highlight=False)
+
+    def show_early_stop(self, epoch: int, reason: str) -> None:
+        """Print that training ends after this epoch, and why."""
+        print_note(self.console, f"epoch {epoch}/{self.epochs}  {reason}")
 
     def warn(self, step: int, text: str) -> None:
         """Print a warning about a step."""

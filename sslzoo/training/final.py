@@ -8,12 +8,15 @@ from torch import nn
 from sslzoo.data.load import Data
 from sslzoo.evaluation.score import Scores
 from sslzoo.evaluation.summary import create_summary_table
+from sslzoo.experiment.input_config import describe_input
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.files import write_json
 from sslzoo.runtime.progress import print_note, print_warning, show_stage
+from sslzoo.training.early_stop import EarlyStop
 from sslzoo.training.evaluator import EncoderScores, Evaluator, Features
 from sslzoo.training.folder import RunFolder
+from sslzoo.training.next_commands import describe_next_commands
 from sslzoo.weights.export import export_backbone
 
 MAX_RAW_SIZE = 32
@@ -47,9 +50,9 @@ def finalize_run(
     summary = record | {
         "dataset": experiment.dataset.name,
         "backbone": resolve_name(experiment.backbone, experiment.img_size),
-        "epochs": experiment.epochs,
         "seed": experiment.seed,
-        "protocol": describe_protocol(experiment, data, results.get("trained")),
+        "protocol": describe_protocol(experiment, data, results.get("trained"), record),
+        "held_out_test": None if data.held_out is None else data.held_out.as_dict(),
         "test": {name: scores.as_dict() for name, scores in results.items()},
     }
     if evaluator.accelerator.is_main_process:
@@ -65,7 +68,9 @@ def export_weights(experiment: Experiment, backbone: nn.Module, folder: RunFolde
     name = resolve_name(experiment.backbone, experiment.img_size)
     arguments = model_arguments(experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size)
     if not console.quiet:
-        export_backbone(backbone, folder.backbone, name=name, arguments=arguments)
+        export_backbone(
+            backbone, folder.backbone, name=name, arguments=arguments, input_config=describe_input(experiment)
+        )
     keywords = "".join(f", {key}={value!r}" for key, value in arguments.items())
     imports = "sslzoo.modules.backbones, timm" if name != experiment.backbone.name else "timm"
     line = f"import {imports}; timm.create_model({name!r}, checkpoint_path={str(folder.backbone)!r}{keywords})"
@@ -99,7 +104,7 @@ def draw_plots(
     """Draw the training curves and, if there are test features, their t-SNE."""
     from sslzoo.report import plots  # matplotlib takes a second to import
 
-    epochs = format_count(experiment.epochs, "epoch")
+    epochs = format_count(summary["epochs"], "epoch")
     title = f"{summary['method']} on {summary['dataset']}, {summary['backbone']}, {epochs}"
     with show_stage(console, "drawing the curves") as update:
         plots.draw_curves(list(folder.read_metrics()), folder.path / "curves", title=title)
@@ -122,10 +127,15 @@ def print_results(
     if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     print_note(console, f"summary and images: {folder.path}")
+    print_note(console, describe_next_commands(folder.path))
 
 
-def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None) -> str:
-    """Describe how the scores were measured, or why there are none."""
+def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None, record: dict[str, Any]) -> str:
+    """Describe how the scores were measured, or why there are none.
+
+    Args:
+        record: entries of the summary about the training.
+    """
     if scores is None:
         missing = "to learn from (--dataset.labeled)" if data.labeled is None else "to test on (--dataset.test)"
         return f"not scored: there are no labeled images {missing}"
@@ -137,11 +147,12 @@ def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None)
     else:
         per_class = format_count(config.labels_per_class, "label")
         labels = f"{per_class} of each class, mean ± standard deviation of {scores.draws} draws"
+    stop = f" ({EarlyStop(**record['early_stop']).describe()})" if record["early_stop"] else ""
     return (
-        f"frozen backbone of the last epoch, {format_count(experiment.epochs, 'epoch')}, "
+        f"frozen backbone of the last epoch, {format_count(record['epochs'], 'epoch')}{stop}, "
         f"{experiment.method.directions} loss; {labels}; "
         f"settings chosen on {100 * config.holdout:.0f} % of train that is held out; "
-        f"{len(data.test):,} test images, used once"
+        f"{len(data.test):,} test images{f' ({data.held_out.describe()})' if data.held_out else ''}, used once"
     )
 
 

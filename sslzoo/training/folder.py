@@ -27,6 +27,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.backbone = path / "backbone.safetensors"
         self.checkpoints = path / "checkpoints"
+        self.augmentations = path / "augmentations.png"
         self._pending_lines: list[str] = []
         self._lock = FileLock(path / ".lock", timeout=0)
 

@@ -33,7 +33,8 @@ def print_header(
     parameters = sum(parameter.numel() for parameter in method.student.backbone.parameters()) / 1e6
     images = [f"{len(data.train):,} images to train on"]
     images += [f"{len(data.labeled):,} labeled"] if data.labeled is not None else ["no labels"]
-    images += [f"{len(data.test):,} to test on"] if data.test is not None else []
+    if data.test is not None:
+        images.append(f"{len(data.test):,} to test on{f' ({data.held_out.describe()})' if data.held_out else ''}")
     optimizer = experiment.optimizer
     lr = f"lr {optimizer.scale_learning_rate(experiment.batch_size):g}"
     if optimizer.lr_batch is not None:
@@ -48,6 +49,7 @@ def print_header(
         "data": f"{experiment.dataset.name}, {', '.join(images)}",
         "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "
         f"batch {experiment.batch_size}",
+        **({} if experiment.warmup_note is None else {"warm-up": experiment.warmup_note}),
         "device": describe_device(accelerator, requested_precision),
         "run": f"{folder.path}" + (f", resumed at step {step}" if step else ""),
     }

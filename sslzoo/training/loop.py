@@ -1,13 +1,15 @@
 """The training loop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sslzoo.method.base import MethodOutput
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import CountSteps
 from sslzoo.training.checkpoint import Checkpoints
 from sslzoo.training.console import TrainingDisplay
+from sslzoo.training.early_stop import EarlyStop, find_early_stop
 from sslzoo.training.folder import RunFolder
 from sslzoo.training.metrics import MetricsLogger
 from sslzoo.training.nonfinite import NonFiniteError, require_loss_scale
@@ -18,13 +20,19 @@ from sslzoo.training.stop import StopRequest
 
 @dataclass(kw_only=True)
 class TrainingLoop(Stepper):
-    """Trains a method from `step` to the last epoch, with metrics, kNN evaluation and checkpoints."""
+    """Trains a method from `step` to the last epoch, with metrics, kNN evaluation and checkpoints.
+
+    It ends earlier if `stop_after_no_gain` is set and the kNN accuracy no longer improves.
+    """
 
     folder: RunFolder
     checkpoints: Checkpoints
     display: TrainingDisplay
     evaluate_knn: Callable[[CountSteps], float] | None
     """Computes the kNN accuracy of the backbone and shows its progress; called by all processes. None disables kNN."""
+
+    early_stop: EarlyStop | None = field(default=None, init=False)
+    """Why training ended before the last epoch; None if it did not."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +60,8 @@ class TrainingLoop(Stepper):
         if self.step % self.steps_per_epoch == 0:
             self.run_knn(self.step // self.steps_per_epoch, stop)
         for epoch in range(self.step // self.steps_per_epoch, self.experiment.epochs):
+            if self.should_stop_early():
+                break
             self.train_epoch(epoch, stop)
             self.run_knn(epoch + 1, stop)
         self.saver.save_last(self.step, stop)
@@ -92,6 +102,23 @@ class TrainingLoop(Stepper):
         self.means.resume_clock()
         self.display.show_knn(epoch, accuracy)
         self.metrics.write(self.step, {"knn": accuracy})
+
+    def should_stop_early(self) -> bool:
+        """Decide from the kNN accuracies so far, on the main process, whether training ends before its last epoch."""
+        experiment, patience = self.experiment, self.experiment.stop_after_no_gain
+        if not patience or self.step % self.steps_per_epoch:
+            return False
+        self.early_stop = run_on_main_process(
+            self.accelerator, lambda: find_early_stop(self.folder.read_metrics(), patience, experiment.epochs)
+        )
+        if self.early_stop is not None:
+            self.display.show_early_stop(self.epochs_done, self.early_stop.describe())
+        return self.early_stop is not None
+
+    @property
+    def epochs_done(self) -> int:
+        """Number of complete epochs so far."""
+        return self.step // self.steps_per_epoch
 
     @property
     def learning_rate(self) -> float:

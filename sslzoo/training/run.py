@@ -35,6 +35,7 @@ from sslzoo.training.setup import (
 )
 from sslzoo.training.stop import StopRequest
 from sslzoo.training.unfinished import find_unfinished_run, restore_auto_settings
+from sslzoo.training.views_figure import draw_views_of_run
 
 
 def pretrain(
@@ -63,6 +64,7 @@ def pretrain(
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
     evaluator = Evaluator(experiment, data, accelerator, console)
+    require_knn_images(experiment, evaluator)
     folder = open_folder(experiment, unfinished, accelerator)
     provenance = describe_provenance(experiment, data, learner.steps_per_epoch)
     checkpoints = Checkpoints(
@@ -74,6 +76,8 @@ def pretrain(
     start_trackers(experiment, accelerator, folder)
     method: Method = accelerator.unwrap_model(learner.model)
     print_header(console, experiment, data, method, accelerator, folder, step, requested_precision)
+    if accelerator.is_main_process:
+        draw_views_of_run(experiment, data, folder, console)
     training = create_training_loop(experiment, data, learner, evaluator, folder, checkpoints, step)
     with StopRequest(experiment.save_minutes, accelerator.device) as stop:
         training.run(stop)
@@ -83,6 +87,19 @@ def pretrain(
             summary = evaluate_and_write(training, data, evaluator, resumed_at=step)
     accelerator.end_training()
     return summary
+
+
+def require_knn_images(experiment: Experiment, evaluator: Evaluator) -> None:
+    """Check that kNN can be evaluated if training is to stop by it.
+
+    Raises:
+        UserError: there are no labeled images.
+    """
+    if experiment.stop_after_no_gain and evaluator.knn_images is None:
+        raise UserError(
+            f"--stop-after-no-gain {experiment.stop_after_no_gain}: needs kNN evaluations, but "
+            f"{experiment.dataset.name} has no labeled images"
+        )
 
 
 def choose_run(experiment: Experiment, resume: Path | Literal["auto"] | None, *, anyway: bool = False) -> Path | None:

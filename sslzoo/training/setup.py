@@ -175,11 +175,16 @@ def can_fuse_optimizer(accelerator: Accelerator) -> bool:
 
 
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
-    """Start the trackers with all settings; those that write files use the run folder."""
+    """Start the trackers with all settings, under the name of the run; those that write files use the run folder."""
     if experiment.tracker:
         accelerator.project_configuration.logging_dir = str(folder.path)
         config = {"run": folder.path.name} | dict(flatten_settings(experiment.settings()))
-        accelerator.init_trackers("sslzoo", config=config)
+        names = {
+            "wandb": {"name": folder.path.name, "dir": str(folder.path)},
+            "trackio": {"name": folder.path.name},
+            "mlflow": {"run_name": folder.path.name},
+        }
+        accelerator.init_trackers("sslzoo", config=config, init_kwargs=names)
 
 
 def flatten_settings(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float]]:

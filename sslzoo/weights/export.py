@@ -1,6 +1,7 @@
 """Export weights as safetensors files that timm loads."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,49 @@ from torch import nn
 
 from sslzoo.runtime.files import replace
 
+INPUT_KEYS = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+"""Entries of timm's `pretrained_cfg` that describe the images of an encoder."""
 
-def export_backbone(backbone: nn.Module, path: Path, *, name: str, arguments: dict[str, Any]) -> None:
+
+def export_backbone(
+    backbone: nn.Module,
+    path: Path,
+    *,
+    name: str,
+    arguments: dict[str, Any],
+    input_config: Mapping[str, Any] | None = None,
+) -> None:
     """Write a backbone so that `timm.create_model(name, checkpoint_path=path, **arguments)` loads it.
 
-    The file contains exactly the parameters and buffers under their names in timm; name and arguments are in the
-    metadata. Equal weights are equal files. It is written to a temporary file and renamed.
+    The file contains exactly the parameters and buffers under their names in timm; name, arguments and the description
+    of the images are in the metadata. Equal weights are equal files. It is written to a temporary file and renamed.
 
     Args:
         name: name of the model in timm.
         arguments: arguments of the model in timm, such as `{"in_chans": 1, "num_classes": 0}`.
+        input_config: `INPUT_KEYS` of the images that the backbone was trained with, if they are known.
     """
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.state_dict().items()}
     metadata = {"format": "pt", "timm_model": name, "timm_arguments": json.dumps(arguments)}
+    if input_config is not None:
+        metadata["timm_input"] = json.dumps({key: input_config[key] for key in INPUT_KEYS})
     partial = path.with_suffix(".tmp")
     partial.write_bytes(_sort_header(save(weights, metadata=metadata)))
     replace(partial, path)
+
+
+def read_input_config(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return `INPUT_KEYS` from the metadata of an exported file; None if they are missing or invalid."""
+    try:
+        stated = json.loads(metadata["timm_input"])
+        size, mean, std = (
+            list(map(kind, stated[key])) for key, kind in (("input_size", int), ("mean", float), ("std", float))
+        )
+        text = {key: str(stated[key]) for key in ("interpolation", "crop_mode")}
+        read = {"input_size": size, "mean": mean, "std": std, "crop_pct": float(stated["crop_pct"]), **text}
+    except (KeyError, TypeError, ValueError):
+        return None
+    return read if len(size) == 3 and len(mean) == len(std) == size[0] and min(*size, *std) > 0 else None
 
 
 def _sort_header(content: bytes) -> bytes:

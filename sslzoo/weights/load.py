@@ -92,6 +92,16 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
     return LoadReport(path.name, layout.project, prefix, len(kept), left_out, others, notes)
 
 
+def has_plain_layout(path: Path) -> bool:
+    """Whether a file has timm's layout, which is also that of torchvision, and not that of another project.
+
+    Raises:
+        UserError: the file does not exist, or contains no weights.
+    """
+    found = find_layout(collect_spellings(read_tensors(path)))
+    return found is None or found[0].project.startswith("timm")
+
+
 def _choose_encoder(
     path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], encoder: str | None
 ) -> tuple[Layout, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -68,6 +69,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise UserError(f"--backbone.checkpoint {path}: contains no state_dict, a mapping of names to tensors")
     return tensors
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a .safetensors file; empty for other files and for one that cannot be read."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):  # reported where the tensors are read
+        return {}
 
 
 def _read_torch(path: Path) -> object:

@@ -359,8 +359,11 @@ def create_invalid_inputs(tmp_path: Path, run_folder: Path) -> dict[str, tuple[l
             "error: Unrecognized options: --evaluation.knn-kk, 4; did you mean --evaluation.knn-k?",
         ),
         "a warm-up without end": (
-            [str(run_folder), "--protocol", "fine-tune", "--evaluation.fine-tune.epochs", "3"],
-            "error: evaluation.fine-tune.schedule.warmup_epochs = 3: warm-up must be shorter than training, 3",
+            [
+                *(str(run_folder), "--protocol", "fine-tune", "--evaluation.fine-tune.epochs", "3"),
+                *("--evaluation.fine-tune.schedule.warmup-epochs", "3"),
+            ],
+            "error: evaluation.fine_tune.schedule.warmup_epochs = 3: warm-up must be shorter than training, 3",
         ),
         "channels": (
             ["--backbone", "test_resnet", "--backbone.pretrained"],
