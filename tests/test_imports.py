@@ -18,6 +18,8 @@ LAYERS = (
     ("cli",),
     ("comparison", "check", "plan", "scaffold"),
     ("training",),
+    ("search",),
+    ("embedding",),
     ("evaluation",),
     ("report",),
     ("experiment",),

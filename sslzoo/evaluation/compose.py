@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import create_model
 
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_all, read_layer, read_layers
 from sslzoo.config.schema import SettingError
-from sslzoo.evaluation.job import STANDARD, Job
+from sslzoo.evaluation.job import STANDARD, EncoderJob, Job
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.flags import parse_flags
 from sslzoo.experiment.layers import DEFAULT_DATASET, expand_part_names, read_dataset_layers, read_shipped_layers
@@ -17,6 +18,8 @@ from sslzoo.experiment.models import create_augmentations_model
 from sslzoo.experiment.plugins import load_plugins
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError, near_misses
+
+AnyJob = TypeVar("AnyJob", bound=EncoderJob)
 
 HELP = """
   run.py evaluate RUN                                        the backbone of a run
@@ -42,10 +45,38 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     words = list(arguments)
     run = Path(words.pop(0)) if words and not words[0].startswith("-") else None
     named, flags = _parse_names(words)
+    layers = compose_layers(run, named)
+    known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
+    description = f"{Job.__doc__}\n{HELP.format(protocols=known)}"
+    jobs = []
+    for protocol in named.protocol or [None]:
+        layer = [read_layer(_find_protocol(protocol))] if protocol else []
+        jobs.append((protocol or STANDARD, create_job(Job, [*layers, *layer], flags, prog, description)))
+    return jobs
+
+
+def compose_layers(
+    run: Path | None, named: argparse.Namespace, images: Layer | None = None, *, command: str = "evaluate"
+) -> list[Layer]:
+    """Compose the layers of an encoder and its images.
+
+    Args:
+        run: run folder of the encoder; None for other weights.
+        named: what `add_names` parsed.
+        images: settings above those of the data set or the run, and below those of `--config`.
+        command: name in error messages.
+
+    Raises:
+        UserError: a name is unknown, or a run is not finished.
+    """
     chosen = [layer for name in named.config for layer in read_layers(find_layer(name))]
     loaded = load_plugins(chosen, named.plugin)
     layers = [layer for _, layer in read_shipped_layers("default")]
-    layers += _run_layers(run, named.dataset) if run is not None else [_dataset_layer(named.dataset or DEFAULT_DATASET)]
+    if run is None:
+        layers.append(_dataset_layer(named.dataset or DEFAULT_DATASET))
+    else:
+        layers += _run_layers(run, named.dataset, command)
+    layers.append(images or {})
     plugins = [
         *(plugin for layer in layers for plugin in layer.get("plugin", [])),
         *loaded,
@@ -54,28 +85,30 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
         layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
     layers += [expand_part_names(layer, source) for source, layer in chosen]
     layers.append(_backbone_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
-    jobs = []
-    for protocol in named.protocol or [None]:
-        layer = [read_layer(_find_protocol(protocol))] if protocol else []
-        jobs.append((protocol or STANDARD, _create_job([*layers, *layer], flags, prog)))
-    return jobs
+    return layers
 
 
-def _parse_names(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = ArgumentParser(add_help=False)
-    for several in ("config", "plugin", "protocol"):
+def add_names(parser: ArgumentParser) -> None:
+    """Add the flags that name the weights, the data set, configs and plug-ins."""
+    for several in ("config", "plugin"):
         parser.add_argument(f"--{several}", nargs="+", action="extend", default=[])
     for one in ("backbone", "dataset", "checkpoint"):
         parser.add_argument(f"--{one}")
     parser.add_argument("--pretrained", action="store_true")
+
+
+def _parse_names(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = ArgumentParser(add_help=False)
+    add_names(parser)
+    parser.add_argument("--protocol", nargs="+", action="extend", default=[])
     return parser.parse_known_args(words)
 
 
-def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
+def _run_layers(run: Path, dataset: str | None, command: str) -> list[Layer]:
     """Layers with encoder, images and protocol of a run; another data set uses the run's channels and normalization."""
     config = run / "config.yaml"
     if not config.is_file():
-        raise UserError(f"evaluate {run}: not a run folder (it has no config.yaml)")
+        raise UserError(f"{command} {run}: not a run folder (it has no config.yaml)")
     from sslzoo.modules.backbones import resolve_name
 
     experiment = compose(["--config", str(config)])
@@ -83,13 +116,14 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
     if not weights.is_file():
         saved = sorted((run / "checkpoints").glob("step-*/model.safetensors"))
         hint = (
-            f"; `evaluate --backbone {resolve_name(experiment.backbone, experiment.img_size)} --checkpoint {saved[-1]}`"
-            " evaluates its newest checkpoint"
+            f"; `{command} --backbone {resolve_name(experiment.backbone, experiment.img_size)} "
+            f"--checkpoint {saved[-1]}` {command}s its newest checkpoint"
             if saved
             else ""
         )
         raise UserError(
-            f"evaluate {run}: the run is not finished, it has no backbone.safetensors; --resume {run} finishes it{hint}"
+            f"{command} {run}: the run is not finished, it has no backbone.safetensors; "
+            f"--resume {run} finishes it{hint}"
         )
     layer = experiment.model_dump(mode="json", include={"dataset", "augmentations", "evaluation", "plugin"})
     layer["augmentations"]["test"]["size"] = experiment.augmentation("test").size
@@ -138,36 +172,49 @@ def _find_protocol(name: str) -> Path:
     raise UserError(f"--protocol {name}: no such protocol{near_misses(name, known)}")
 
 
-def _create_job(layers: list[Layer], flags: list[str], prog: str) -> Job:
+def create_job(
+    kind: type[AnyJob], layers: list[Layer], flags: list[str], prog: str, description: str, *, command: str = "evaluate"
+) -> AnyJob:
+    """Create settings from layers and flags; settings of runs and evaluations that `kind` does not have are dropped.
+
+    Args:
+        kind: schema of the settings.
+        flags: such as `["--batch-size", "64"]`.
+        prog: name of the program in the text of `--help`.
+        description: text with which `--help` begins.
+        command: name in error messages.
+
+    Raises:
+        UserError: a setting is unknown, a value is invalid, or there are no weights.
+        SystemExit: after `--help`.
+    """
     content = merge_all(layers)
-    allowed = {*Job.model_fields, "augmentations"}
-    unknown = [
-        key for key in content if key not in allowed and key not in Experiment.model_fields and key != "by_method"
-    ]
+    allowed = {*kind.model_fields}
+    known = {*allowed, *Job.model_fields, *Experiment.model_fields, "by_method"}
+    unknown = [key for key in content if key not in known]
     if unknown:
         raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], allowed)}")
     content = {key: value for key, value in content.items() if key in allowed}
-    model = create_model(
+    model: type[AnyJob] = create_model(
         "Job",
-        __base__=Job,
-        __doc__=Job.__doc__,
+        __base__=kind,
+        __doc__=kind.__doc__,
         augmentations=(create_augmentations_model(content["augmentations"]), ...),
     )
-    known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
     try:
         default = model(**content)
     except SettingError as error:
         raise UserError(str(error)) from None
-    job = parse_flags(model, default, flags, prog, f"{Job.__doc__}\n{HELP.format(protocols=known)}")
-    _check_weights(job)
+    job = parse_flags(model, default, flags, prog, description)
+    _check_weights(job, command)
     return job
 
 
-def _check_weights(job: Job) -> None:
+def _check_weights(job: EncoderJob, command: str) -> None:
     backbone = job.backbone
     if not backbone.has_weights and not job.untrained:
         raise UserError(
-            f"evaluate: no weights for {backbone.name}: name a run folder, or give --pretrained (timm's weights), "
+            f"{command}: no weights for {backbone.name}: name a run folder, or give --pretrained (timm's weights), "
             "--checkpoint FILE, or --untrained (random ones, as a baseline)"
         )
     if backbone.has_weights and job.untrained:

@@ -11,7 +11,7 @@ from torch import Tensor
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EncoderJob
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError
@@ -52,7 +52,7 @@ class Transform:
         return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std} ({self.origin})"
 
 
-def choose_transform(job: Job) -> Transform:
+def choose_transform(job: EncoderJob) -> Transform:
     """Choose the transform of the images by `transform` and `img_size`.
 
     Raises:
