@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
     from sslzoo.data.images import EncodedImages
 
-    Images = Union[str, Path, Sequence["str | Path | PIL.Image.Image"], Dataset, None]
-
 
 def embed(
-    data: "Images",
+    data: "str | Path | Sequence[str | Path | PIL.Image.Image] | Dataset | None",
     weights: Any,
     output: str | Path | None = None,
     *,
@@ -101,8 +99,8 @@ def _create_images(data: Any, job: EmbeddingJob) -> "EncodedImages":
             data = datasets.Dataset.from_dict({"image": list(data)}, features=features)
         except Exception as error:  # each kind of object fails in its own way
             raise UserError(
-                f"data: {type(data).__name__}: must be a path, the name of a data set, a datasets.Dataset, or a list of "
-                "paths or PIL images"
+                f"data: {type(data).__name__}: must be a path, the name of a data set, a datasets.Dataset, or a list "
+                "of paths or PIL images"
             ) from error
     return load_table(data, job.dataset)
 
@@ -118,12 +116,13 @@ def _preserve_process() -> Iterator[None]:
     import torch
     from accelerate.state import AcceleratorState
 
-    threads, states = torch.get_num_threads(), (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    threads, python, torch_state = torch.get_num_threads(), random.getstate(), torch.get_rng_state()
+    numpy = np.random.get_state()  # noqa: NPY002  (the generator that `set_seed` changes)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(torch_state)
         AcceleratorState._reset_state()  # the next command may have another precision

@@ -11,7 +11,7 @@ from sslzoo.embedding.unit import normalize_rows
 from sslzoo.modules.kmeans import CHUNK, spherical_kmeans
 from sslzoo.runtime.counter_rng import permutation
 
-SAMPLE, STARTS, ITERATIONS = 100_000, 5, 50
+SAMPLE, STARTS, ITERATIONS = 100_000, 3, 30
 """Largest number of vectors that centroids are fitted on, random starts of which the best is kept, and iterations."""
 
 

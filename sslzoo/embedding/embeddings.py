@@ -204,7 +204,7 @@ class Embeddings:
     def clusters(self, k: int, seed: int = 0) -> Clusters:
         """Cluster the images by spherical k-means; with labels, also compute purity and NMI.
 
-        Centroids are fitted on at most 100,000 images, with 5 random starts.
+        Centroids are fitted on at most 100,000 images, with 3 random starts.
 
         Raises:
             UserError: k is not between 1 and the number of images, or the features are those of patches.
