@@ -110,6 +110,18 @@ def embed(words: list[str]) -> int:
     return 0
 
 
+def search(words: list[str]) -> int:
+    """Search in a collection of images by their features: nearest, near-duplicates, outliers, clusters."""
+    from sslzoo.search.request import parse_request
+
+    request = parse_request(words)
+
+    from sslzoo.search.command import search as run
+
+    run(request, words)
+    return 0
+
+
 def list_parts(words: list[str]) -> int:
     """List methods, targets, losses and data sets."""
     from sslzoo.config.registry import load_plugin
@@ -196,6 +208,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "pretrain": pretrain,
     "evaluate": evaluate,
     "embed": embed,
+    "search": search,
     "compare": compare,
     "list": list_parts,
     "describe": describe,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.console import Console
 
 from sslzoo.embedding.compose import compose_embedding
 from sslzoo.embedding.embeddings import Embeddings
@@ -28,6 +29,7 @@ def embed(
     *,
     backbone: str | None = None,
     split: str | None = None,
+    progress: bool = True,
     **settings: Any,
 ) -> Embeddings:
     """Compute the features of images.
@@ -43,6 +45,7 @@ def embed(
         output: file to write, .npz, .parquet or .faiss; None keeps the features in memory.
         backbone: timm's name of the architecture of a file of weights.
         split: split of a data set, `all` for all of them; by default `train`, and all images of a folder.
+        progress: print a header and the progress.
         settings: further settings of `run.py embed`, such as `batch_size=64`, `img_size=224` or `tokens=True`; nested
             ones as `**{"dataset.limit": 100}`.
 
@@ -66,7 +69,8 @@ def embed(
         from sslzoo.embedding.run import embed_images
 
         with _preserve_process():
-            embed_images(job, images=None if images is None else _create_images(images, job))
+            encoded = None if images is None else _create_images(images, job)
+            embed_images(job, images=encoded, console=Console(quiet=not progress), temporary=output is None)
         return Embeddings.load(file, memory_map=output is not None)
 
 
@@ -102,7 +106,9 @@ def _create_images(data: Any, job: EmbeddingJob) -> "EncodedImages":
                 f"data: {type(data).__name__}: must be a path, the name of a data set, a datasets.Dataset, or a list "
                 "of paths or PIL images"
             ) from error
-    return load_table(data, job.dataset)
+    images = load_table(data, job.dataset)
+    images.name = "images in memory"
+    return images
 
 
 def _format_flag(name: str, value: Any) -> list[str]:

@@ -130,10 +130,19 @@ class Embeddings:
         """Weights, transform, versions and skipped images."""
         return self._rows.metadata
 
+    def get_path(self, position: int) -> str | None:
+        """Return the path of an image, None if it has none."""
+        path: str | None = None if self._rows.paths is None else self._rows.paths[position].as_py()
+        return path or None
+
     def get_name(self, position: int) -> str:
         """Return the path of an image, or its row if it has none."""
-        path = None if self._rows.paths is None else self._rows.paths[position].as_py()
-        return path or f"row {self.ids[position]}"
+        return self.get_path(position) or f"row {self.ids[position]}"
+
+    def get_label(self, position: int) -> str:
+        """Return the class of an image, empty if it has none."""
+        number = -1 if self.labels is None else int(self.labels[position])
+        return self.classes[number] if 0 <= number < len(self.classes) else ""
 
     def nearest(
         self, query: "ArrayLike | Embeddings | None" = None, k: int = 10, *, index: Index = "auto",

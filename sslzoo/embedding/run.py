@@ -41,7 +41,9 @@ class Embedded(NamedTuple):
     """Messages of undecodable images."""
 
 
-def embed_images(job: EmbeddingJob, *, images: EncodedImages | None = None, console: Console | None = None) -> None:
+def embed_images(
+    job: EmbeddingJob, *, images: EncodedImages | None = None, console: Console | None = None, temporary: bool = False
+) -> None:
     """Write the features of images to `job.output`; called by all processes.
 
     An unfinished embedding of the same images by the same weights continues. A finished one is left as it is.
@@ -49,6 +51,7 @@ def embed_images(job: EmbeddingJob, *, images: EncodedImages | None = None, cons
     Args:
         images: images in memory; None opens those of the job.
         console: for header and progress; None uses the terminal.
+        temporary: whether the caller deletes the file, whose name is not printed then.
 
     Raises:
         UserError: a setting, the images or the weights are invalid, or the file exists with other content.
@@ -91,7 +94,9 @@ def embed_images(job: EmbeddingJob, *, images: EncodedImages | None = None, cons
             left = sum(len(shards[number].positions) for number in missing)
             data += f", {len(available) - left:,} of which are encoded already"
         header = {"encoder": f"{type(backbone).__name__}, {job.backbone.name}", "weights": weights}
-        header |= {"images": str(transform), "data": data, "device": device, "output": str(output)}
+        header |= {"images": str(transform), "data": data, "device": device}
+        if not temporary:
+            header["output"] = str(output)
         for label, text in header.items():
             print_field(console, label, text)
         todo = [shards[number] for number in missing]
@@ -102,7 +107,10 @@ def embed_images(job: EmbeddingJob, *, images: EncodedImages | None = None, cons
             metadata = create_metadata(job, identity, sha256, weights, transform, root, choose_split(job))
             embedded = write_output(output, partial, shards, encoded, available, root, metadata, columns=job.columns)
             partial.delete()
-            _print_result(console, output, embedded)
+            _print_skipped(console, output, embedded, temporary=temporary)
+            if not temporary:
+                shape = " x ".join(f"{size:,}" for size in embedded.shape)
+                print_note(console, f"{output}: {shape} float32, {output.stat().st_size / 1e6:,.1f} MB")
     finally:
         partial.close()
     _leave(accelerator)
@@ -192,13 +200,11 @@ def _get_name(images: EncodedImages, number: int) -> str:
     return f"{images.name}, row {number}" + (f" ({path})" if path else "")
 
 
-def _print_result(console: Console, output: Path, embedded: Embedded) -> None:
+def _print_skipped(console: Console, output: Path, embedded: Embedded, *, temporary: bool) -> None:
     if embedded.skipped:
         count = "1 image is" if len(embedded.skipped) == 1 else f"{len(embedded.skipped):,} images are"
-        listed = locate_skipped(output)
-        print_warning(console, f"{count} skipped, listed in {listed}: {join_names(embedded.skipped)}")
-    shape = " x ".join(f"{size:,}" for size in embedded.shape)
-    print_note(console, f"{output}: {shape} float32, {output.stat().st_size / 1e6:,.1f} MB")
+        listed = "" if temporary else f", listed in {locate_skipped(output)}"
+        print_warning(console, f"{count} skipped{listed}: {join_names(embedded.skipped)}")
 
 
 def _leave(accelerator: Accelerator) -> None:
