@@ -28,15 +28,25 @@ def create_identity(job: EmbeddingJob, sha256: str, images: Images, transform: T
         "weights": sha256,
         "backbone": resolve_name(job.backbone, size),
         "arguments": model_arguments(job.backbone, in_chans=job.dataset.channels, img_size=size),
-        "images": images.fingerprint,
         "transform": str(transform),
         "precision": job.precision,
         "batch size": job.batch_size,
         "tokens": job.tokens,
+        "images": images.fingerprint,
         "columns": job.columns,
         "torch": version("torch"),
         "format": FORMAT,
     }
+
+
+def describe_change(earlier: dict[str, Any], identity: dict[str, Any]) -> str | None:
+    """Describe the first difference of an earlier identity, None if there is none."""
+    for name, value in identity.items():
+        if earlier.get(name) != value:
+            if name in ("weights", "images"):
+                return f"other {name}"
+            return f"another {name}, {earlier.get(name)} instead of {value}"
+    return None
 
 
 def create_metadata(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
 
 from sslzoo.embedding.faiss_index import locate_rows, read_faiss, write_faiss
 from sslzoo.embedding.names import find_format
@@ -62,7 +61,7 @@ def read_features(file: Path, *, memory_map: bool = True) -> tuple[Rows, Vectors
         _check(rows, vectors)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"features {file}: not a readable file of features: {reason}") from error
     return rows, vectors
@@ -76,7 +75,7 @@ def read_identity(file: Path) -> dict[str, Any] | None:
                 metadata = json.loads(str(arrays["metadata"]))
         else:
             metadata = read_metadata(locate_rows(file) if file.suffix.lower() == ".faiss" else file)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, pa.ArrowException):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     identity: dict[str, Any] | None = metadata.get("identity")
     return identity

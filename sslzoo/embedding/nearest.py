@@ -13,6 +13,9 @@ from sslzoo.embedding.unit import normalize_rows
 QUERIES, CANDIDATES = 1024, 16384
 """Rows of a table of similarities that is in memory at once, 64 MiB in float32, and its columns."""
 
+GATHERED = 1 << 24
+"""Values of neighbors in memory at once, 64 MiB in float32."""
+
 
 class Neighbors(NamedTuple):
     """The k nearest neighbors of Q queries, the most similar first; equally similar ones by index."""
@@ -59,9 +62,26 @@ def find_nearest(
             best, places = torch.cat([best, values], dim=1), torch.cat([places, columns + first], dim=1)
             best, chosen = best.topk(min(k, best.shape[1]), dim=1)
             places = places.gather(1, chosen)
-        similarities[rows], indices[rows] = best.cpu().numpy(), places.cpu().numpy()
+        indices[rows] = places.cpu().numpy()
+        similarities[rows] = _compute_exactly(unit.cpu().numpy(), vectors, inverse_lengths, indices[rows])
         advance(len(unit))
     return sort_neighbors(indices, similarities)
+
+
+def _compute_exactly(
+    unit: Vectors, vectors: Vectors, inverse_lengths: NDArray[np.float32], indices: Indices
+) -> NDArray[np.float32]:
+    """Compute the similarities (q, k) of unit vectors to the vectors at `indices` in float64.
+
+    Those of equal vectors are equal, unlike in a matrix product, so that ties are ordered by index.
+    """
+    similarities = np.empty(indices.shape, np.float32)
+    step = max(1, GATHERED // (indices.shape[1] * unit.shape[1]))
+    for start in range(0, len(unit), step):
+        places = indices[start : start + step]
+        products = np.einsum("qd,qkd->qk", unit[start : start + step], vectors[places], dtype=np.float64)
+        similarities[start : start + step] = products * inverse_lengths[places]
+    return similarities
 
 
 def sort_neighbors(indices: Indices, similarities: NDArray[np.float32], recall: float | None = None) -> Neighbors:

@@ -6,8 +6,8 @@
 - `00000000.f32`: features of the images of shard 0, float32, one row after the other;
 - `00000000.json`: shape of a row, and the error message of each undecodable image by its id.
 
-A shard is a range of positions that depends on the batch size and the size of a row only. So the shards are the same
-after any interruption, and with any number of processes.
+A shard is a range of positions that depends on the number of images, the batch size and the size of a row only. So the
+shards are the same after any interruption, and with any number of processes.
 """
 
 import json
@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from sslzoo.embedding.describe import describe_change
 from sslzoo.embedding.rows import Indices, Vectors
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.files import replace, write_json
 
-SHARD_IMAGES, SHARD_BYTES = 1024, 64 << 20
-"""A shard has at least one batch, and no further batch beyond this number of images or bytes of features."""
+SHARD_IMAGES, SHARD_BYTES, SHARDS = 1024, 64 << 20, 64
+"""A shard has at least one batch. It has several if it stays within this number of images and bytes of features, and if
+there are still this many shards, which the processes share."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class ShardInfo:
 
 def create_shards(count: int, batch_size: int, row_bytes: int) -> list[Shard]:
     """Divide `count` images into shards of whole batches."""
-    batches = max(1, min(SHARD_IMAGES // batch_size, SHARD_BYTES // (row_bytes * batch_size)))
-    size = batches * batch_size
+    images = min(SHARD_IMAGES, SHARD_BYTES // row_bytes, count // SHARDS)
+    size = max(1, images // batch_size) * batch_size
     return [Shard(n, range(start, min(start + size, count))) for n, start in enumerate(range(0, count, size))]
 
 
@@ -85,11 +87,11 @@ class Partial:
             earlier = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             earlier = {}
-        if changed := [name for name in identity if earlier.get(name) != identity[name]]:
+        if change := describe_change(earlier, identity):
+            self.close()
             raise UserError(
-                f"--output {self._output}: {self.folder} was started with another {changed[0]}: "
-                f"{earlier.get(changed[0])}, not {identity[changed[0]]}; delete the folder to start again, or name "
-                "another file"
+                f"--output {self._output}: {self.folder} was started with {change}; delete the folder to start again, "
+                "or name another file"
             )
 
     def is_complete(self, shard: Shard) -> bool:

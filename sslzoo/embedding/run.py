@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from sslzoo.data.images import EncodedImages, Images
-from sslzoo.embedding.describe import create_identity, create_metadata
+from sslzoo.embedding.describe import create_identity, create_metadata, describe_change
 from sslzoo.embedding.encode import ShardEncoder
 from sslzoo.embedding.files import read_identity, write_features
 from sslzoo.embedding.images import cache_if_asked, choose_split, list_relative_paths, open_images
@@ -127,11 +127,8 @@ def is_finished(output: Path, identity: dict[str, object]) -> bool:
     found = read_identity(output)
     if found is None:
         raise UserError(f"--output {output}: exists and is not a file of features; delete it or name another file")
-    if changed := [name for name in identity if found.get(name) != identity[name]]:
-        raise UserError(
-            f"--output {output}: contains features of another {changed[0]}: {found.get(changed[0])}, not "
-            f"{identity[changed[0]]}; delete it or name another file"
-        )
+    if change := describe_change(found, identity):
+        raise UserError(f"--output {output}: contains features of {change}; delete it or name another file")
     Partial(output).delete()
     return True
 

@@ -101,14 +101,15 @@ def find_duplicates(request: Request, collection: Embeddings, advance: Advance) 
         )
         for number, group in enumerate(found.groups[: request.show], 1)
     ]
-    redundant = sum(len(group) - 1 for group in found.groups)
+    members = sum(len(group) for group in found.groups)
+    redundant = members - len(found.groups)
     summary = {
         "threshold": f"cosine similarity at least {request.threshold:g}",
         "pairs": f"{len(found.pairs):,}",
-        "groups": f"{len(found.groups):,}; {redundant:,} images remain to be removed if one of each group is kept",
+        "groups": f"{len(found.groups):,}, of {members:,} images; keeping one of each group removes {redundant:,}",
         **_describe_index(found.recall),
     }
-    numbers = {"threshold": request.threshold, "pairs": len(found.pairs), "groups": len(found.groups)}
+    numbers: dict[str, Any] = {"threshold": request.threshold, "pairs": len(found.pairs), "groups": len(found.groups)}
     numbers |= {"redundant": redundant, "recall": found.recall}
     rows = [[str(a), str(b), f"{similarity:.4f}"] for a, b, similarity in pairs[1 : PRINTED + 1]]
     return Findings(

@@ -16,7 +16,7 @@ from sslzoo.embedding.images import open_images
 from sslzoo.evaluation.transform import choose_transform
 from sslzoo.runtime.errors import UserError
 
-SIDE = 160
+SIDE = 128
 """Longer side of a thumbnail in pixels."""
 LOSSLESS = 64
 """Images up to this side are written as PNG, larger ones as JPEG."""
