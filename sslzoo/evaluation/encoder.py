@@ -41,7 +41,9 @@ def create_encoder(job: EncoderJob, transform: Transform) -> tuple[nn.Module, st
     return encoder, f"timm's {tag}{license}"
 
 
-def create_feature_store(job: Job, encoder: nn.Module, transform: Transform, accelerator: Accelerator) -> FeatureStore:
+def create_feature_store(
+    job: EncoderJob, encoder: nn.Module, transform: Transform, accelerator: Accelerator
+) -> FeatureStore:
     """Create the store of the encoder's features in the cache folder."""
     size = transform.augmentation.size
     assert size is not None

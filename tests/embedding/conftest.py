@@ -2,17 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
+from embedding_images import WEIGHTS, write_images
 from safetensors.torch import save_file
-
-WEIGHTS = [
-    "--backbone", "test_resnet", "--backbone.stem", "standard", "--img-size", "32", "--threads", "1",
-    "--dataset.workers", "0",
-]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +29,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(checkpoint: Path) -> list[str]:
     """Flags that name the encoder."""
     return ["--checkpoint", str(checkpoint), *WEIGHTS]
-
-
-def write_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
-    """Write images of several sizes into two folders, which are their classes."""
-    generator = np.random.default_rng(seed)
-    files = []
-    for number in range(count):
-        file = folder / ("ant", "bee")[number % 2] / f"{number:03d}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        coarse = Image.fromarray(generator.integers(0, 255, (5, 4, 3), dtype=np.uint8))
-        coarse.resize((40 + number % 7, 36), Image.Resampling.BICUBIC).save(file)
-        files.append(file)
-    return files
 
 
 @pytest.fixture

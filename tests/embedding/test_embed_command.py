@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from conftest import WEIGHTS, write_images
 from datasets import Dataset, Features, Image, Value
+from embedding_images import WEIGHTS, write_images
 from PIL import Image as Pillow
 
 import sslzoo

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_images
+from embedding_images import write_images
 
 from sslzoo import Embeddings
 from sslzoo.cli import main
