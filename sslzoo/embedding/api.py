@@ -1,18 +1,16 @@
 """`sslzoo.embed`: features of images in one call."""
 
-import random
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 
 from sslzoo.embedding.compose import compose_embedding
 from sslzoo.embedding.embeddings import Embeddings
 from sslzoo.embedding.job import EmbeddingJob
+from sslzoo.evaluation.weights import select_weights
 from sslzoo.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +39,8 @@ def embed(
             (`cifar10`, or `owner/name` on the Hub), a `datasets.Dataset`, or a list of PIL images; None for the images
             that a run was trained on.
         weights: a run folder or an object with its `path`, a name of timm (`resnet50.a1_in1k`), `hf-hub:owner/model`,
-            or a file of weights together with `backbone`.
+            or a file of weights, with `backbone` if it does not name its model; None if settings select them
+            (`untrained=True`).
         output: file to write, .npz, .parquet or .faiss; None keeps the features in memory.
         backbone: timm's name of the architecture of a file of weights.
         split: split of a data set, `all` for all of them; by default `train`, and all images of a folder.
@@ -55,11 +54,8 @@ def embed(
     Raises:
         UserError: images, weights or a setting are invalid, or the file exists with other content.
     """
-    flags = [f"{getattr(weights, 'path', weights)}"]
-    if backbone is not None:
-        flags += ["--backbone", backbone]
     words, images = _describe_data(data)
-    flags += words
+    flags = [*select_weights(weights, backbone), *words]
     for name, value in {"split": split, **settings}.items():
         if name != "split" or value is not None:
             flags += _format_flag(name, value)
@@ -67,8 +63,9 @@ def embed(
         file = Path(folder) / "features.npz" if output is None else Path(output)
         job = compose_embedding([*flags, "--output", str(file)], prog="sslzoo.embed")
         from sslzoo.embedding.run import embed_images
+        from sslzoo.runtime.isolation import preserve_process
 
-        with _preserve_process():
+        with preserve_process():
             encoded = None if images is None else _create_images(images, job)
             embed_images(job, images=encoded, console=Console(quiet=not progress), temporary=output is None)
         return Embeddings.load(file, memory_map=output is not None)
@@ -114,21 +111,3 @@ def _create_images(data: Any, job: EmbeddingJob) -> "EncodedImages":
 def _format_flag(name: str, value: Any) -> list[str]:
     words = [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
     return [f"--{name.replace('_', '-')}", *([str(value).lower()] if isinstance(value, bool) else words)]
-
-
-@contextmanager
-def _preserve_process() -> Iterator[None]:
-    """Restore the number of threads and the random generators on exit."""
-    import torch
-    from accelerate.state import AcceleratorState
-
-    threads, python, torch_state = torch.get_num_threads(), random.getstate(), torch.get_rng_state()
-    numpy = np.random.get_state()  # noqa: NPY002  (the generator that `set_seed` changes)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(torch_state)
-        AcceleratorState._reset_state()  # the next command may have another precision

@@ -9,7 +9,7 @@ from sslzoo.config.layers import Layer
 from sslzoo.embedding.job import EmbeddingJob
 from sslzoo.embedding.names import check_output
 from sslzoo.evaluation.compose import add_names, compose_layers, create_job
-from sslzoo.evaluation.weights import list_weight_flags
+from sslzoo.evaluation.weights import select_weights
 from sslzoo.runtime.errors import UserError
 
 HELP = """
@@ -88,11 +88,14 @@ def _add_weights(named: argparse.Namespace) -> None:
     given = [flag for flag in ("pretrained", "checkpoint") if getattr(named, flag)]
     if given:
         raise UserError(f"--{given[0]}: cannot be combined with the weights {named.weights}")
-    flags = list_weight_flags(named.weights, named.backbone)
-    if flags.run is not None:
-        named.run = flags.run
-    else:
-        named.backbone, named.pretrained, named.checkpoint = flags.backbone, flags.pretrained, flags.checkpoint
+    words = select_weights(named.weights, named.backbone)
+    if not words[0].startswith("-"):
+        named.run = Path(words[0])
+        return
+    parser = ArgumentParser(add_help=False)
+    add_names(parser)
+    found = parser.parse_args(words)
+    named.backbone, named.pretrained, named.checkpoint = found.backbone, found.pretrained, found.checkpoint
 
 
 def _check(job: EmbeddingJob, *, needs_output: bool) -> None:

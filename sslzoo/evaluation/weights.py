@@ -1,50 +1,65 @@
-"""One argument that names the weights of an encoder."""
+"""Select the weights to evaluate: of a run, of timm, of the Hub, or of a file."""
 
 from pathlib import Path
-from typing import NamedTuple
 
-from sslzoo.runtime.errors import UserError
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".tar", ".bin", ".npz", ".pkl")
-"""Endings of files of weights."""
+from sslzoo.runtime.errors import UserError, near_misses
 
 
-class WeightFlags(NamedTuple):
-    """The flags that name the weights of an encoder."""
-
-    run: Path | None = None
-    backbone: str | None = None
-    pretrained: bool = False
-    checkpoint: str | None = None
-
-
-def list_weight_flags(weights: str, backbone: str | None = None) -> WeightFlags:
-    """Find out what names the weights: a run folder, a file, or a name of timm or the Hub.
+def select_weights(weights: object, backbone: str | None = None) -> list[str]:
+    """Return the arguments of `compose_jobs` that select weights.
 
     Args:
-        weights: run folder, file of weights, timm's name such as `resnet50.a1_in1k`, `hf-hub:owner/model` or
-            `local-dir:path`.
-        backbone: timm's name of the architecture, which a file needs.
+        weights: a run (an object with the attribute `path`, or the path of its folder), a name of timm such as
+            `resnet50.a1_in1k`, `hf-hub:owner/model`, `local-dir:path`, the path of a file, or None for the weights that
+            further settings select.
+        backbone: name of the model; needed for a file that does not name it.
 
     Raises:
-        UserError: a file of weights is named without its architecture, or an architecture is given for other weights.
+        UserError: there are no such weights, or `backbone` is missing or cannot be combined with them.
     """
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        if (path / "config.json").is_file() and not (path / "config.yaml").is_file():
-            return WeightFlags(backbone=f"local-dir:{weights}", pretrained=True)
-        _refuse_backbone(weights, backbone)
-        return WeightFlags(run=path)
-    if path.is_file() or weights.endswith(SUFFIXES):
-        if backbone is None:
-            raise UserError(f"{weights}: a file of weights needs --backbone NAME, timm's name of its architecture")
-        return WeightFlags(backbone=backbone, checkpoint=weights)
-    if "/" in weights and ":" not in weights:
-        raise UserError(f"{weights}: no such run folder or file of weights; models of the Hub start with hf-hub:")
-    _refuse_backbone(weights, backbone)
-    return WeightFlags(backbone=weights, pretrained=True)
-
-
-def _refuse_backbone(weights: str, backbone: str | None) -> None:
+    if weights is None:
+        return [] if backbone is None else ["--backbone", backbone]
+    named = getattr(weights, "path", weights)
+    if not isinstance(named, str | Path):
+        raise UserError(f"weights: is a {type(weights).__name__}; must be a run, a path, or a name of timm or the Hub")
+    path = Path(named).expanduser()
+    if path.is_file():
+        name = backbone or _read_model_name(path)
+        if name is None:
+            raise UserError(f"weights {named}: does not name its model; give its name in timm as backbone=")
+        return ["--backbone", name, "--checkpoint", str(path)]
+    if path.is_dir() or isinstance(named, Path):
+        if backbone is not None:
+            raise UserError(f"backbone {backbone}: cannot be combined with the run {named}, which defines the encoder")
+        return [str(path)]
+    _require_model(named)
     if backbone is not None:
-        raise UserError(f"--backbone {backbone}: cannot be combined with {weights}, which defines the encoder")
+        raise UserError(f"backbone {backbone}: cannot be combined with the weights {named}, which name the model")
+    return ["--backbone", named, "--pretrained"]
+
+
+def _read_model_name(file: Path) -> str | None:
+    """Return the model that sslzoo wrote into the metadata of a safetensors file; None if there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(file, "pt") as content:
+            name: str | None = (content.metadata() or {}).get("timm_model")
+            return name
+    except (OSError, SafetensorError):
+        return None  # loading it reports the reason
+
+
+def _require_model(name: str) -> None:
+    import timm
+
+    if ":" in name:
+        return
+    architecture = name.partition(".")[0]
+    if "/" in name or not timm.is_model(architecture):
+        raise UserError(
+            f"weights {name}: no such run folder or file, nor a model of timm"
+            f"{near_misses(architecture, timm.list_models())}; hf-hub:OWNER/MODEL is a model on the Hub"
+        )
