@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sslzoo.data import DATASETS, Source
     from sslzoo.data.augment import Augmentation
     from sslzoo.data.load import load_data
+    from sslzoo.embedding.api import embed
+    from sslzoo.embedding.embeddings import Embeddings
     from sslzoo.experiment.compose import compose
     from sslzoo.losses import LOSSES, Loss
     from sslzoo.method import METHODS, InBatchMethod, Method, MethodOutput, PairMethod
@@ -35,6 +37,7 @@ __all__ = [
     "TARGETS",
     "Augmentation",
     "Config",
+    "Embeddings",
     "Encoder",
     "HeadConfig",
     "InBatchMethod",
@@ -51,6 +54,7 @@ __all__ = [
     "UserError",
     "compose",
     "create_tiny_method",
+    "embed",
     "load_data",
     "sample_tiny_batch",
 ]
@@ -61,6 +65,8 @@ _MODULES = {
     "sslzoo.data": ("DATASETS", "Source"),
     "sslzoo.data.augment": ("Augmentation",),
     "sslzoo.data.load": ("load_data",),
+    "sslzoo.embedding.api": ("embed",),
+    "sslzoo.embedding.embeddings": ("Embeddings",),
     "sslzoo.experiment.compose": ("compose",),
     "sslzoo.losses": ("LOSSES", "Loss"),
     "sslzoo.method": ("METHODS", "InBatchMethod", "Method", "MethodOutput", "PairMethod"),

@@ -100,6 +100,34 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
+def embed(words: list[str]) -> int:
+    """Write the features of images to a file, by any encoder that `evaluate` accepts."""
+    from sslzoo.embedding.compose import compose_embedding
+
+    job = compose_embedding(words)
+
+    from sslzoo.embedding.run import embed_images
+
+    try:
+        embed_images(job)
+    except KeyboardInterrupt:
+        print("interrupted; repeat the command to continue from the saved features", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def search(words: list[str]) -> int:
+    """Search in a collection of images by their features: nearest, near-duplicates, outliers, clusters."""
+    from sslzoo.search.request import parse_request
+
+    request = parse_request(words)
+
+    from sslzoo.search.command import search as run
+
+    run(request, words)
+    return 0
+
+
 def list_parts(words: list[str]) -> int:
     """List methods, targets, losses and data sets."""
     from sslzoo.config.registry import load_plugin
@@ -218,6 +246,8 @@ PLUGIN = "files or modules that register custom parts"
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "pretrain": pretrain,
     "evaluate": evaluate,
+    "embed": embed,
+    "search": search,
     "compare": compare,
     "list": list_parts,
     "describe": describe,

@@ -52,6 +52,8 @@ def test_package_runs_as_a_module(tmp_path: Path) -> None:
         ["--help"],
         ["evaluate", "--help"],
         ["compare", "--help"],
+        ["embed", "--help"],
+        ["search", "--help"],
         ["plan", "--help"],
         ["check", "--help"],
         ["new", "--help"],

@@ -12,11 +12,13 @@ import pytest
 from sslzoo.cli import COMMANDS, main
 from sslzoo.comparison.command import plan
 from sslzoo.comparison.request import parse_request
+from sslzoo.embedding.compose import compose_embedding
 from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.experiment.compose import compose
 from sslzoo.plan.request import parse_request as parse_plan
 from sslzoo.preview.request import parse_request as parse_augmentations
 from sslzoo.runtime.errors import UserError
+from sslzoo.search.request import parse_request as parse_search
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,6 +60,12 @@ def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
                 compose_jobs(words[1:])
         elif words[0] == "augmentations":
             parse_augmentations(words[1:])
+        elif words[0] == "embed":
+            compose_embedding(words[1:])
+        elif words[0] == "search":
+            if words[2].endswith((".npz", ".parquet")):
+                Path(words[2]).touch()
+            parse_search(words[1:])
         elif words[0] == "plan":
             parse_plan(words[1:])
         elif words[0] == "compare":

@@ -50,9 +50,9 @@ class DatasetConfig(Config):
     With streaming, the number of images of the labeled split."""
     test_limit: int | None = Field(default=None, ge=1)
     """Measure on this many test images only, chosen in the same way; with streaming, on the first ones."""
-    max_skipped: int = Field(default=0, ge=0)
-    """Largest number of undecodable images that are skipped. Above 0, all images are decoded once before training
-    starts; those of a stream are decoded as they arrive."""
+    max_skipped: int | None = Field(default=0, ge=0)
+    """Largest number of undecodable images that are skipped; None for any number. Unless it is 0, all images are
+    decoded once before training starts; those of a stream are decoded as they arrive."""
     cache: Literal["auto", "memory-map", "none"] = "auto"
     """Store the decoded images in a file (`memory-map`), or decode them whenever they are read (`none`);
     `auto` stores them if they fit."""

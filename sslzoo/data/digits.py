@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 
 from sslzoo.data.sources import DATASETS, Source
 
-_TRAIN = 1297
+_SPLITS = {"train": range(1297), "test": range(1297, 1797)}
 
 
 @DATASETS.register("digits")
@@ -18,10 +18,14 @@ class Digits(Source):
     mostly unseen writers, unlike a random split.
     """
 
+    def list_splits(self) -> list[str]:
+        return list(_SPLITS)
+
     def load(self, split: str) -> Dataset:
-        rows = {"train": slice(None, _TRAIN), "test": slice(_TRAIN, None)}.get(split)
-        if rows is None:
-            raise self.no_such_split(split, ["train", "test"])
+        names = split.split("+")
+        if not set(names) <= set(_SPLITS):
+            raise self.no_such_split(split, self.list_splits())
+        rows = [row for name in names for row in _SPLITS[name]]
         digits = load_digits()
         pixels = np.rint(digits.images[rows] * (255 / 16)).astype(np.uint8)
         features = Features(image=Image(), label=ClassLabel(names=[str(name) for name in digits.target_names]))

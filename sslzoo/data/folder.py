@@ -179,8 +179,7 @@ class ImageFolder:
             labeled = part.splitname in self.classes
             labels += [numbers[path.rsplit("/", 2)[-2]] if labeled else None for path in chosen]
         files = pc.binary_join_element_wise(str(self._folder), pa.array(paths, pa.string()), "/")
-        cells = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), files], ["bytes", "path"])
-        columns, features = {"image": cells}, Features(image=Image())
+        columns, features = {"image": create_cells(files)}, Features(image=Image())
         if names:
             columns["label"], features["label"] = pa.array(labels, pa.int64()), ClassLabel(names=names)
         return Dataset(
@@ -188,3 +187,8 @@ class ImageFolder:
             DatasetInfo(features=features),
             fingerprint=digest(self._listing.fingerprint, str(self._folder), split),
         )
+
+
+def create_cells(files: pa.Array) -> pa.StructArray:
+    """Create the undecoded cells of an image column of `datasets` from the paths of image files."""
+    return pa.StructArray.from_arrays([pa.nulls(len(files), pa.binary()), files], ["bytes", "path"])

@@ -47,11 +47,16 @@ class HuggingFace(Source):
             if self._images is not None:
                 self._require(split, list(self._images.splits))
                 return self._images.load(split)
-            if rank() == 0 and not Path(self._builder.cache_dir).is_dir():
-                print_note(Console(), f"reading {self._path}, once")
-            self._builder.download_and_prepare()
+            self._prepare()
             self._require(split, list(self._builder.info.splits))
             return self._builder.as_dataset(split=split)
+
+    def list_splits(self) -> list[str]:
+        with self._one_line_errors():
+            if self._images is not None:
+                return list(self._images.splits)
+            self._prepare()
+            return list(self._builder.info.splits)
 
     def stream(self, split: str) -> IterableDataset:
         if self._images is not None:
@@ -71,6 +76,12 @@ class HuggingFace(Source):
         with self._one_line_errors():
             version = digest(str(self._builder.cache_dir), split, str(count))
             return Dataset.from_generator(lambda: iter(rows), features=stream.features, fingerprint=version)
+
+    def _prepare(self) -> None:
+        """Download the data set and convert it to a local table, unless this was done before."""
+        if rank() == 0 and not Path(self._builder.cache_dir).is_dir():
+            print_note(Console(), f"reading {self._path}, once")
+        self._builder.download_and_prepare()
 
     @property
     def folder(self) -> Path | None:

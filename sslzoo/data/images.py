@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import torch
 from datasets import Dataset, Image
 from numpy.typing import NDArray
@@ -140,7 +142,7 @@ class EncodedImages(Images):
         self.fingerprint = digest(settings, rows)
         self.ids, self.labels, self.classes, self.channels = ids, labels, classes, channels
         self.short_side, self.name, self.skipped = short_side, name, skipped
-        self._folder = folder
+        self.folder = folder
         self._cells = table.select_columns([column]).cast_column(column, Image(decode=False))
         self._column = column
 
@@ -154,10 +156,28 @@ class EncodedImages(Images):
                 f"{self.name}, row {row}",
                 channels=self.channels,
                 short_side=self.short_side,
-                folder=self._folder,
+                folder=self.folder,
             )
             for cell, row in zip(cells, rows, strict=True)
         ]
+
+    def list_paths(self) -> pa.ChunkedArray:
+        """Return the paths in the cells of the images (n,), null where there is none; reads no encoded image."""
+        cells = self._cells.data.column(self._column)
+        rows = pa.array(self.ids)
+        if self._cells._indices is not None:  # rows of the table that were selected or sorted
+            rows = self._cells._indices.column(0).take(rows)
+        return pc.struct_field(cells, "path").take(rows)
+
+    def gather_decodable(self, indices: Indices) -> tuple[Batch | None, list[str]]:
+        """Return the decodable images at positions `indices`, None if there are none, and the errors of the others."""
+        images = self.decode(indices)
+        kept = [position for position, image in enumerate(images) if not isinstance(image, str)]
+        errors = [image for image in images if isinstance(image, str)]
+        if not kept:
+            return None, errors
+        pixels = [image for image in images if not isinstance(image, str)]
+        return self._batch(*pad(pixels), indices[kept]), errors
 
     def gather(self, indices: Indices) -> Batch:
         images = []

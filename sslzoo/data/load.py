@@ -1,6 +1,9 @@
 """Load the images that a config describes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +17,12 @@ from sslzoo.data.sources import Source, open_source
 from sslzoo.data.stream import StreamedImages
 from sslzoo.runtime.counter_rng import permutation
 from sslzoo.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ALL = "all"
+"""Name that stands for all splits of a data set."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +61,9 @@ def load_data(config: DatasetConfig) -> Data:
     tables = {
         split: source.head(split, limit) if config.streaming else source.load(split) for split, limit in limits.items()
     }
-    for split, table in tables.items():
-        if len(table) == 0:
-            raise UserError(f"{_split_name(config, split)}: contains no images")
-    labels, classes = encode_labels(
-        {split: (table, find_label_column(table.features, config)) for split, table in tables.items()}
-    )
     skipped = Skipped(config.max_skipped)
-    images: dict[str, Images] = {}
-    for split, table in tables.items():
-        ids = _select_rows(len(table), labels[split], limits[split])
-        kept = labels[split]
-        encoded = EncodedImages(
-            table,
-            find_image_column(table.features, config),
-            ids=ids,
-            labels=None if kept is None else kept[ids],
-            classes=classes,
-            channels=config.channels,
-            short_side=config.short_side,
-            name=_split_name(config, split),
-            skipped=skipped,
-            folder=source.folder,
-        )
-        images[split] = load_cached(encoded, config)
+    encoded, classes = encode_tables(tables, limits, config, skipped, source.folder)
+    images = {split: load_cached(table, config) for split, table in encoded.items()}
     train = _open_stream(source, skipped) if config.streaming else images[config.train]
     split = config.labeled or config.train
     labeled = None if split not in images else _select_labeled(images[split])
@@ -87,6 +75,81 @@ def load_data(config: DatasetConfig) -> Data:
     table = tables[split]
     names = read_file_names(table, find_image_column(table.features, config), source.folder)
     return _hold_out_test(data, config, names)
+
+
+def load_split(config: DatasetConfig, split: str) -> EncodedImages:
+    """Load one split without decoding it; its images are decoded whenever they are read.
+
+    Args:
+        split: name of a split, an expression such as `train+test`, or `all` for all splits.
+
+    Raises:
+        UserError: the source, path, split or column is missing or ambiguous.
+    """
+    source = open_source(config)
+    table = source.load("+".join(source.list_splits()) if split == ALL else split)
+    return load_table(table, config, split=split, folder=source.folder)
+
+
+def load_table(
+    table: "Dataset", config: DatasetConfig, *, split: str = "in memory", folder: Path | None = None
+) -> EncodedImages:
+    """Load the images of a table without decoding them.
+
+    Args:
+        split: its name in messages.
+        folder: that image files must lie in; None permits any file and URL.
+
+    Raises:
+        UserError: the column of images is missing or ambiguous, or the table is empty.
+    """
+    encoded, _ = encode_tables({split: table}, {split: config.limit}, config, Skipped(config.max_skipped), folder)
+    return encoded[split]
+
+
+def encode_tables(
+    tables: Mapping[str, "Dataset"],
+    limits: Mapping[str, int | None],
+    config: DatasetConfig,
+    skipped: Skipped,
+    folder: Path | None,
+) -> tuple[dict[str, EncodedImages], list[str]]:
+    """Find the images and labels of tables; their classes are the same.
+
+    Args:
+        tables: by split.
+        limits: number of images to select of each split, balanced over the classes; None for all.
+        folder: that image files must lie in, see `open_file`.
+
+    Returns:
+        The images by split, and the names of the classes.
+
+    Raises:
+        UserError: a column is missing or ambiguous, a table is empty, or the classes differ.
+    """
+    for split, table in tables.items():
+        if len(table) == 0:
+            raise UserError(f"{_split_name(config, split)}: contains no images")
+    labels, classes = encode_labels(
+        {split: (table, find_label_column(table.features, config)) for split, table in tables.items()}
+    )
+    images = {}
+    for split, table in tables.items():
+        kept = labels[split]
+        ids = _select_rows(len(table), kept, limits[split])
+        images[split] = EncodedImages(
+            table,
+            find_image_column(table.features, config),
+            ids=ids,
+            labels=None if kept is None else kept[ids],
+            classes=classes,
+            channels=config.channels,
+            short_side=config.short_side,
+            name=_split_name(config, split),
+            skipped=skipped,
+            folder=folder,
+        )
+    return images, classes
 
 
 def _hold_out_test(data: Data, config: DatasetConfig, names: list[str] | None) -> Data:

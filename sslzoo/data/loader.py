@@ -1,17 +1,21 @@
 """The order of images, and iterators over their batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from sslzoo.data.batch import Batch
-from sslzoo.data.images import Images, Indices
+from sslzoo.data.images import EncodedImages, Images, Indices
 from sslzoo.data.stream import StreamedImages
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.counter_rng import permutation
 from sslzoo.runtime.errors import UserError
+
+Loaded = TypeVar("Loaded")
 
 
 def batches_per_epoch(n: int, batch_size: int, world: int = 1) -> int:
@@ -90,18 +94,49 @@ def ordered_batches(images: Images, batch_size: int, *, workers: int = 0) -> Ite
     return _load_batches(images, [chunk for chunk in chunks if len(chunk)], workers)
 
 
-class _BatchDataset:
+class DecodedBatch(NamedTuple):
+    """The decodable images of a batch."""
+
+    batch: Batch | None
+    """None if no image can be decoded."""
+    errors: list[str]
+    """Error message of each undecodable image."""
+
+
+def decodable_batches(images: Images, chunks: list[Indices], *, workers: int = 0) -> Iterator[DecodedBatch]:
+    """Batches of the images at given positions, without the undecodable ones.
+
+    Args:
+        chunks: positions of each batch.
+        workers: processes that decode images that are not stored decoded.
+    """
+    if not isinstance(images, EncodedImages):
+        return (DecodedBatch(batch, []) for batch in _load_batches(images, chunks, workers))
+    if workers == 0:
+        return threaded_map(lambda indices: _pin(_gather_decodable(images, indices)), chunks)
+    return _load_in_workers(partial(_gather_decodable, images), chunks, workers)
+
+
+def _gather_decodable(images: EncodedImages, indices: Indices) -> DecodedBatch:
+    return DecodedBatch(*images.gather_decodable(indices))
+
+
+def _pin(decoded: DecodedBatch) -> DecodedBatch:
+    return decoded if decoded.batch is None else DecodedBatch(decoded.batch.pin_memory(), decoded.errors)
+
+
+class _Gathered(Generic[Loaded]):
     """A data set for torch's DataLoader whose items are whole batches.
 
     It returns errors instead of raising them: torch adds the worker's traceback to the message of a raised error.
     """
 
-    def __init__(self, images: Images) -> None:
-        self._images = images
+    def __init__(self, gather: Callable[[Indices], Loaded]) -> None:
+        self._gather = gather
 
-    def __getitem__(self, indices: Indices) -> Batch | UserError:
+    def __getitem__(self, indices: Indices) -> Loaded | UserError:
         try:
-            return self._images.gather(indices)
+            return self._gather(indices)
         except UserError as error:
             return error
 
@@ -109,12 +144,12 @@ class _BatchDataset:
 def _load_batches(images: Images, chunks: list[Indices], workers: int) -> Iterator[Batch]:
     if images.decoded or workers == 0:
         return threaded_map(lambda indices: images.gather(indices).pin_memory(), chunks)
-    return _load_batches_in_workers(images, chunks, workers)
+    return _load_in_workers(images.gather, chunks, workers)
 
 
-def _load_batches_in_workers(images: Images, chunks: list[Indices], workers: int) -> Iterator[Batch]:
-    loader: DataLoader[Batch | UserError] = DataLoader(
-        _BatchDataset(images),  # type: ignore[arg-type]  # torch accepts any object with __getitem__
+def _load_in_workers(gather: Callable[[Indices], Loaded], chunks: list[Indices], workers: int) -> Iterator[Loaded]:
+    loader: DataLoader[Loaded | UserError] = DataLoader(
+        _Gathered(gather),  # type: ignore[arg-type]  # torch accepts any object with __getitem__
         sampler=chunks,
         batch_size=None,
         num_workers=min(workers, max(1, len(chunks))),

@@ -10,13 +10,18 @@ class Skipped:
     """The skipped images of a data set, each as a one-line message with its place, file and reason.
 
     Args:
-        limit: the most images that may be skipped.
+        limit: the most images that may be skipped; None for any number.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int | None) -> None:
         self.limit = limit
-        self.messages: list[str] = []
+        self._messages: dict[str, None] = {}
         self._lock = Lock()
+
+    @property
+    def messages(self) -> list[str]:
+        """The messages in the order in which they were added."""
+        return list(self._messages)
 
     def add(self, messages: Iterable[str]) -> None:
         """Add the messages of skipped images; duplicates are ignored. Thread-safe.
@@ -25,8 +30,8 @@ class Skipped:
             UserError: more than `limit` images are skipped.
         """
         with self._lock:
-            self.messages += [text for text in dict.fromkeys(messages) if text not in self.messages]
-            if len(self.messages) <= self.limit:
+            self._messages.update(dict.fromkeys(messages))
+            if self.limit is None or len(self._messages) <= self.limit:
                 return
             if self.limit == 0:
                 raise UserError(
@@ -36,5 +41,5 @@ class Skipped:
 
     def describe(self) -> str:
         """Return the number of skipped images and the first messages, as one line."""
-        images = "1 image is" if len(self.messages) == 1 else f"{len(self.messages)} images are"
+        images = "1 image is" if len(self._messages) == 1 else f"{len(self._messages):,} images are"
         return f"{images} skipped (--dataset.max-skipped {self.limit}): {join_names(self.messages)}"

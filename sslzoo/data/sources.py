@@ -40,6 +40,14 @@ class Source(ABC):
             UserError: the split does not exist.
         """
 
+    def list_splits(self) -> list[str]:
+        """List the names of the splits.
+
+        Raises:
+            UserError: the source does not know them.
+        """
+        raise UserError(f"--split all: the source {self.name} does not list its splits; name one")
+
     def stream(self, split: str) -> "IterableDataset":
         """Open a split as a stream of rows."""
         return self.load(split).to_iterable_dataset()

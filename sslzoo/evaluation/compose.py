@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import create_model
 
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_all, read_layer, read_layers
 from sslzoo.config.schema import SettingError
-from sslzoo.evaluation.job import STANDARD, Job
+from sslzoo.evaluation.job import STANDARD, EncoderJob, Job
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.flags import has_flag, parse_flags
 from sslzoo.experiment.layers import (
@@ -26,6 +27,8 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.experiment.warmup import fit_warmup
 from sslzoo.runtime.errors import UserError, near_misses
 from sslzoo.runtime.files import require_unchanged
+
+AnyJob = TypeVar("AnyJob", bound=EncoderJob)
 
 HELP = """
   run.py evaluate RUN                                        the backbone of a run
@@ -51,10 +54,41 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     words = list(arguments)
     run = Path(words.pop(0)) if words and not words[0].startswith("-") else None
     named, flags = _parse_names(words)
-    chosen = [layer for name in named.config for layer in read_layers(find_layer(name))]
+    layers = compose_layers(run, named)
+    known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
+    description = f"{Job.__doc__}\n{HELP.format(protocols=known)}"
+    jobs = []
+    for protocol in named.protocol or [None]:
+        file = _find_protocol(protocol) if protocol else None
+        layer = [] if file is None else [(str(file), read_layer(file))]
+        job = create_job(Job, [*layers, *(content for _, content in layer)], flags, prog, description)
+        own = select_own_layers([*read_named_layers(named), *layer])
+        jobs.append((protocol or STANDARD, _fit_schedule(prefer_own_transform(job, own, flags), own, flags)))
+    return jobs
+
+
+def compose_layers(
+    run: Path | None, named: argparse.Namespace, images: Layer | None = None, *, command: str = "evaluate"
+) -> list[Layer]:
+    """Compose the layers of an encoder and its images.
+
+    Args:
+        run: run folder of the encoder; None for other weights.
+        named: what `add_names` parsed.
+        images: settings above those of the data set or the run, and below those of `--config`.
+        command: name in error messages.
+
+    Raises:
+        UserError: a name is unknown, or a run is not finished.
+    """
+    chosen = read_named_layers(named)
     loaded = load_plugins(chosen, named.plugin)
     layers = [layer for _, layer in read_shipped_layers("default")]
-    layers += _run_layers(run, named.dataset) if run is not None else [_dataset_layer(named.dataset or DEFAULT_DATASET)]
+    if run is None:
+        layers.append(_dataset_layer(named.dataset or DEFAULT_DATASET))
+    else:
+        layers += _run_layers(run, named.dataset, command)
+    layers.append(images or {})
     plugins = [
         *(plugin for layer in layers for plugin in layer.get("plugin", [])),
         *loaded,
@@ -63,17 +97,20 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
         layers = [{key: value for key, value in layer.items() if key != "backbone"} for layer in layers]
     layers += [expand_part_names(layer, source) for source, layer in chosen]
     layers.append(_backbone_layer(named, run) | {"plugin": list(dict.fromkeys(plugins))})
-    jobs = []
-    for protocol in named.protocol or [None]:
-        file = _find_protocol(protocol) if protocol else None
-        layer = [] if file is None else [(str(file), read_layer(file))]
-        job = _create_job([*layers, *(content for _, content in layer)], flags, prog)
-        own = [content for source, content in (*chosen, *layer) if not is_shipped(source)]
-        jobs.append((protocol or STANDARD, _fit_schedule(_choose_transform(job, own, flags), own, flags)))
-    return jobs
+    return layers
 
 
-def _choose_transform(job: Job, own: Sequence[Layer], flags: Sequence[str]) -> Job:
+def read_named_layers(named: argparse.Namespace) -> list[tuple[str, Layer]]:
+    """Read the layers that `--config` names, each with its source."""
+    return [layer for name in named.config for layer in read_layers(find_layer(name))]
+
+
+def select_own_layers(layers: Sequence[tuple[str, Layer]]) -> list[Layer]:
+    """Select the layers that are files of the user, from pairs of source and layer."""
+    return [layer for source, layer in layers if not is_shipped(source)]
+
+
+def prefer_own_transform(job: AnyJob, own: Sequence[Layer], flags: Sequence[str]) -> AnyJob:
     """Let flags and files of the user that describe the images win over what is known of a checkpoint file."""
     paths = (("augmentations", "test"), ("dataset", "mean"), ("dataset", "std"))
     chosen = any(has_flag(flags, ".".join(path)) or any(has_setting(layer, path) for layer in own) for path in paths)
@@ -101,21 +138,27 @@ def _fit_schedule(job: Job, own: Sequence[Layer], flags: Sequence[str]) -> Job:
     return job
 
 
-def _parse_names(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = ArgumentParser(add_help=False)
-    for several in ("config", "plugin", "protocol"):
+def add_names(parser: ArgumentParser) -> None:
+    """Add the flags that name the weights, the data set, configs and plug-ins."""
+    for several in ("config", "plugin"):
         parser.add_argument(f"--{several}", nargs="+", action="extend", default=[])
     for one in ("backbone", "dataset", "checkpoint"):
         parser.add_argument(f"--{one}")
     parser.add_argument("--pretrained", action="store_true")
+
+
+def _parse_names(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = ArgumentParser(add_help=False)
+    add_names(parser)
+    parser.add_argument("--protocol", nargs="+", action="extend", default=[])
     return parser.parse_known_args(words)
 
 
-def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
+def _run_layers(run: Path, dataset: str | None, command: str) -> list[Layer]:
     """Layers with encoder, images and protocol of a run; another data set uses the run's channels and normalization."""
     config = run / "config.yaml"
     if not config.is_file():
-        raise UserError(f"evaluate {run}: not a run folder (it has no config.yaml)")
+        raise UserError(f"{command} {run}: not a run folder (it has no config.yaml)")
     from sslzoo.modules.backbones import resolve_name
 
     require_unchanged(run / "summary.json", "config.yaml")
@@ -124,13 +167,14 @@ def _run_layers(run: Path, dataset: str | None) -> list[Layer]:
     if not weights.is_file():
         saved = sorted((run / "checkpoints").glob("step-*/model.safetensors"))
         hint = (
-            f"; `evaluate --backbone {resolve_name(experiment.backbone, experiment.img_size)} --checkpoint {saved[-1]}`"
-            " evaluates its newest checkpoint"
+            f"; `{command} --backbone {resolve_name(experiment.backbone, experiment.img_size)} "
+            f"--checkpoint {saved[-1]}` {command}s its newest checkpoint"
             if saved
             else ""
         )
         raise UserError(
-            f"evaluate {run}: the run is not finished, it has no backbone.safetensors; --resume {run} finishes it{hint}"
+            f"{command} {run}: the run is not finished, it has no backbone.safetensors; "
+            f"--resume {run} finishes it{hint}"
         )
     require_unchanged(run / "summary.json", weights.name)
     layer = experiment.model_dump(mode="json", include={"dataset", "augmentations", "evaluation", "plugin"})
@@ -180,36 +224,49 @@ def _find_protocol(name: str) -> Path:
     raise UserError(f"--protocol {name}: no such protocol{near_misses(name, known)}")
 
 
-def _create_job(layers: list[Layer], flags: list[str], prog: str) -> Job:
+def create_job(
+    kind: type[AnyJob], layers: list[Layer], flags: list[str], prog: str, description: str, *, command: str = "evaluate"
+) -> AnyJob:
+    """Create settings from layers and flags; settings of runs and evaluations that `kind` does not have are dropped.
+
+    Args:
+        kind: schema of the settings.
+        flags: such as `["--batch-size", "64"]`.
+        prog: name of the program in the text of `--help`.
+        description: text with which `--help` begins.
+        command: name in error messages.
+
+    Raises:
+        UserError: a setting is unknown, a value is invalid, or there are no weights.
+        SystemExit: after `--help`.
+    """
     content = merge_all(layers)
-    allowed = {*Job.model_fields, "augmentations"}
-    unknown = [
-        key for key in content if key not in allowed and key not in Experiment.model_fields and key != "by_method"
-    ]
+    allowed = {*kind.model_fields}
+    known = {*allowed, *Job.model_fields, *Experiment.model_fields, "by_method"}
+    unknown = [key for key in content if key not in known]
     if unknown:
         raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], allowed)}")
     content = {key: value for key, value in content.items() if key in allowed}
-    model = create_model(
+    model: type[AnyJob] = create_model(
         "Job",
-        __base__=Job,
-        __doc__=Job.__doc__,
+        __base__=kind,
+        __doc__=kind.__doc__,
         augmentations=(create_augmentations_model(content["augmentations"]), ...),
     )
-    known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
     try:
         default = model(**content)
     except SettingError as error:
         raise UserError(str(error)) from None
-    job = parse_flags(model, default, flags, prog, f"{Job.__doc__}\n{HELP.format(protocols=known)}")
-    _check_weights(job)
+    job = parse_flags(model, default, flags, prog, description)
+    _check_weights(job, command)
     return job
 
 
-def _check_weights(job: Job) -> None:
+def _check_weights(job: EncoderJob, command: str) -> None:
     backbone = job.backbone
     if not backbone.has_weights and not job.untrained:
         raise UserError(
-            f"evaluate: no weights for {backbone.name}: name a run folder, or give --pretrained (timm's weights), "
+            f"{command}: no weights for {backbone.name}: name a run folder, or give --pretrained (timm's weights), "
             "--checkpoint FILE, or --untrained (random ones, as a baseline)"
         )
     if backbone.has_weights and job.untrained:

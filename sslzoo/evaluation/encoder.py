@@ -11,14 +11,14 @@ from sslzoo.data.cache import cache_root
 from sslzoo.data.images import Images
 from sslzoo.evaluation.checkpoint import ClassifierCheckpoints
 from sslzoo.evaluation.evaluated import EvaluatedEncoder
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EncoderJob, Job
 from sslzoo.evaluation.store import FeatureStore
 from sslzoo.evaluation.transform import Transform
 from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
 from sslzoo.runtime.progress import Steps
 
 
-def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
+def create_encoder(job: EncoderJob, transform: Transform) -> tuple[nn.Module, str]:
     """Create the backbone without classifier; return it and a description of its weights.
 
     Raises:
@@ -41,7 +41,9 @@ def create_encoder(job: Job, transform: Transform) -> tuple[nn.Module, str]:
     return encoder, f"timm's {tag}{license}"
 
 
-def create_feature_store(job: Job, encoder: nn.Module, transform: Transform, accelerator: Accelerator) -> FeatureStore:
+def create_feature_store(
+    job: EncoderJob, encoder: nn.Module, transform: Transform, accelerator: Accelerator
+) -> FeatureStore:
     """Create the store of the encoder's features in the cache folder."""
     size = transform.augmentation.size
     assert size is not None

@@ -60,11 +60,23 @@ def encode_images(
         workers: processes that decode images that are not stored decoded.
     """
     with evaluation_mode(encoder):
-        for stored in ordered_batches(images, batch_size, workers=workers):
-            view = create_view(stored.to(accelerator.device))
-            with accelerator.autocast():
-                features = encoder(view)
-            yield features.float().cpu()
+        for batch in ordered_batches(images, batch_size, workers=workers):
+            yield encode_batch(encoder, batch, create_view, accelerator)
+
+
+@torch.inference_mode()
+def encode_batch(
+    encoder: Callable[[Tensor], Tensor], batch: Batch, create_view: Callable[[Batch], Tensor], accelerator: Accelerator
+) -> Tensor:
+    """Encode a view of each stored image of a batch; see `encode_images`.
+
+    Returns:
+        What `encoder` returns, for example (B, D), as float32 on the CPU.
+    """
+    view = create_view(batch.to(accelerator.device))
+    with accelerator.autocast():
+        features = encoder(view)
+    return features.float().cpu()
 
 
 def require_finite_features(features: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The settings of one evaluation."""
+"""The settings of an encoder with its images, and those of one evaluation."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,13 +19,13 @@ STANDARD = "standard"
 """Name of the protocol if none is requested: the settings in `evaluation`, by default kNN and linear probe."""
 
 
-class Job(Config):
-    """Score a trained encoder: timm's weights, a run's, or a file's."""
+class EncoderJob(Config):
+    """An encoder, the images that it encodes, and how they are preprocessed."""
 
     run: Annotated[Path | None, tyro.conf.Suppress] = None
     """Run folder of the encoder; None for other weights."""
     untrained: bool = False
-    """Score the backbone with random weights, as a baseline."""
+    """Use the backbone with random weights, as a baseline."""
     transform: Literal["auto", "weights", "dataset"] = "auto"
     """Size, crop, interpolation and normalization of the images: `weights` uses those of timm's weights, `dataset`
     those of the data set's config. `auto` uses the settings of the run for a run and for its exported file, and
@@ -39,25 +39,13 @@ class Job(Config):
     supports it natively, otherwise fp32."""
     threads: NonNegativeInt = 0
     """CPU threads of each process; 0 divides the cores among the processes of this machine."""
-    quality: bool = False
-    """After the protocols, measure the representation: rank, spectrum, alignment, uniformity, neighborhoods; the
-    protocol `representation` enables it."""
-    quality_images: PositiveInt = 1000
-    """Number of test images whose strong views are measured."""
-    quality_views: PositiveInt = Field(10, ge=2)
-    """Number of strong views per image."""
     seed: NonNegativeInt = 0
-    """Seed of random weights and of the measured views."""
-    folder: Path | None = None
-    """Folder of the result; None creates one in `output`."""
-    output: Path = Path("evaluations")
-    """Folder in which result folders are created."""
+    """Seed of random weights and of the views that `evaluate` measures."""
     plugin: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Files and modules that register custom parts; given as `--plugin FILE`."""
 
     backbone: BackboneConfig = BackboneConfig()
     dataset: DatasetConfig
-    evaluation: EvaluationConfig = EvaluationConfig()
     augmentations: Config
 
     _warmup_note: str | None = PrivateAttr(default=None)
@@ -75,3 +63,21 @@ class Job(Config):
     def as_yaml(self) -> str:
         """Return all settings as YAML."""
         return dump_layer({"format": FORMAT, **self.model_dump(mode="json")})
+
+
+class Job(EncoderJob):
+    """Score a trained encoder: timm's weights, a run's, or a file's."""
+
+    quality: bool = False
+    """After the protocols, measure the representation: rank, spectrum, alignment, uniformity, neighborhoods; the
+    protocol `representation` enables it."""
+    quality_images: PositiveInt = 1000
+    """Number of test images whose strong views are measured."""
+    quality_views: PositiveInt = Field(10, ge=2)
+    """Number of strong views per image."""
+    folder: Path | None = None
+    """Folder of the result; None creates one in `output`."""
+    output: Path = Path("evaluations")
+    """Folder in which result folders are created."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()

@@ -12,7 +12,7 @@ from torch import Tensor
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EncoderJob
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError
@@ -56,7 +56,7 @@ class Transform:
         return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std} ({self.origin})"
 
 
-def choose_transform(job: Job) -> Transform:
+def choose_transform(job: EncoderJob) -> Transform:
     """Choose the transform of the images by `transform` and `img_size`.
 
     Raises:
@@ -74,7 +74,7 @@ def choose_transform(job: Job) -> Transform:
     return Transform(augmentation.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
 
 
-def find_file_transform(job: Job) -> Transform | None:
+def find_file_transform(job: EncoderJob) -> Transform | None:
     """Find the transform that the weights of `backbone.checkpoint` were trained for.
 
     The file's metadata state it if sslzoo wrote the file (`sslzoo.weights.export`). Otherwise it is that of timm's

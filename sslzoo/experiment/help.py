@@ -24,6 +24,8 @@ def describe_run_flags() -> str:
             "",
             "Other commands; each has --help:",
             "  evaluate RUN       evaluate a trained encoder by other protocols, or weights of other projects",
+            "  embed WEIGHTS      write the features of images to a file",
+            "  search NAME FILE   find nearest images, near-duplicates, outliers or clusters by their features",
             "  compare            train methods with several seeds, and write a page that compares them",
             "  plan               estimate time, memory and bottleneck of a run, and measure what would make it faster",
             "  augmentations      draw the views that a method would be trained on",

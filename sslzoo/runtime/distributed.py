@@ -135,10 +135,15 @@ def average_norm_statistics(module: nn.Module) -> None:
 
 def state_digest(module: nn.Module) -> str:
     """Return a digest of all parameters and buffers, 16 hexadecimal digits."""
+    return state_sha256(module)[:16]
+
+
+def state_sha256(module: nn.Module) -> str:
+    """Return the SHA-256 of the names and values of all parameters and buffers, 64 hexadecimal digits."""
     state = hashlib.sha256()
     for name, value in module.state_dict().items():
         state.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()[:16]
+    return state.hexdigest()
 
 
 def state_digests(module: nn.Module) -> list[str]:

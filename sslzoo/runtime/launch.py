@@ -26,9 +26,14 @@ def claim_cores(threads: int) -> None:
     counts as unset: launchers set it by default, which would leave a CPU run on one core.
     """
     if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        threads = count_cores()
     if threads:
         torch.set_num_threads(threads)
+
+
+def count_cores() -> int:
+    """Return the number of CPU cores of this process, if they are divided among the local processes."""
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def join_processes() -> "PartialState":

@@ -1,0 +1,1 @@
+"""Features of images as a file, and what can be found in them."""
