@@ -70,9 +70,8 @@ def test_features_equal_those_of_evaluate(words: Words, images: Path, tmp_path: 
 def test_features_equal_those_of_timm(words: Words, images: Path, tmp_path: Path, checkpoint: Path) -> None:
     found = embed(words, tmp_path / "a.npz", "--images", str(images))
     model = timm.create_model("test_resnet", num_classes=0, checkpoint_path=str(checkpoint)).eval()
-    config = {"input_size": (3, 32, 32), "crop_pct": 1.0, "interpolation": "bilinear"}
-    config |= {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-    transform = timm.data.create_transform(**config)
+    config = timm.data.resolve_model_data_config(model)
+    transform = timm.data.create_transform(**config | {"input_size": (3, 32, 32)})
     batch = torch.stack([transform(Pillow.open(images / path)) for path in found.paths or []])
     with torch.no_grad():
         expected = model(batch).numpy()
@@ -184,7 +183,7 @@ def test_metadata_describe_weights_transform_and_versions(
     metadata = found.metadata
     assert metadata["checkpoint_sha256"] == sslzoo.runtime.files.file_sha256(checkpoint)  # type: ignore[attr-defined]
     assert len(metadata["weights_sha256"]) == 64
-    assert metadata["transform"].startswith("32 px, crop center, bilinear, mean 0.485")
+    assert metadata["transform"].startswith("32 px, crop center 0.95, bilinear, mean 0.5")
     assert metadata["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert list(pd.read_parquet(tmp_path / "a.parquet").columns[:4]) == ["id", "path", "label", "f0"]
 
