@@ -1,5 +1,6 @@
 """End-to-end tests of the command line, on the digits."""
 
+import hashlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ TINY = [
     "--evaluation.linear.epochs", "5",
 ]  # fmt: skip
 MOCO = ["--method.queue-size", "128"]
+TOKEN = "secret-of-a-user"
 ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "COLUMNS": "200",
 }  # fmt: skip
@@ -65,7 +67,23 @@ def last_step(folder: Path) -> int:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished run of three epochs, in a folder with spaces and non-ASCII letters in its name, and its output."""
     folder = tmp_path_factory.mktemp("runs") / "with space and ü"
-    return folder, run("--method", "ascl", "--epochs", "3", "--run-folder", folder, *TINY, *MOCO).stdout
+    words = ["--method", "ascl", "--epochs", "3", "--run-folder", folder, *TINY, *MOCO]
+    return folder, run(*words, HF_TOKEN=TOKEN, WANDB_API_KEY=TOKEN).stdout
+
+
+def test_tokens_are_written_to_no_file(finished: tuple[Path, str]) -> None:
+    folder, output = finished
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+    assert TOKEN not in output
+
+
+def test_summary_contains_the_checksums_of_the_other_files(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    sums = json.loads((folder / "summary.json").read_text())["sha256"]
+    assert {"backbone.safetensors", "config.yaml", "environment.json", "metrics.jsonl", "curves.png"} <= sums.keys()
+    assert all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == found for name, found in sums.items())
 
 
 def test_run_folder_contains_all_files(finished: tuple[Path, str]) -> None:
