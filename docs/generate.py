@@ -1,12 +1,14 @@
-"""Generated pages of the documentation: one for each method, and the reference. `mkdocs.yml` loads this file as a hook.
+"""Generated pages of the documentation: methods, reference and notebooks. `mkdocs.yml` loads this file as a hook.
 
-The pages exist only in the built site. They come from the registries, the config schema, `docs/equations.yaml` and the
-tables of `docs/results.md`, so they cannot be out of date.
+The pages exist only in the built site. They come from the registries, the config schema, `docs/equations.yaml`, the
+tables of `docs/results.md` and the notebooks in `examples/`, so they cannot be out of date.
 """
 
 import contextlib
+import html
 import inspect
 import io
+import json
 import os
 import re
 import textwrap
@@ -32,6 +34,7 @@ from sslzoo.method import METHODS, PairMethod
 from sslzoo.targets import TARGETS
 
 DOCS = Path(__file__).resolve().parent
+EXAMPLES = DOCS.parent / "examples"
 PARTS: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
 CELL = str.maketrans({"|": "\\|", "\n": " "})
 
@@ -43,6 +46,7 @@ def pages() -> dict[str, str]:
         "reference/config.md": config_page(),
         "reference/api.md": api_page(),
         "reference/commands.md": commands_page(),
+        **{f"examples/{file.stem}.md": notebook_page(file) for file in sorted(EXAMPLES.glob("*.ipynb"))},
     }
 
 
@@ -238,8 +242,8 @@ def api_page() -> str:
     rows = "\n".join(f"| `{name}` | `{part.base.__name__}` | `{part.group}` |" for name, part in registries)
     exported = "".join(f"    {name},\n" for name in sorted(sslzoo.__all__))
     return (
-        "# Python API\n\nThe public names of `sslzoo`: what plug-ins and their tests need. They are imported on first "
-        "use.\n\n"
+        "# Python API\n\nThe public names of `sslzoo`: functions for scripts and notebooks ([examples](../python.md)), "
+        "and what plug-ins and their tests need. They are imported on first use.\n\n"
         f"```python\nfrom sslzoo import (\n{exported})\n```\n\n"
         f"## Registries\n\n| registry | base class of its parts | entry points |\n|---|---|---|\n{rows}\n\n"
         + "\n\n".join([documented(Registry, "Registry"), *sections])
@@ -282,6 +286,49 @@ def help_text(words: list[str]) -> str:
         for line in general.splitlines()
     )
     return "\n".join(lines).strip()
+
+
+# --- notebooks -------------------------------------------------------------------------------------------------------
+
+
+def notebook_page(file: Path) -> str:
+    """A notebook with its stored outputs as Markdown, without scripts."""
+    parts = []
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source.replace("](../docs/", "](../").replace(".ipynb)", ".md)"))
+        else:
+            parts += [f"```python\n{source}\n```", *shown(cell["outputs"])]
+    link = f"The notebook is `examples/{file.name}`."
+    return "\n\n".join([parts[0], link, *parts[1:]]) + "\n"
+
+
+def shown(outputs: list[dict[str, Any]]) -> Iterator[str]:
+    """The outputs of a cell: images, tables of pandas, and text."""
+    lines = ""
+    for output in outputs:
+        data = output.get("data", {"text/plain": output.get("text", "")})
+        table = re.search(r"<table.*</table>", "".join(data.get("text/html", "")), flags=re.DOTALL)
+        if table is None and "image/png" not in data:
+            lines += re.sub(r"\x1b\[[\d;]*m", "", "".join(data["text/plain"])).rstrip("\n") + "\n"
+            continue
+        if lines.strip():
+            yield text_block(lines)
+        lines = ""
+        if table is not None:
+            yield table[0].replace(' border="1" class="dataframe"', "")
+        else:
+            content = "".join(data["image/png"]).replace("\n", "")
+            yield f'<img alt="output of the cell" src="data:image/png;base64,{content}">'
+    if lines.strip():
+        yield text_block(lines)
+
+
+def text_block(lines: str) -> str:
+    """Text that is shown as it is; lines are wrapped where they would not fit."""
+    wrapped = (textwrap.fill(line, 92) if len(line) > 92 else line for line in lines.strip("\n").splitlines())
+    return "<pre><code>" + html.escape("\n".join(wrapped)) + "</code></pre>"
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -329,9 +376,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Link the names of methods in the overview to their pages."""
+    """Link the names of methods in the overview to their pages, and notebooks to theirs."""
     if page.file.src_uri != "methods.md":
-        return markdown
+        return re.sub(r"\.\./examples/(\w+)\.ipynb", r"examples/\1.md", markdown)
     names = set(METHODS.names())
 
     def linked(row: re.Match[str]) -> str:

@@ -3,8 +3,8 @@
 A method encodes views and compares them with candidates, a target decides what a query should match, and a loss scores
 the prediction. Each part is found by name and can be exchanged.
 
-The names in `__all__` are the public interface: what plug-ins and their tests need. They are imported on first use, so
-that `import sslzoo` does not import torch.
+The names in `__all__` are the public interface: functions for scripts and notebooks, and what plug-ins and their tests
+need. They are imported on first use, so that `import sslzoo` does not import torch.
 """
 
 from importlib import import_module
@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sslzoo.api.compare import compare
+    from sslzoo.api.evaluate import Evaluation, evaluate
+    from sslzoo.api.run import Run
+    from sslzoo.api.train import train
     from sslzoo.check.tiny import create_tiny_method, sample_tiny_batch
     from sslzoo.config import Config
     from sslzoo.data import DATASETS, Source
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from sslzoo.modules.queue import Queue
     from sslzoo.runtime.errors import UserError
     from sslzoo.targets import TARGETS, Target, TargetOutput
+    from sslzoo.training.callbacks import Event
+    from sslzoo.training.stop import Interrupted
 
 __version__ = "0.1.0"
 
@@ -39,27 +45,38 @@ __all__ = [
     "Config",
     "Embeddings",
     "Encoder",
+    "Evaluation",
+    "Event",
     "HeadConfig",
     "InBatchMethod",
+    "Interrupted",
     "Loss",
     "Method",
     "MethodOutput",
     "MomentumConfig",
     "PairMethod",
     "Queue",
+    "Run",
     "Source",
     "Target",
     "TargetOutput",
     "Teacher",
     "UserError",
+    "compare",
     "compose",
     "create_tiny_method",
     "embed",
+    "evaluate",
     "load_data",
     "sample_tiny_batch",
+    "train",
 ]
 
 _MODULES = {
+    "sslzoo.api.compare": ("compare",),
+    "sslzoo.api.evaluate": ("Evaluation", "evaluate"),
+    "sslzoo.api.run": ("Run",),
+    "sslzoo.api.train": ("train",),
     "sslzoo.check.tiny": ("create_tiny_method", "sample_tiny_batch"),
     "sslzoo.config": ("Config",),
     "sslzoo.data": ("DATASETS", "Source"),
@@ -75,6 +92,8 @@ _MODULES = {
     "sslzoo.modules.queue": ("Queue",),
     "sslzoo.runtime.errors": ("UserError",),
     "sslzoo.targets": ("TARGETS", "Target", "TargetOutput"),
+    "sslzoo.training.callbacks": ("Event",),
+    "sslzoo.training.stop": ("Interrupted",),
 }
 
 _root = Path(__file__).resolve().parent.parent

@@ -78,7 +78,7 @@ def test_links_of_generated_pages_resolve(generate: ModuleType, generated: dict[
 def test_all_pages_are_in_the_navigation(generated: dict[str, str]) -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     entries = re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"]))
-    reference = [path for path in generated if path.startswith("reference/")]
+    reference = [path for path in generated if path.startswith(("reference/", "examples/"))]
     assert sorted(entries) == sorted([*(page.name for page in DOCS.glob("*.md")), *reference])
 
 

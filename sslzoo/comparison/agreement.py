@@ -19,7 +19,7 @@ NEUTRAL_SETTINGS = {
 COMPARED_PARTS = ("method", "target", "loss")
 """Parts in which rows of a table may differ."""
 
-CUSTOM_DATASETS = ("folder", "custom")
+CUSTOM_DATASETS = ("folder", "custom", "memory")
 """Names of data sets whose images are identified by the path instead."""
 
 

@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from pydantic import BaseModel
 
 from sslzoo.comparison.agreement import COMPARED_PARTS, Settings, check_agreement, comparable_settings
 from sslzoo.comparison.request import Axis, Request
 from sslzoo.config.folders import slugify
+from sslzoo.config.layers import Layer
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.flags import PART_FLAGS
 from sslzoo.experiment.schema import Experiment
+from sslzoo.experiment.settings import nest_settings
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError, near_misses
 
@@ -56,19 +59,35 @@ def _compose_rows(request: Request) -> Iterator[tuple[str, Experiment]]:
     groups = group_flags(request.flags)
     shared = [words for words in groups if not _is_part_setting(_setting_name(words))]
     part_groups = [words for words in groups if _is_part_setting(_setting_name(words))]
+    settings = flatten_layer(nest_settings(request.settings))
+    shared_settings = {name: value for name, value in settings.items() if not _is_part_setting(name)}
+    part_settings = {name: value for name, value in settings.items() if _is_part_setting(name)}
     base_flags = {item: [*_method_flags(item), *_flatten(shared)] for item in request.methods}
-    bases = {item: compose(words) for item, words in base_flags.items()}
+    bases = {item: compose(words, shared_settings) for item, words in base_flags.items()}
     known = {item: set(list_settings(base)) for item, base in bases.items()}
-    for setting in [_setting_name(words) for words in part_groups] + [axis.setting for axis in request.axes]:
+    for setting in [*map(_setting_name, part_groups), *part_settings, *(axis.setting for axis in request.axes)]:
         _check_known(setting, known)
     for item, words in base_flags.items():
         own = [group for group in part_groups if _has(known[item], _setting_name(group))]
+        own_settings = {name: value for name, value in part_settings.items() if _has(known[item], name)}
         axes = [axis for axis in request.axes if _has(known[item], axis.setting)]
         for values in product(*(axis.values for axis in axes)):
             chosen = list(zip(axes, values, strict=True))
             label = " ".join([item, *(f"{axis.setting}={value}" for axis, value in chosen)])
             more = [*_flatten(own), *_axis_flags(chosen)]
-            yield label, compose([*words, *more]) if more else bases[item]
+            changed = more or own_settings
+            yield label, compose([*words, *more], shared_settings | own_settings) if changed else bases[item]
+
+
+def flatten_layer(layer: Layer, prefix: str = "") -> dict[str, Any]:
+    """Map the dotted name of each setting in a layer to its value; that of a part's name is the part."""
+    flat: dict[str, Any] = {}
+    for name, value in layer.items():
+        if isinstance(value, dict) and name != "kwargs":
+            flat |= flatten_layer(value, f"{prefix}{name}.")
+        else:
+            flat[prefix.removesuffix(".") if name == "name" and prefix else prefix + name] = value
+    return flat
 
 
 def _method_flags(item: str) -> list[str]:

@@ -1,7 +1,7 @@
 """`run.py compare`: execute missing runs, then write the page."""
 
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,8 +14,20 @@ from sslzoo.comparison.page import write_page
 from sslzoo.comparison.request import Request
 from sslzoo.comparison.rows import Comparison, Row, Run, check_rows, find_baseline, group_runs, read_run
 from sslzoo.comparison.tables import create_results_table
+from sslzoo.config.registry import MAIN
+from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores
 from sslzoo.training.stop import Interrupted
+
+
+class Outcome(NamedTuple):
+    """What a comparison produced."""
+
+    comparison: Comparison | None
+    """The finished runs; None if all runs failed."""
+    folder: ComparisonFolder
+    failed: list[str]
+    """Descriptions of the runs that failed, with their logs."""
 
 
 def compare(request: Request) -> int:
@@ -28,9 +40,28 @@ def compare(request: Request) -> int:
         UserError: the request or an existing run is invalid.
     """
     console = Console()
+    try:
+        outcome = run_comparison(request, console)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
+    if outcome.failed:
+        runs = f"{len(outcome.failed)} runs" if outcome.comparison else "all runs"
+        print(f"error: {runs} failed; the first: {outcome.failed[0]}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def run_comparison(request: Request, console: Console) -> Outcome:
+    """Execute the missing runs of a comparison, write its page and print its table.
+
+    Raises:
+        UserError: the request or an existing run is invalid.
+        Interrupted: a signal arrived, and the current run has saved a checkpoint.
+    """
+    failed: list[str] = []
+    comparison: Comparison | None
     if request.runs:
         comparison, folder = _compare_finished(request)
-        failed: list[str] = []
     else:
         cells, baseline = plan(request)
         labels = list(dict.fromkeys(cell.label for cell in cells))
@@ -38,33 +69,34 @@ def compare(request: Request) -> int:
         folder = ComparisonFolder(request.folder or default_folder(dataset, labels))
         folder.create(_create_record(request, {"rows": labels, "seeds": list(request.seeds), "baseline": baseline}))
         cells = [folder.with_run_folder(cell) for cell in cells]
-        try:
-            failed = run_cells(cells, folder, request.launch, console, request.command)
-        except Interrupted as stopped:
-            print(stopped, file=sys.stderr)
-            return stopped.code
-        finished = _compare_cells(cells, folder, request, baseline, failed)
-        if finished is None:
-            print(f"error: all runs failed; the first: {failed[0]}", file=sys.stderr)
-            return 1
-        comparison = finished
-    claim_cores(comparison.runs[0].experiment.threads)
-    write_page(comparison, folder, console)
-    console.print(create_text_table(comparison))
-    console.print(f"page: {folder.html}", highlight=False, soft_wrap=True, markup=False)
-    if failed:
-        print(f"error: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
-    return 1 if failed else 0
+        failed = run_cells(cells, folder, request.launch, console, request.command)
+        comparison = _compare_cells(cells, folder, request, baseline, failed)
+    if comparison is not None:
+        claim_cores(comparison.runs[0].experiment.threads)
+        write_page(comparison, folder, console)
+        console.print(create_text_table(comparison))
+        console.print(f"page: {folder.html}", highlight=False, soft_wrap=True, markup=False)
+    return Outcome(comparison, folder, failed)
 
 
 def plan(request: Request) -> tuple[list[Cell], str]:
     """Create the runs of a request and choose the baseline's label, without starting a run.
 
     Raises:
-        UserError: the request is invalid.
+        UserError: the request is invalid, or the processes of the runs cannot import a custom part.
     """
     cells = create_cells(request)
+    _require_importable(cells)
     return cells, find_baseline(list(dict.fromkeys(cell.label for cell in cells)), request.baseline)
+
+
+def _require_importable(cells: list[Cell]) -> None:
+    for cell in cells:
+        if MAIN in cell.experiment.plugin:
+            raise UserError(
+                f"compare {cell.label}: a part is defined in this notebook or script, which the processes of the runs "
+                "cannot import; move its class to a file and name it with plugin=, or compare finished runs with runs="
+            )
 
 
 def _compare_finished(request: Request) -> tuple[Comparison, ComparisonFolder]:
@@ -102,7 +134,7 @@ def _compare_cells(
 
 
 def _create_record(request: Request, compared: dict[str, Any]) -> dict[str, Any]:
-    return {"command": list(request.words), **compared, "mixed": request.mixed}
+    return {"command": [request.call] if request.call else list(request.words), **compared, "mixed": request.mixed}
 
 
 def create_text_table(comparison: Comparison) -> Table:

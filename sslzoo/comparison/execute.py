@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -149,8 +150,14 @@ def _run_process(words: list[str], log: Path, title: str, console: Console, rece
 
 @contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """Collect signals in the yielded list instead of handling them; includes SIGHUP unless it is ignored."""
+    """Collect signals in the yielded list instead of handling them; includes SIGHUP unless it is ignored.
+
+    In a thread other than the main one, which receives no signals, the list stays empty.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def collect(number: int, frame: FrameType | None) -> None:
         received.append(number)

@@ -3,9 +3,10 @@
 import argparse
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.runtime.errors import UserError
@@ -68,11 +69,15 @@ class Request:
     """Training flags for all runs."""
     words: tuple[str, ...]
     """All arguments as given."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Training settings for all runs, given in Python; see `compose`."""
+    call: str = ""
+    """The call in Python that requests the comparison; empty for the command line."""
 
     @property
     def command(self) -> str:
-        """The command line that repeats the comparison."""
-        return shorten_paths(shlex.join(["python", "run.py", "compare", *self.words]))
+        """The command line, or the call in Python, that repeats the comparison."""
+        return shorten_paths(self.call or shlex.join(["python", "run.py", "compare", *self.words]))
 
 
 def parse_request(words: Sequence[str]) -> Request:
@@ -89,9 +94,7 @@ def parse_request(words: Sequence[str]) -> Request:
         )
     asked, flags = _create_parser().parse_known_args(list(words))
     for flag in flags:
-        name = flag.partition("=")[0]
-        if name in REPLACEMENTS:
-            raise UserError(f"compare {name}: {REPLACEMENTS[name]}")
+        require_shared(flag.partition("=")[0])
     axes = tuple(_parse_axis(text, with_values=not asked.runs) for text in asked.vary)
     if asked.runs and (asked.methods or flags or asked.launch):
         other = "--methods" if asked.methods else flags[0] if flags else "--launch"
@@ -115,6 +118,16 @@ def parse_request(words: Sequence[str]) -> Request:
         flags=tuple(flags),
         words=tuple(words),
     )
+
+
+def require_shared(flag: str) -> None:
+    """Check that a flag, such as `--epochs`, can apply to all runs.
+
+    Raises:
+        UserError: it belongs to a single run.
+    """
+    if flag in REPLACEMENTS:
+        raise UserError(f"compare {flag}: {REPLACEMENTS[flag]}")
 
 
 def _create_parser() -> ArgumentParser:

@@ -21,6 +21,9 @@ Part = TypeVar("Part", bound=type)
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 """Valid names; they appear on command lines, in comma-separated lists and in folder names."""
 
+MAIN = "__main__"
+"""Module of the classes that a notebook or script defines."""
+
 
 class Registry(Generic[Part]):
     """Classes of one kind by name.
@@ -40,6 +43,8 @@ class Registry(Generic[Part]):
     def register(self, name: str) -> Callable[[Part], Part]:
         """Return a decorator that registers a class under a name.
 
+        A class replaces the earlier one of its name if both are defined at the same place, or both in a notebook.
+
         Raises:
             UserError: the name is invalid or belongs to another class (both owners are named), or the class has another
                 name or does not derive from the base class.
@@ -55,7 +60,7 @@ class Registry(Generic[Part]):
                     f"{self.kind} {name!r}: {_describe_class(part)} does not derive from {self.base.__name__}"
                 )
             other = self._classes.get(name)
-            if other is not None and _address(other) != _address(part):
+            if other is not None and not _can_replace(other, part):
                 raise self._duplicate_error(name, self.owner(name), _describe_class(part))
             for entry in self._load_entry_points().get(name, ()):
                 if _package(entry.module) != _package(part.__module__):  # the entry point may re-export the class
@@ -80,6 +85,11 @@ class Registry(Generic[Part]):
             return " and ".join(map(_describe_entry_point, entries))
         part = self._classes.get(name)
         return None if part is None else _describe_class(part)
+
+    def find_module(self, name: str) -> str | None:
+        """Return the module that defines the class of that name; None if it is unknown or has an entry point."""
+        part = self._classes.get(name)
+        return None if part is None or name in self._load_entry_points() else part.__module__
 
     def get(self, name: str) -> Part:
         """Return the class of that name.
@@ -248,6 +258,11 @@ def _format_line(error: BaseException, file: Path | None) -> str:
 
 def _package(module: str) -> str:
     return module.partition(".")[0]
+
+
+def _can_replace(other: type, part: type) -> bool:
+    """Whether a class is a new version of another: of the same place, or both of a notebook, whose cells are edited."""
+    return _address(other) == _address(part) or other.__module__ == part.__module__ == MAIN
 
 
 def _address(part: type) -> str:

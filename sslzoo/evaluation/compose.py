@@ -1,9 +1,9 @@
 """Compose the settings of an evaluation from YAML layers, the config of a run, protocols and flags."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import create_model
 
@@ -24,6 +24,7 @@ from sslzoo.experiment.layers import (
 from sslzoo.experiment.models import create_augmentations_model
 from sslzoo.experiment.plugins import load_plugins
 from sslzoo.experiment.schema import Experiment
+from sslzoo.experiment.settings import PYTHON, find_part_names, nest_settings
 from sslzoo.experiment.warmup import fit_warmup
 from sslzoo.runtime.errors import UserError, near_misses
 from sslzoo.runtime.files import require_unchanged
@@ -41,8 +42,15 @@ HELP = """
 """
 
 
-def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> list[tuple[str, Job]]:
+def compose_jobs(
+    arguments: Sequence[str], settings: Mapping[str, Any] | None = None, *, prog: str = "run.py evaluate"
+) -> list[tuple[str, Job]]:
     """Compose the settings of each requested protocol.
+
+    Args:
+        arguments: of the command line; `select_weights` returns those that select weights.
+        settings: further settings in Python, such as `{"dataset": "cifar10", "img_size": 64}`.
+        prog: name of the program in the text of `--help`.
 
     Returns:
         (name, settings) of each protocol.
@@ -54,6 +62,9 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     words = list(arguments)
     run = Path(words.pop(0)) if words and not words[0].startswith("-") else None
     named, flags = _parse_names(words)
+    values = nest_settings(settings or {})
+    named.dataset = named.dataset or find_part_names(values).get("dataset")
+    _require_known(values)
     layers = compose_layers(run, named)
     known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
     description = f"{Job.__doc__}\n{HELP.format(protocols=known)}"
@@ -61,8 +72,8 @@ def compose_jobs(arguments: Sequence[str], *, prog: str = "run.py evaluate") -> 
     for protocol in named.protocol or [None]:
         file = _find_protocol(protocol) if protocol else None
         layer = [] if file is None else [(str(file), read_layer(file))]
-        job = create_job(Job, [*layers, *(content for _, content in layer)], flags, prog, description)
-        own = select_own_layers([*read_named_layers(named), *layer])
+        job = create_job(Job, [*layers, *(content for _, content in layer), values], flags, prog, description)
+        own = select_own_layers([*read_named_layers(named), *layer, (PYTHON, values)])
         jobs.append((protocol or STANDARD, _fit_schedule(prefer_own_transform(job, own, flags), own, flags)))
     return jobs
 
@@ -222,6 +233,13 @@ def _find_protocol(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     raise UserError(f"--protocol {name}: no such protocol{near_misses(name, known)}")
+
+
+def _require_known(settings: Layer) -> None:
+    allowed = {*Job.model_fields, "augmentations"}
+    for key in settings:
+        if key not in allowed:
+            raise UserError(f"{key}: no such setting{near_misses(key, allowed)}")
 
 
 def create_job(

@@ -96,8 +96,15 @@ def require_finite_features(features: Tensor) -> None:
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Set evaluation mode within the context; on exit, restore the mode of every module."""
+    with restore_modes(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def restore_modes(model: nn.Module) -> Iterator[None]:
+    """Restore the mode of every module, training or evaluation, on exit."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """Run an evaluation: encoder, features, protocols, measures of the representation, and the result folder."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -39,16 +40,17 @@ NEIGHBORS = (1, 10, 100)
 """Numbers of neighbors at which purity is measured, as far as each class has more images."""
 
 
-def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
+def evaluate(jobs: list[tuple[str, Job]], *, quiet: bool = False) -> tuple[dict[str, Any], Path]:
     """Score one encoder by several protocols in order, then measure its representation if one of them asks for it.
 
     Each result is written as soon as it is available.
 
     Args:
         jobs: name and settings of each protocol; the settings differ only in `evaluation` and `quality`.
+        quiet: print nothing.
 
     Returns:
-        The content of result.json.
+        The content of result.json, and the folder that contains it.
 
     Raises:
         UserError: a setting, the data or the weights are invalid.
@@ -60,7 +62,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     precision = accelerator_precision(accelerator)
     jobs = [(name, each.model_copy(update={"precision": precision})) for name, each in jobs]
     job = jobs[0][1]
-    console = Console(quiet=not accelerator.is_main_process)
+    console = Console(quiet=quiet or not accelerator.is_main_process)
     protocols = [(name, each) for name, each in jobs if each.evaluation.classifiers]
     with_quality = any(each.quality for _, each in jobs)
     data = load_data(job.dataset)
@@ -86,7 +88,7 @@ def evaluate(jobs: list[tuple[str, Job]]) -> dict[str, Any]:
     evaluated.checkpoints.delete_opened()
     print_results(console, scores, quality, result, folder.path)
     accelerator.end_training()
-    return result
+    return result, folder.path
 
 
 def run_protocols(

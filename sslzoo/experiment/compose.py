@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sslzoo.config.arguments import ArgumentParser
-from sslzoo.config.layers import find_layer, merge_all, read_layers
+from sslzoo.config.layers import Layer, find_layer, merge_all, read_layers
 from sslzoo.config.schema import SettingError
 from sslzoo.experiment.by_method import merge_rows, require_rows, sets_setting, validate_rows
 from sslzoo.experiment.flags import PART_FLAGS, has_flag, parse_flags
@@ -19,8 +20,9 @@ from sslzoo.experiment.layers import (
     read_shipped_layers,
 )
 from sslzoo.experiment.models import choose_target_and_loss, create_experiment_model
-from sslzoo.experiment.plugins import load_plugins
+from sslzoo.experiment.plugins import add_main_module, load_plugins
 from sslzoo.experiment.schema import Experiment
+from sslzoo.experiment.settings import PYTHON, find_part_names, nest_settings
 from sslzoo.experiment.warmup import fit_warmup
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.errors import UserError
@@ -28,14 +30,17 @@ from sslzoo.runtime.errors import UserError
 DEFAULT_METHOD = "ascl"
 
 
-def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
-    """Compose the config of a run from the flags of its command line.
+def compose(
+    arguments: Sequence[str] = (), settings: Mapping[str, Any] | None = None, *, prog: str = "run.py"
+) -> Experiment:
+    """Compose the config of a run from the flags of its command line, or from settings.
 
     In increasing order of precedence: the layers of the data set, the files of `--config`, the names of parts
-    (`--method byol`), and the flags of settings (`--method.momentum 0.99`).
+    (`--method byol`), `settings`, and the flags of settings (`--method.momentum 0.99`).
 
     Args:
         arguments: flags, such as `["--method", "byol", "--epochs", "100"]`.
+        settings: the same in Python, such as `{"method": {"name": "byol", "momentum": 0.99}, "optimizer.lr": 0.1}`.
         prog: name of the program in the text of `--help`.
 
     Raises:
@@ -44,20 +49,25 @@ def compose(arguments: Sequence[str], *, prog: str = "run.py") -> Experiment:
     """
     named, flags = _split_arguments(arguments)
     layers = [layer for name in named.config for layer in read_layers(find_layer(name))]
-    parts = {part: getattr(named, part) for part in PART_FLAGS if getattr(named, part) is not None}
     plugins = load_plugins(layers, named.plugin)
-    model, default = merge_layers(layers, parts, plugins)
-    if "optimizer" in parts and not any(flag.partition("=")[0] == "--optimizer.lr" for flag in flags):
+    values = nest_settings(settings or {})
+    parts = {part: getattr(named, part) for part in PART_FLAGS if getattr(named, part) is not None}
+    parts |= find_part_names(values)
+    model, default = merge_layers(layers, parts, plugins, values)
+    sets_lr = has_flag(flags, "optimizer.lr") or "lr" in values.get("optimizer", {})
+    if "optimizer" in parts and not sets_lr:
         others = {part: name for part, name in parts.items() if part != "optimizer"}
-        _require_same_optimizer(merge_layers(layers, others, plugins)[1], default)
-    return _fit_schedule(parse_flags(model, default, flags, prog, describe_run_flags()), layers, flags)
+        other_values = {key: value for key, value in values.items() if key != "optimizer"}
+        _require_same_optimizer(merge_layers(layers, others, plugins, other_values)[1], default)
+    experiment = parse_flags(model, default, flags, prog, describe_run_flags())
+    return _fit_schedule(experiment, [*layers, (PYTHON, values)], flags)
 
 
 def _fit_schedule(experiment: Experiment, layers: Sequence[SourcedLayer], flags: Sequence[str]) -> Experiment:
     """Shorten a warm-up that is too long for the number of epochs and that neither flags nor own files set.
 
     Args:
-        layers: of the files of `--config`.
+        layers: of the files of `--config`, and of settings in Python.
     """
     method, own = METHODS.get(experiment.method.name), [layer for source, layer in layers if not is_shipped(source)]
     chosen = has_flag(flags, "schedule.warmup_epochs") or any(
@@ -72,14 +82,18 @@ def _fit_schedule(experiment: Experiment, layers: Sequence[SourcedLayer], flags:
 
 
 def merge_layers(
-    layers: Sequence[SourcedLayer], parts: Mapping[str, str], plugins: Sequence[str] = ()
+    layers: Sequence[SourcedLayer],
+    parts: Mapping[str, str],
+    plugins: Sequence[str] = (),
+    settings: Layer | None = None,
 ) -> tuple[type[Experiment], Experiment]:
     """Merge layers over those of their data set, and validate the result.
 
     Args:
         layers: (source, content); later ones win.
-        parts: names of parts from the command line, by kind; they win over the layers.
+        parts: names of parts from the command line or from `settings`, by kind; they win over the layers.
         plugins: loaded plug-ins, which the config records.
+        settings: a layer of `nest_settings`; it wins over the layers.
 
     Returns:
         The schema with the settings of the chosen parts, and the config.
@@ -101,13 +115,15 @@ def merge_layers(
         # the layers' target and loss belong to the method that this one replaces
         layers = [(source, {k: v for k, v in layer.items() if k not in ("target", "loss")}) for source, layer in layers]
         names |= {part: parts.get(part) for part in ("target", "loss")}
+    if settings:
+        layers = [*layers, (PYTHON, settings)]
     chosen = {part: {"name": name} for part, name in names.items() if name is not None}
     chosen["method"], chosen["dataset"] = {"name": method.name}, {"name": dataset}
     chosen |= choose_target_and_loss(method, names)
 
     content = merge_all([*(merge_rows(layer, source, method, chosen) for source, layer in layers), chosen])
-    if plugins:
-        content["plugin"] = list(plugins)
+    if all_plugins := add_main_module(plugins, content):
+        content["plugin"] = all_plugins
     model = create_experiment_model(method, content)
     validate_rows(layers)
     try:

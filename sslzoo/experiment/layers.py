@@ -63,7 +63,7 @@ def expand_part_names(layer: Layer, source: str) -> Layer:
 
 def is_shipped(source: str) -> bool:
     """Whether the source of a layer is a config that ships with the package."""
-    return Path(source).resolve().is_relative_to(configs_folder().resolve())
+    return source != "" and Path(source).resolve().is_relative_to(configs_folder().resolve())
 
 
 def has_setting(layer: Layer, path: tuple[str, ...]) -> bool:

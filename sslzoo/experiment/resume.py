@@ -11,22 +11,31 @@ from sslzoo.runtime.errors import UserError
 
 CHANGEABLE: Mapping[str, Any] = {
     **dict.fromkeys(
-        ("threads", "save_minutes", "save_every", "keep_checkpoints", "log_every", "run_folder", "output"), True
+        ("threads", "save_minutes", "save_every", "keep_checkpoints", "log_every", "run_folder", "output", "plugin"),
+        True,
     ),
     "dataset": {"cache", "cache_gib", "cache_dir", "workers"},
 }
 """Settings that may change when a run is resumed, because they do not affect its result, except that `threads` changes
 the order of floating-point sums and so the last digits. The path of a data set that is not a stream may change as well,
-because checkpoints identify its images."""
+because checkpoints identify its images. A plug-in may be moved."""
 
 
-def compose_resumed(run: Path, arguments: Sequence[str], *, anyway: bool = False, prog: str = "run.py") -> Experiment:
+def compose_resumed(
+    run: Path,
+    arguments: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    *,
+    anyway: bool = False,
+    prog: str = "run.py",
+) -> Experiment:
     """Compose the config of a run to be resumed, with `auto` resolved as before.
 
     Args:
         run: folder of the run.
         arguments: further flags of the command line.
-        anyway: whether the flags may change any setting.
+        settings: further settings in Python, see `compose`.
+        anyway: whether flags and settings may change any setting.
         prog: name of the program in the text of `--help`.
 
     Raises:
@@ -38,7 +47,7 @@ def compose_resumed(run: Path, arguments: Sequence[str], *, anyway: bool = False
     if not config.is_file():
         raise UserError(f"--resume {run}: not a run folder (it has no config.yaml)")
     require_resumable(config)
-    requested = compose(["--config", str(config), *arguments], prog=prog)
+    requested = compose(["--config", str(config), *arguments], settings, prog=prog)
     saved = compose(["--config", str(config)], prog=prog)
     if not anyway:
         require_same_settings(run, saved, requested)

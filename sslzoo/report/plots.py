@@ -1,5 +1,6 @@
 """Plots of runs and evaluations as PNG and SVG, in colors that color-blind readers can distinguish."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,19 @@ MAX_CLASS_NAMES = 30
 
 
 def draw_curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw loss and kNN accuracy over epochs, with the accuracy before training as a dashed line.
+    """Draw the curves of `plot_curves`.
+
+    Args:
+        path: file path without suffix; written as .png and .svg.
+    """
+    save_figure(plot_curves(records, title=title), path)
+
+
+def plot_curves(records: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+    """Plot loss and kNN accuracy over epochs, with the accuracy before training as a dashed line.
 
     Args:
         records: lines of metrics.jsonl, with `epoch` and `loss` or `knn`.
-        path: file path without suffix; written as .png and .svg.
     """
     loss = [(r["epoch"], r["loss"]) for r in records if "loss" in r]
     knn = [(r["epoch"], 100 * r["knn"]) for r in records if "knn" in r]
@@ -45,7 +54,8 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: Path, *, title: str)
         right.text(0.5, 0.5, "kNN was not evaluated", ha="center", va="center", transform=right.transAxes)
     right.set(xlabel="epoch", ylabel="kNN accuracy on held-out train (%)")
     figure.suptitle(title, fontsize=9)
-    save_figure(figure, path)
+    style_axes(figure)
+    return figure
 
 
 def _annotate(axes: Axes, text: str, point: tuple[float, float], color: str) -> None:
@@ -134,19 +144,33 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
     save_figure(figure, path)
 
 
+class PlainFigure(Figure):
+    """A figure without pyplot's global state, which notebooks display whatever the backend is."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=110)
+        return content.getvalue()
+
+
 def create_figure(width: float, height: float) -> Figure:
-    """Create a figure of this size in inches, without pyplot's global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    """Create a figure of this size in inches."""
+    figure = PlainFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Style the axes of a figure and write it as .png and .svg."""
+def style_axes(figure: Figure) -> None:
+    """Style the axes of a figure."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=8)
         axes.xaxis.label.set_fontsize(8)
         axes.yaxis.label.set_fontsize(8)
-    figure.savefig(path.with_suffix(".png"), dpi=150)
-    figure.savefig(path.with_suffix(".svg"))
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Style the axes of a figure and write it as .png and .svg."""
+    style_axes(figure)
+    figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)  # the name may contain dots
+    figure.savefig(path.with_name(f"{path.name}.svg"))

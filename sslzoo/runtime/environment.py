@@ -17,7 +17,7 @@ from sslzoo.runtime.paths import shorten_paths
 def environment() -> dict[str, Any]:
     """Collect command, commit, machine and package versions for a JSON file."""
     return {
-        "command": [Path(sys.argv[0]).name, *map(shorten_paths, sys.argv[1:])],
+        "command": command(),
         "commit": commit(),
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -25,6 +25,12 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "packages": {package.name: package.version for package in sorted(distributions(), key=_name)},
     }
+
+
+def command() -> list[str]:
+    """Return the command line of this process; for the kernel of a notebook only its name."""
+    program = Path(sys.argv[0]).name
+    return [program] if program.startswith("ipykernel") else [program, *map(shorten_paths, sys.argv[1:])]
 
 
 def _name(package: Distribution) -> str:

@@ -1,9 +1,10 @@
-"""Progress of long work other than training: a bar on a terminal, periodic lines elsewhere."""
+"""Progress of long work other than training: a bar on a terminal or in a notebook, periodic lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,6 +36,11 @@ class LineTimer:
         self._next = self._clock() + NEXT_LINE
 
 
+def can_animate(console: Console) -> bool:
+    """Whether a console can update what it shows: a terminal, or a notebook with ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+
+
 def print_field(console: Console, label: str, text: str) -> None:
     """Print one labeled line of a command's header."""
     console.print(escape_controls(f"{label:>9}  {text}"), highlight=False, markup=False, soft_wrap=True)
@@ -52,12 +58,12 @@ def print_warning(console: Console, text: str) -> None:
 
 @contextmanager
 def show_stage(console: Console, what: str) -> Iterator[Callable[[str], None]]:
-    """Show what is running: with a spinner on a terminal, as a line elsewhere.
+    """Show what is running: with a spinner where possible, as a line elsewhere.
 
     Yields:
         A function that replaces the text when the next part of the work starts.
     """
-    if console.is_terminal:
+    if can_animate(console):
         with console.status(escape(what)) as status:
             yield lambda part: status.update(escape(part))
     else:
@@ -91,7 +97,7 @@ class Steps:
         self._started, self._lines = self._clock(), LineTimer(self._clock)
         if self._bar is not None:
             self._task = self._bar.add_task(self._what, total=self._total)
-        elif self._console.is_terminal and not self._console.quiet:
+        elif can_animate(self._console) and not self._console.quiet:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),

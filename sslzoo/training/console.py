@@ -1,4 +1,4 @@
-"""Display of training: a progress bar on a terminal, plain lines elsewhere."""
+"""Display of training: a progress bar on a terminal or in a notebook, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from sslzoo.runtime.progress import LineTimer, Steps, print_note, print_warning
+from sslzoo.runtime.progress import LineTimer, Steps, can_animate, print_note, print_warning
 from sslzoo.training.remaining_time import RemainingTime
 
 FIRST_LINE_METRICS = ("loss", "lr", "images_per_second")
@@ -41,7 +41,7 @@ class TrainingDisplay:
         self._knn_epochs, self._knn = knn_epochs, ""
         self._lines = LineTimer(clock)
         self._bar: _Bar | None = None
-        if console.is_terminal:
+        if can_animate(console) and not console.quiet:
             self._bar = _Bar(console)
             self._task = self._bar.add_task("starting", total=self.total_steps, completed=start)
 

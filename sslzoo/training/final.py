@@ -44,7 +44,7 @@ def finalize_run(
     Returns:
         The summary.
     """
-    export_weights(experiment, backbone, folder, console)
+    export_weights(experiment, backbone, folder, console, write=evaluator.accelerator.is_main_process)
     encoders = score_encoders(experiment, evaluator, backbone, untrained)
     results = {name: encoder.scores for name, encoder in encoders.items() if encoder.scores is not None}
     summary = record | {
@@ -63,11 +63,13 @@ def finalize_run(
     return summary
 
 
-def export_weights(experiment: Experiment, backbone: nn.Module, folder: RunFolder, console: Console) -> None:
-    """Write the backbone's weights and print the line of code that loads them."""
+def export_weights(
+    experiment: Experiment, backbone: nn.Module, folder: RunFolder, console: Console, *, write: bool
+) -> None:
+    """Write the backbone's weights, on the main process, and print the line of code that loads them."""
     name = resolve_name(experiment.backbone, experiment.img_size)
     arguments = model_arguments(experiment.backbone, in_chans=experiment.dataset.channels, img_size=experiment.img_size)
-    if not console.quiet:
+    if write:
         export_backbone(
             backbone, folder.backbone, name=name, arguments=arguments, input_config=describe_input(experiment)
         )

@@ -73,7 +73,7 @@ class RunFolder:
         return folder
 
     def lock(self) -> None:
-        """Lock the folder against other runs until this process ends, if the file system supports locks.
+        """Lock the folder against other runs until `unlock` or the end of this process, if locks are supported.
 
         Raises:
             UserError: another run has locked it.
@@ -84,6 +84,10 @@ class RunFolder:
             raise UserError(f"{self.path}: another run is writing to this folder; wait until it has ended") from None
         except (OSError, NotImplementedError):
             return
+
+    def unlock(self) -> None:
+        """Let other runs lock the folder."""
+        self._lock.release(force=True)
 
     def append_metrics(self, record: dict[str, Any]) -> str | None:
         """Append a line to metrics.jsonl; if it cannot be written, keep it and write it with the next line.

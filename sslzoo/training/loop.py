@@ -1,12 +1,18 @@
 """The training loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
 
 from sslzoo.method.base import MethodOutput
+from sslzoo.runtime.distributed import world_size
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import run_on_main_process
 from sslzoo.runtime.progress import CountSteps
+from sslzoo.training.callbacks import Callback, Callbacks, EpochMeans, Event, call, get_values
 from sslzoo.training.checkpoint import Checkpoints
 from sslzoo.training.console import TrainingDisplay
 from sslzoo.training.early_stop import EarlyStop, find_early_stop
@@ -30,15 +36,22 @@ class TrainingLoop(Stepper):
     display: TrainingDisplay
     evaluate_knn: Callable[[CountSteps], float] | None
     """Computes the kNN accuracy of the backbone and shows its progress; called by all processes. None disables kNN."""
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
     early_stop: EarlyStop | None = field(default=None, init=False)
     """Why training ended before the last epoch; None if it did not."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.epoch_means = EpochMeans()
         self.metrics = MetricsLogger(self.accelerator, self.means, self.folder, self.display)
         self.saver = CheckpointSaver(
-            self.checkpoints, self.folder, self.display, self.finite_check, self.experiment.save_every
+            self.checkpoints,
+            self.folder,
+            self.display,
+            self.finite_check,
+            self.experiment.save_every,
+            on_saved=self.report_checkpoint if self.callbacks.on_checkpoint is not None else None,
         )
 
     def run(self, stop: StopRequest) -> None:
@@ -63,7 +76,8 @@ class TrainingLoop(Stepper):
             if self.should_stop_early():
                 break
             self.train_epoch(epoch, stop)
-            self.run_knn(epoch + 1, stop)
+            accuracy = self.run_knn(epoch + 1, stop)
+            self.report_epoch(accuracy)
         self.saver.save_last(self.step, stop)
 
     def train_epoch(self, epoch: int, stop: StopRequest) -> None:
@@ -75,6 +89,7 @@ class TrainingLoop(Stepper):
         while self.step < (epoch + 1) * self.steps_per_epoch:
             output = self.train_step(batches, epoch)
             self.log_step(output)
+            self.report_step(output)
             self.saver.save_or_stop(self.step, stop)
 
     def log_step(self, output: MethodOutput) -> None:
@@ -87,14 +102,47 @@ class TrainingLoop(Stepper):
         elif display_due:
             self.display.show_metrics(self.step, self.means.compute_local() | {"lr": self.learning_rate})
 
-    def run_knn(self, epoch: int, stop: StopRequest) -> None:
-        """Evaluate kNN if it is due after this epoch.
+    def report_step(self, output: MethodOutput) -> None:
+        """Call `on_step` after a step, and add the step to the means for `on_epoch`."""
+        if self.callbacks.on_epoch is not None:
+            self.epoch_means.add(output)
+        if self.callbacks.on_step is not None:
+            self.call(self.callbacks.on_step, {**get_values(output), "lr": self.learning_rate})
+
+    def report_epoch(self, knn: float | None) -> None:
+        """Call `on_epoch` after an epoch and its kNN evaluation."""
+        if self.callbacks.on_epoch is not None:
+            values = {**self.epoch_means.compute_and_reset(), "lr": self.learning_rate}
+            self.call(self.callbacks.on_epoch, values | ({} if knn is None else {"knn": knn}))
+
+    def report_checkpoint(self, step: int) -> None:
+        """Call `on_checkpoint` after a checkpoint was saved."""
+        if self.callbacks.on_checkpoint is not None:
+            call(self.callbacks.on_checkpoint, self.create_event({}, self.checkpoints.folder / f"step-{step:08d}"))
+
+    def call(self, callback: Callback, values: Mapping[str, Tensor | float]) -> None:
+        """Call a callback; if it raises, save a checkpoint first, unless other processes would have to take part."""
+        try:
+            call(callback, self.create_event(values))
+        except BaseException:
+            if world_size() == 1:
+                with suppress(NonFiniteError):
+                    self.saver.save(self.step, notify=False)
+            raise
+
+    def create_event(self, values: Mapping[str, Tensor | float], checkpoint: Path | None = None) -> Event:
+        """Create the event of this step."""
+        epoch = self.step / self.steps_per_epoch
+        return Event(self.step, self.total_steps, epoch, self.method, self.folder.path, checkpoint, values)
+
+    def run_knn(self, epoch: int, stop: StopRequest) -> float | None:
+        """Evaluate kNN if it is due after this epoch, and return its accuracy.
 
         A checkpoint is saved first, because the evaluation may take long. A run that is stopped during the evaluation
         repeats it when it resumes.
         """
         if self.evaluate_knn is None or epoch not in self.experiment.knn_epochs:
-            return
+            return None
         self.saver.save(self.step)
         self.means.pause_clock()
         with stop.allow_interrupt(self.saver.describe_stop(self.step)), self.display.remaining.measure_evaluation():
@@ -102,6 +150,7 @@ class TrainingLoop(Stepper):
         self.means.resume_clock()
         self.display.show_knn(epoch, accuracy)
         self.metrics.write(self.step, {"knn": accuracy})
+        return accuracy
 
     def should_stop_early(self) -> bool:
         """Decide from the kNN accuracies so far, on the main process, whether training ends before its last epoch."""

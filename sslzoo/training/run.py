@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -15,6 +15,7 @@ from sslzoo.method.base import Method
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import claim_cores, join_processes, run_on_main_process
 from sslzoo.runtime.progress import print_field, print_warning
+from sslzoo.training.callbacks import Callbacks
 from sslzoo.training.checkpoint import Checkpoints
 from sslzoo.training.console import TrainingDisplay
 from sslzoo.training.evaluator import Evaluator
@@ -39,16 +40,25 @@ from sslzoo.training.views_figure import draw_views_of_run
 
 
 def pretrain(
-    experiment: Experiment, resume: Path | Literal["auto"] | None = None, *, anyway: bool = False
-) -> dict[str, Any] | None:
+    experiment: Experiment,
+    resume: Path | Literal["auto"] | None = None,
+    *,
+    anyway: bool = False,
+    callbacks: Callbacks | None = None,
+    quiet: bool = False,
+    kill: bool = True,
+) -> RunFolder:
     """Train and evaluate in a new run folder, or resume a run in its folder.
 
     Args:
         resume: folder of the run to resume; `auto` searches for an unfinished run with these settings.
         anyway: resume although settings or data have changed; the summary lists the changes.
+        callbacks: functions to call during training.
+        quiet: print nothing.
+        kill: see `StopRequest`.
 
     Returns:
-        The summary, on the main process.
+        The folder of the run.
 
     Raises:
         UserError: a setting, the data or the weights are invalid.
@@ -60,33 +70,38 @@ def pretrain(
         experiment = restore_auto_settings(RunFolder.open(unfinished), experiment)
     accelerator = start_accelerator(experiment)
     requested_precision, experiment = experiment.precision, resolve_auto(experiment, accelerator)
-    console = Console(quiet=not accelerator.is_main_process)
+    console = Console(quiet=quiet or not accelerator.is_main_process)
     data = load_data(experiment.dataset)
     learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
     evaluator = Evaluator(experiment, data, accelerator, console)
     require_knn_images(experiment, evaluator)
     folder = open_folder(experiment, unfinished, accelerator)
-    provenance = describe_provenance(experiment, data, learner.steps_per_epoch)
-    checkpoints = Checkpoints(
-        accelerator, folder.checkpoints, IntervalMeans(), provenance, keep=experiment.keep_checkpoints
-    )
-    report = partial(print_warning, console)
-    step = checkpoints.load_newest(report, anyway=anyway)
-    run_on_main_process(accelerator, lambda: folder.prepare_resuming(experiment, step, report))
-    start_trackers(experiment, accelerator, folder)
-    method: Method = accelerator.unwrap_model(learner.model)
-    print_header(console, experiment, data, method, accelerator, folder, step, requested_precision)
-    if accelerator.is_main_process:
-        draw_views_of_run(experiment, data, folder, console)
-    training = create_training_loop(experiment, data, learner, evaluator, folder, checkpoints, step)
-    with StopRequest(experiment.save_minutes, accelerator.device) as stop:
-        training.run(stop)
-        with stop.allow_interrupt(
-            f"stopped during the final evaluation, training is saved; --resume {folder.path} repeats the evaluation"
-        ):
-            summary = evaluate_and_write(training, data, evaluator, resumed_at=step)
-    accelerator.end_training()
-    return summary
+    try:
+        provenance = describe_provenance(experiment, data, learner.steps_per_epoch)
+        checkpoints = Checkpoints(
+            accelerator, folder.checkpoints, IntervalMeans(), provenance, keep=experiment.keep_checkpoints
+        )
+        report = partial(print_warning, console)
+        step = checkpoints.load_newest(report, anyway=anyway)
+        run_on_main_process(accelerator, lambda: folder.prepare_resuming(experiment, step, report))
+        start_trackers(experiment, accelerator, folder)
+        method: Method = accelerator.unwrap_model(learner.model)
+        print_header(console, experiment, data, method, accelerator, folder, step, requested_precision)
+        if accelerator.is_main_process:
+            draw_views_of_run(experiment, data, folder, console)
+        training = create_training_loop(
+            experiment, data, learner, evaluator, folder, checkpoints, step, callbacks or Callbacks()
+        )
+        with StopRequest(experiment.save_minutes, accelerator.device, kill=kill) as stop:
+            training.run(stop)
+            with stop.allow_interrupt(
+                f"stopped during the final evaluation, training is saved; --resume {folder.path} repeats the evaluation"
+            ):
+                evaluate_and_write(training, data, evaluator, resumed_at=step)
+        accelerator.end_training()
+    finally:
+        folder.unlock()
+    return folder
 
 
 def require_knn_images(experiment: Experiment, evaluator: Evaluator) -> None:
@@ -128,6 +143,7 @@ def create_training_loop(
     folder: RunFolder,
     checkpoints: Checkpoints,
     step: int,
+    callbacks: Callbacks,
 ) -> TrainingLoop:
     """Create the training loop, which starts at `step`, and its display."""
     accelerator, with_knn = evaluator.accelerator, evaluator.knn_images is not None
@@ -150,11 +166,12 @@ def create_training_loop(
         checkpoints=checkpoints,
         display=display,
         evaluate_knn=partial(evaluator.score_knn, backbone) if with_knn else None,
+        callbacks=callbacks,
     )
 
 
-def evaluate_and_write(training: TrainingLoop, data: Data, evaluator: Evaluator, resumed_at: int) -> dict[str, Any]:
-    """Evaluate a trained method, write the output files, and return the summary; called by all processes.
+def evaluate_and_write(training: TrainingLoop, data: Data, evaluator: Evaluator, resumed_at: int) -> None:
+    """Evaluate a trained method and write the output files; called by all processes.
 
     Raises:
         UserError: a file cannot be written.
@@ -167,7 +184,7 @@ def evaluate_and_write(training: TrainingLoop, data: Data, evaluator: Evaluator,
         record["neighbors"] = asdict(neighbors)
     untrained = create_seeded_backbone(experiment).to(training.accelerator.device)
     try:
-        return finalize_run(
+        finalize_run(
             experiment, data, evaluator, training.method.student.backbone, untrained, folder, evaluator.console, record
         )
     except (OSError, SafetensorError) as error:

@@ -1,6 +1,7 @@
 """Save checkpoints during training, and stop on request."""
 
 import time
+from collections.abc import Callable
 
 from sslzoo.training.checkpoint import Checkpoints
 from sslzoo.training.console import TrainingDisplay
@@ -22,19 +23,25 @@ class CheckpointSaver:
         display: TrainingDisplay,
         finite_check: FiniteCheck,
         save_every: int,
+        on_saved: Callable[[int], None] | None = None,
     ) -> None:
         """
         Args:
             finite_check: check of the model that is saved.
             save_every: steps between checkpoints, in addition to those that are due by time; 0 disables them.
+            on_saved: called with the step of each written checkpoint.
         """
         self.checkpoints, self.folder, self.display = checkpoints, folder, display
-        self.finite_check, self.save_every = finite_check, save_every
+        self.finite_check, self.save_every, self.on_saved = finite_check, save_every, on_saved
+        self._saved_step: int | None = None
         self._error: str | None = None
         """Why the last checkpoint could not be written; None if it was written."""
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, *, notify: bool = True) -> None:
         """Save a checkpoint; if it cannot be written, warn and let training continue.
+
+        Args:
+            notify: whether to call `on_saved` if the checkpoint of this step is new.
 
         Raises:
             NonFiniteError: a tensor contains NaN or Inf.
@@ -47,6 +54,10 @@ class CheckpointSaver:
             self.display.warn(step, f"cannot write a checkpoint ({self._error}); training continues and will retry")
         if previous is not None and self._error is None:
             self.display.warn(step, "checkpoints can be written again")
+        if self._error is None and step != self._saved_step:
+            self._saved_step = step
+            if notify and self.on_saved is not None:
+                self.on_saved(step)
 
     def save_or_stop(self, step: int, stop: StopRequest) -> None:
         """Save a checkpoint if one is due or a signal requested a stop.

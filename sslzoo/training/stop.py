@@ -1,6 +1,7 @@
-"""Stop on signals: the first one lets the loop save and stop, a second one kills the process at once."""
+"""Stop on signals: the first one lets the loop save and stop, a second one does not wait."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,10 @@ MAX_POLL_INTERVAL = 10
 """Largest number of steps between two exchanges among processes."""
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """The run has stopped on a signal and has been saved; `code` is the exit status, 128 + the signal's number.
 
-    It is not an `Exception`, like KeyboardInterrupt, so that handlers of other errors do not catch it.
+    It is a KeyboardInterrupt, so that handlers of errors do not catch it.
     """
 
     def __init__(self, message: str, code: int) -> None:
@@ -34,14 +35,18 @@ class StopRequest:
     """Handles stop signals and times checkpoints; use as a context manager.
 
     Several processes exchange signals and time about every second, so that all of them save and stop at the same step.
+    In a thread other than the main one, which receives no signals, only checkpoints are timed.
 
     Args:
         save_minutes: time between two checkpoints.
+        kill: whether a second signal kills the process, as on the command line; otherwise the handlers that were
+            installed before receive it.
     """
 
-    def __init__(self, save_minutes: float, device: torch.device) -> None:
+    def __init__(self, save_minutes: float, device: torch.device, *, kill: bool = True) -> None:
         self._signal = 0
         self._interrupt_message: str | None = None
+        self._kill = kill
         self._previous_handlers: dict[int, object] = {}
         self._save_seconds = save_minutes * 60
         self._saved_at = time.monotonic()
@@ -49,8 +54,9 @@ class StopRequest:
         self._polled_step, self._polled_at, self._next_poll = 0, time.monotonic(), 0
 
     def __enter__(self) -> Self:
-        for number in SIGNALS:
-            self._previous_handlers[number] = signal.signal(number, self._handle_signal)
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._previous_handlers[number] = signal.signal(number, self._handle_signal)
         return self
 
     def __exit__(
@@ -75,8 +81,8 @@ class StopRequest:
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
-        for other in SIGNALS:
-            signal.signal(other, signal.SIG_DFL)
+        for other, handler in self._previous_handlers.items():
+            signal.signal(other, signal.SIG_DFL if self._kill else handler)  # type: ignore[arg-type]
         self._raise_if_signaled()
 
     def _raise_if_signaled(self) -> None:

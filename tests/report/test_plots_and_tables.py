@@ -10,7 +10,7 @@ from rich.console import Console
 from sslzoo.evaluation.score import Score, Scores
 from sslzoo.evaluation.summary import create_summary_table
 from sslzoo.report.parts import create_parts_table, describe_part
-from sslzoo.report.plots import draw_confusion, draw_curves, draw_tsne
+from sslzoo.report.plots import create_figure, draw_confusion, draw_curves, draw_tsne, plot_curves, save_figure
 from sslzoo.runtime.errors import UserError
 
 
@@ -67,3 +67,14 @@ def test_tables_list_and_describe_parts() -> None:
     assert "--dataset.path" in render(describe_part("cifar10"))
     with pytest.raises(UserError, match="no part has that name; did you mean moco"):
         describe_part("mocco")
+
+
+def test_name_of_a_figure_may_contain_dots(tmp_path: Path) -> None:
+    save_figure(create_figure(1, 1), tmp_path / "loss.margin=0.2")
+    assert {path.name for path in tmp_path.iterdir()} == {"loss.margin=0.2.png", "loss.margin=0.2.svg"}
+
+
+def test_figures_are_displayed_by_notebooks_without_pyplot() -> None:
+    figure = plot_curves([{"epoch": 1, "loss": 2.0}, {"epoch": 1, "knn": 0.5}], title="mine")
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss (nats)", "kNN accuracy on held-out train (%)"]

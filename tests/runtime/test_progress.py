@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE, Steps, show_stage
+from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE, Steps, can_animate, show_stage
 
 
 def test_stage_is_printed_before_its_work_starts() -> None:
@@ -63,3 +63,11 @@ def test_plain_lines_are_printed_at_fixed_intervals() -> None:
     lines = out.getvalue().splitlines()
     assert [int(line.split()[3]) for line in lines] == [*range(FIRST_LINE, 100, NEXT_LINE)]
     assert lines[1] == "features of train: 35 of 100  loss 0.5  1 images/s  ETA 65 s"
+
+
+@pytest.mark.parametrize("widgets", [False, True])
+def test_notebook_shows_a_bar_with_ipywidgets_and_lines_without(widgets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslzoo.runtime.progress.find_spec", lambda _: object() if widgets else None)
+    assert can_animate(Console(force_jupyter=True)) is widgets
+    assert not can_animate(Console(file=io.StringIO()))
+    assert can_animate(Console(file=io.StringIO(), force_terminal=True))

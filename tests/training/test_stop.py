@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 import torch
@@ -68,3 +69,29 @@ def test_checkpoint_is_due_after_save_minutes() -> None:
 )
 def test_processes_poll_about_every_second(steps: int, seconds: float, expected: int) -> None:
     assert choose_poll_interval(steps, seconds) == expected
+
+
+def test_second_signal_goes_to_the_previous_handlers_in_a_process_of_someone_else() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with StopRequest(10, torch.device("cpu"), kill=False) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.poll(1) == (True, signal.SIGTERM)
+        assert [signal.getsignal(number) for number in SIGNALS] == before
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_checkpoints_are_timed_in_a_thread_without_signals() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    polls = []
+
+    def poll() -> None:
+        with create_request(minutes=0) as stop:
+            polls.append(stop.poll(1))
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    thread.join()
+    assert polls == [(True, 0)]
+    assert [signal.getsignal(number) for number in SIGNALS] == before

@@ -1,0 +1,1 @@
+"""The functions of Python and notebooks: `sslzoo.train`, `evaluate`, `compare` and `Run`."""
