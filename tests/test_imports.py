@@ -30,6 +30,7 @@ LAYERS = (
     ("modules",),
     ("config",),
     ("weights",),
+    ("health",),
     ("runtime",),
 )
 """Packages from the top down; each imports only from those below it."""
