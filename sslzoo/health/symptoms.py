@@ -9,13 +9,27 @@ from sslzoo.health.measurement import Measurement
 COLLAPSED_STD = 0.1
 """Largest standard deviation of collapsed embeddings; evenly spread ones have 1."""
 
-COLLAPSED_RANK = 0.1
-"""Largest rank of collapsed embeddings, as a fraction of the possible rank; see also `MIN_RANK`."""
+CONTRACTED_STD = 0.5
+"""Standard deviation below which embeddings are collapsing if they do not tell images apart at all."""
+
+INDISTINCT_SEPARATION = 0.1
+"""Separation below which embeddings do not tell images apart: 0 on average, with a noise of 1 / sqrt(B)."""
+
+COLLAPSED_RANK = 0.05
+"""Largest effective rank of collapsed embeddings, as a fraction of the possible rank; see also `MIN_RANK`."""
 
 MIN_RANK = 1.5
-"""Rank below which embeddings have collapsed, whatever the possible rank."""
+"""Effective rank below which embeddings have collapsed, whatever the possible rank."""
 
-TRIVIAL_LOSS = 0.005
+LOW_RANK = 0.1
+"""Largest rank about the mean, as a fraction of the possible rank, of embeddings that also have a `LOW_SEPARATION`.
+
+A low rank alone does no harm: DINO on the digits has a rank of 2 of 64 and learns."""
+
+LOW_SEPARATION = 0.15
+"""Largest separation of embeddings that have lost the differences between images."""
+
+TRIVIAL_LOSS = 0.002
 """Distance from its trivial value below which a loss is trivial, as a fraction of that value, at least of 1."""
 
 UNLEARNED_SEPARATION = 0.3
@@ -39,8 +53,8 @@ MOVED_STUDENT = 0.01
 UNIFORM_CERTAINTY = 0.001
 """Largest certainty or confidence of a target that is uniform: 0 is uniform, 1 is one-hot."""
 
-USED_PROTOTYPES = 2.0
-"""Number of used prototypes below which all images have the same target."""
+USED_PROTOTYPES = 4.0
+"""Number of used prototypes below which nearly all images have the same target."""
 
 
 class Symptom(NamedTuple):
@@ -66,17 +80,24 @@ def show_divergence(measured: Measurement, first: Measurement) -> str | None:
 
 
 def show_complete_collapse(measured: Measurement, first: Measurement) -> str | None:
-    """Recognize embeddings that are all equal."""
-    std = measured.get("embedding_std", 1.0)
-    return f"embedding std {std:.3f}, healthy is near 1" if std < COLLAPSED_STD else None
+    """Recognize embeddings that are equal, or close together without telling images apart."""
+    std, separation = measured.get("embedding_std", 1.0), measured.get("separation", math.inf)
+    if std < COLLAPSED_STD:
+        return f"embedding std {std:.3f}, healthy is near 1"
+    if std < CONTRACTED_STD and separation < INDISTINCT_SEPARATION:
+        return f"embedding std {std:.3f}, separation of views {separation:.2f}"
+    return None
 
 
 def show_dimensional_collapse(measured: Measurement, first: Measurement) -> str | None:
     """Recognize embeddings that use few directions."""
     possible = measured.get("max_rank", 0.0)
-    rank = measured.get("centered_rank", math.inf)
+    rank, centered = measured.get("effective_rank", math.inf), measured.get("centered_rank", math.inf)
+    separation = measured.get("separation", math.inf)
     if rank < max(MIN_RANK, COLLAPSED_RANK * possible):
         return f"rank {rank:.1f} of {possible:.0f}"
+    if centered < LOW_RANK * possible and separation < LOW_SEPARATION:
+        return f"rank {centered:.1f} of {possible:.0f}, separation of views {separation:.2f}"
     return None
 
 

@@ -11,19 +11,29 @@ from sslzoo.health.verdict import HEALTHY, MIN_START, PATIENCE, Examination, Ver
 
 TOTAL = 600
 GOOD = {
-    "loss": 4.0, "grad_norm": 1.0, "embedding_std": 0.8, "centered_rank": 20.0, "max_rank": 64.0, "separation": 0.7,
-    "trivial_loss": 5.0, "certainty": 0.5, "prototypes_used": 50.0, "teacher_distance": 0.1,
+    "loss": 4.0, "grad_norm": 1.0, "embedding_std": 0.8, "effective_rank": 22.0, "centered_rank": 20.0,
+    "max_rank": 64.0, "separation": 0.7, "trivial_loss": 5.0, "certainty": 0.5, "prototypes_used": 50.0,
+    "teacher_distance": 0.1,
 }  # fmt: skip
 
 SIGNS: dict[str, list[dict[str, float]]] = {
     "divergence": [{"loss": 80.0}, {"grad_norm": 500.0}],
-    "complete collapse": [{"embedding_std": 0.02}],
-    "dimensional collapse": [{"centered_rank": 4.0}, {"centered_rank": 1.2, "max_rank": 3.0}],
+    "complete collapse": [{"embedding_std": 0.02}, {"embedding_std": 0.3, "separation": 0.02}],
+    "dimensional collapse": [
+        {"effective_rank": 3.0},
+        {"effective_rank": 1.2, "max_rank": 3.0},
+        {"centered_rank": 4.0, "separation": 0.05},
+    ],
     "constant target": [{"prototypes_used": 1.1}],
     "uniform target": [{"certainty": 1e-5}, {"confidence": 1e-5}],
     "frozen teacher": [{"teacher_norm": 40.0, "teacher_distance": 0.2}],
     "distant teacher": [{"teacher_distance": 0.9}],
-    "no learning": [{"loss": 4.99}, {"loss": 5.02}, {"loss": 5.99, "separation": 0.1}],
+    "no learning": [
+        {"loss": 4.995},
+        {"loss": 5.005},
+        {"loss": 5.8, "separation": 0.1},
+        {"loss": 5.99, "separation": 0.1},
+    ],
 }
 """What is measured in a run with each symptom."""
 
@@ -82,9 +92,9 @@ def test_run_recovers_and_an_outlier_is_ignored() -> None:
 
 
 def test_since_is_the_first_measurement_and_evidence_the_last() -> None:
-    history = [*measure(range(300, 400, 10), {"centered_rank": 5.0}), {"step": 400, **GOOD, "centered_rank": 3.0}]
+    history = [*measure(range(300, 400, 10), {"effective_rank": 2.5}), {"step": 400, **GOOD, "effective_rank": 2.0}]
     verdict = diagnose(history, TOTAL)
-    assert verdict.describe().startswith("dimensional collapse: rank 3.0 of 64, since step 300; usual causes: ")
+    assert verdict.describe().startswith("dimensional collapse: rank 2.0 of 64, since step 300; usual causes: ")
     assert verdict.as_dict() == {
         "verdict": "dimensional collapse", "since": 300, "description": verdict.describe(),
     }  # fmt: skip
@@ -98,12 +108,14 @@ def test_first_of_several_symptoms_is_named() -> None:
 @pytest.mark.parametrize(
     "signs",
     [
-        {"loss": 4.9},  # 2 percent below the trivial value
+        {"loss": 4.98},  # 0.4 percent below the trivial value, as ReSSL early on
+        {"embedding_std": 0.25, "separation": 0.3},  # MoCo early on
         {"loss": 0.3, "trivial_loss": 0.0},  # BYOL
         {"separation": 0.1},  # DINO early on: the loss falls
         {"confidence": 0.0, "positive_weight": 1.0},  # a target that has become that of MoCo
         {"teacher_distance": 0.0, "teacher_norm": 40.0},  # neither student nor teacher moves
-        {"prototypes_used": 3.0},
+        {"prototypes_used": 5.0},
+        {"centered_rank": 2.0, "separation": 0.25},  # DINO
         {"loss": -200.0, "trivial_loss": -160.0},
         {"grad_norm": 90.0},
     ],
