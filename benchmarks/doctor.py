@@ -40,6 +40,7 @@ from sslzoo.training.evaluator import Evaluator
 from sslzoo.training.folder import RunFolder
 from sslzoo.training.loop import TrainingLoop
 from sslzoo.training.monitor import IntervalMeans
+from sslzoo.training.provenance import describe_provenance
 from sslzoo.training.setup import create_learner, create_seeded_backbone, resolve_auto, start_accelerator
 from sslzoo.training.stop import Interrupted, StopRequest
 
@@ -94,7 +95,8 @@ def measure_run(flags: list[str], kind: str, steps: int) -> Run:
     learner = create_learner(experiment, data, accelerator)
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name))
-        checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), keep=1)
+        provenance = describe_provenance(experiment, data, learner.steps_per_epoch)
+        checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), provenance, keep=1)
         display = TrainingDisplay(QUIET, epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch)
         training = TrainingLoop(
             experiment, data.train, learner, accelerator, checkpoints.means, folder=folder, checkpoints=checkpoints,
