@@ -152,7 +152,7 @@ SYMPTOMS = (
     Symptom("divergence", "learning rate too high, no warm-up, or no gradient clipping", show_divergence),
     Symptom(
         "complete collapse",
-        "no predictor, stop-gradient, negatives or variance term, no batch norm in the head, or images that are all equal",
+        "no predictor, stop-gradient, negatives or variance term, no batch norm in the head, or images that are equal",
         show_complete_collapse,
     ),
     Symptom(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from test_command import ENVIRONMENT, ROOT
+from test_never_waits import WaitRecorder
 from test_resume import StopAfter, TinyBackbone, create_loop, read_metrics, train
 
 from sslzoo.check.tiny import Tiny, run
@@ -138,6 +139,21 @@ def test_every_method_has_signals(name: str) -> None:
     signals = Signals(method)
     output = run(method, tiny.sample())
     assert {"embedding_std", "feature_rank", "centered_rank"} <= signals.measure(output, step=1).keys()
+
+
+@pytest.mark.parametrize("name", ["moco", "dino", "simclr"])
+def test_hooks_never_wait_for_the_device(name: str) -> None:
+    tiny = Tiny.of("--method", name)
+    method = tiny.method()
+    signals, sample = Signals(method), tiny.sample()
+    with WaitRecorder() as recorder:
+        output = run(method, sample)
+        output.loss.backward()
+        method.after_batch(output)
+    assert recorder.waits == []
+    with WaitRecorder() as recorder:
+        signals.measure(output, step=1)
+    assert recorder.waits
 
 
 def test_teacher_and_queue_are_measured() -> None:
