@@ -54,6 +54,8 @@ COMMON = [
 PLANTED_STEPS = 80
 """Steps of a planted run: a tenth of the 600 steps of a whole run, and a little more."""
 TENTH = 0.1
+HARMLESS_GAIN = 0.05
+"""Gain in kNN accuracy over the untrained backbone above which a planted mistake has not made a run collapse."""
 QUIET = Console(quiet=True)
 
 
@@ -168,22 +170,27 @@ def judge(asked: argparse.Namespace) -> None:
     for column in ("planted run", "mistake", "seed", "verdict", "at step", "kNN (%)", "untrained (%)"):
         table.add_column(column, justify="right" if column in ("seed", "at step") or "%" in column else "left")
     planted = [run for run in runs if run["kind"] == "planted"]
-    found = 0
+    found, harmful, harmful_found = 0, 0, 0
     for run in planted:
         alarm = find_first_alarm(run)
         in_time = alarm is not None and alarm[0] <= TENTH * run["total_steps"]
         found += in_time
+        if run.get("knn", 0.0) <= untrained[run["seed"]] + HARMLESS_GAIN:
+            harmful, harmful_found = harmful + 1, harmful_found + in_time
         step, verdict = alarm or ("", "healthy")
-        known = f"{100 * untrained[run['seed']]:.1f}" if run["seed"] in untrained else ""
         knn = f"{100 * run['knn']:.1f}" if "knn" in run else ""
-        name = run["name"]
-        table.add_row(name, PLANTS[name].mistake, str(run["seed"]), verdict, str(step), knn, known)
+        name, reference = run["name"], f"{100 * untrained[run['seed']]:.1f}"
+        table.add_row(name, PLANTS[name].mistake, str(run["seed"]), verdict, str(step), knn, reference)
     console = Console(width=160)
     console.print(table)
     healthy = [run for run in runs if run["kind"] == "healthy"]
     alarms = [(run, alarm) for run in healthy if (alarm := find_first_alarm(run))]
     whole = sum(run["step"] == run["total_steps"] for run in healthy)
     console.print(f"\nplanted: {found} of {len(planted)} found in the first tenth")
+    console.print(
+        f"collapsed, with a kNN accuracy at most {100 * HARMLESS_GAIN:.0f} points above the untrained backbone's: "
+        f"{harmful_found} of {harmful} found in the first tenth"
+    )
     console.print(f"healthy: {len(alarms)} false alarms in {len(healthy)} runs, of which {whole} are whole runs")
     for run, (step, kind) in alarms:
         console.print(f"  {run['name']}, seed {run['seed']}: {kind} at step {step}")

@@ -80,7 +80,7 @@ def create_content(comparison: Comparison, folder: ComparisonFolder, console: Co
             introduction=f"{len(runs)} runs: {_join_words([_describe_seeds(row) for row in rows])}. The baseline is "
             f"{comparison.baseline.label}.",
             warnings=[f"Missing, because the run did not finish: {text}" for text in comparison.missing]
-            + [warning for row in rows for warning in _list_health_warnings(row)],
+            + [warning for row in rows for warning in list_health_warnings(row)],
             setting=list_shared_settings(comparison),
             results=create_results_table(comparison),
             result_notes=create_result_notes(comparison),
@@ -99,7 +99,7 @@ def create_content(comparison: Comparison, folder: ComparisonFolder, console: Co
         )
 
 
-def _list_health_warnings(row: Row) -> list[str]:
+def list_health_warnings(row: Row) -> list[str]:
     """List the runs of a row that were not healthy at the end of training."""
     verdicts = [(run.seed, run.summary.get("health")) for run in row.runs]
     return [
