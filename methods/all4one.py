@@ -107,6 +107,9 @@ class All4One(NNCLR):
         """Return the transformer's first output (B, out), L2-normalized, for sequences (B, K, out)."""
         return F.normalize(self.transformer(sequence + self.positions[: sequence.shape[1]])[:, 0])
 
+    def trivial_loss(self) -> None:
+        """Return None: the transformer's centroids are not equal when all embeddings are."""
+
     def after_step(self, progress: float) -> None:
         """Update the momentum encoder."""
         self.teacher.update(self.student, progress)

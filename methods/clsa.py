@@ -1,5 +1,7 @@
 """Contrastive Learning with Stronger Augmentations."""
 
+import math
+
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
@@ -53,6 +55,14 @@ class CLSA(MoCo):
         with disable_autocast(query.device):
             query, key = F.normalize(query.detach().float()), F.normalize(key.float())
         return MethodOutput(loss, logs | {"divergence": divergence.detach()}, query, key)
+
+    def trivial_loss(self) -> float | None:
+        """Return the loss if all similarities are 1."""
+        loss = super().trivial_loss()
+        if loss is None or self.candidates is None:
+            return None
+        count = self.directions if self.config.direction_reduction == "sum" else 1
+        return loss + count * self.config.divergence * math.log(1 + self.candidates)
 
     def diverge(self, query: Tensor, stronger: Tensor, key: Tensor) -> Tensor:
         """Compute the mean cross-entropy of the distributions of stronger views and queries over all keys."""

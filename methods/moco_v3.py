@@ -42,6 +42,11 @@ class MoCoV3(BYOL):
         output = super().forward(views, sample_ids)
         return output._replace(loss=self.scale * output.loss)
 
+    def trivial_loss(self) -> float | None:
+        """Return the loss if all similarities are 1."""
+        loss = super().trivial_loss()
+        return None if loss is None else self.scale * loss
+
     @property
     def scale(self) -> float:
         """Factor 2 t of the loss; 1 if the loss has no temperature."""

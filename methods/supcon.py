@@ -50,6 +50,11 @@ class SupCon(SimCLR):
             output = self.compute_loss(embeddings, relations)
         return output._replace(loss=self.scale * output.loss)
 
+    def trivial_loss(self) -> float | None:
+        """Return the loss if all similarities are 1."""
+        loss = super().trivial_loss()
+        return None if loss is None else self.scale * loss
+
     @property
     def scale(self) -> float:
         """Factor of the loss; 1 without `base_temperature`, or if the loss has no temperature."""

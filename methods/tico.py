@@ -68,6 +68,10 @@ class TiCo(RedundancyMethod):
         logs = {"invariance": invariance.detach(), "contrast": contrast.detach()}
         return MethodOutput(invariance + self.config.rho * contrast, logs, query.detach().float(), keys=batch.detach())
 
+    def trivial_loss(self) -> float:
+        """Return rho, the loss if all embeddings are equal."""
+        return self.config.rho
+
     def after_batch(self, output: MethodOutput) -> None:
         """Accumulate the batch's covariance until the optimizer step."""
         assert output.keys is not None

@@ -75,6 +75,9 @@ class WMSE(RedundancyMethod):
             distances += [2 - 2 * (one * other).sum(dim=-1).mean() for one, other in combinations(white, 2)]
         return torch.stack(distances).mean(), {}
 
+    def trivial_loss(self) -> None:
+        """Return None: equal embeddings cannot be whitened."""
+
     def after_batch(self, output: MethodOutput) -> None:
         """Count the batch, so that the next one is divided differently."""
         self.step += 1

@@ -31,6 +31,7 @@ LAYERS = (
     ("modules",),
     ("config",),
     ("weights",),
+    ("health",),
     ("runtime",),
 )
 """Packages from the top down; each imports only from those below it."""

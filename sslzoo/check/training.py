@@ -5,19 +5,23 @@ from math import ceil
 
 from sslzoo.check.battery import CheckError
 from sslzoo.data.load import load_data
-from sslzoo.evaluation.representation import collapse_warning, effective_rank, embedding_std
 from sslzoo.experiment.compose import compose
+from sslzoo.health.verdict import Examination
 from sslzoo.training.monitor import IntervalMeans
 from sslzoo.training.nonfinite import NonFiniteError
 from sslzoo.training.setup import count_steps, create_learner, resolve_auto, start_accelerator
+from sslzoo.training.signals import Signals
 from sslzoo.training.step import Stepper
+
+MEASURE_EVERY = 10
+"""Steps between two measurements."""
 
 
 def check_collapse(flags: Sequence[str], steps: int) -> None:
-    """Train on the digits and check that the embeddings of the last batch have not collapsed.
+    """Train on the digits and check that the run is healthy at its end.
 
     Raises:
-        CheckError: the embeddings have collapsed, or training produced NaN or Inf.
+        CheckError: the run has a symptom such as a collapse, or training produced NaN or Inf.
     """
     experiment = compose([*flags, "--dataset", "digits"])
     data = load_data(experiment.dataset)
@@ -29,15 +33,18 @@ def check_collapse(flags: Sequence[str], steps: int) -> None:
     learner = create_learner(experiment, data, accelerator)
     stepper = Stepper(experiment, data.train, learner, accelerator, IntervalMeans())
     learner.model.train()
+    signals, examination = Signals(stepper.method), Examination(steps)
     try:
         for epoch in range(ceil(steps / per_epoch)):
             stepper.method.before_epoch(epoch)
             batches = stepper.batches.load_epoch(epoch)
             for _ in range(min(per_epoch, steps - stepper.step)):
                 output = stepper.train_step(batches, epoch)
+                if stepper.step % MEASURE_EVERY == 0 or stepper.step == steps:
+                    values = stepper.means.compute_and_reset(accelerator) | signals.measure(output, stepper.step)
+                    examination.add({"step": stepper.step, **values})
         stepper.finite_check.raise_pending()
     except NonFiniteError as error:
         raise CheckError(str(error)) from error
-    std, rank = float(embedding_std(output.embeddings)), float(effective_rank(output.embeddings))
-    if warning := collapse_warning(std, rank, output.embeddings.shape):
-        raise CheckError(f"after {stepper.step} steps {warning}")
+    if not examination.verdict.is_healthy:
+        raise CheckError(f"after {stepper.step} steps: {examination.verdict.describe()}")

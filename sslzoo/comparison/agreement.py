@@ -11,7 +11,7 @@ Settings = Mapping[str, str | int | float]
 
 NEUTRAL_SETTINGS = {
     "threads", "run_folder", "output", "log_every", "save_minutes", "save_every",
-    "keep_checkpoints", "tracker", "plugin",
+    "keep_checkpoints", "on_collapse", "tracker", "plugin",
     "dataset.cache", "dataset.cache_dir", "dataset.cache_gib", "dataset.workers",
 }  # fmt: skip
 """Settings that do not affect results."""

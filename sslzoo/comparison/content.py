@@ -25,6 +25,7 @@ from sslzoo.comparison.tables import (
     create_settings_table,
     list_shared_settings,
 )
+from sslzoo.health.verdict import HEALTHY
 from sslzoo.report.published import load_published
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.progress import show_stage
@@ -78,7 +79,8 @@ def create_content(comparison: Comparison, folder: ComparisonFolder, console: Co
             title=f"{_join_words([row.label for row in rows])} on {_join_words(datasets)}",
             introduction=f"{len(runs)} runs: {_join_words([_describe_seeds(row) for row in rows])}. The baseline is "
             f"{comparison.baseline.label}.",
-            warnings=[f"Missing, because the run did not finish: {text}" for text in comparison.missing],
+            warnings=[f"Missing, because the run did not finish: {text}" for text in comparison.missing]
+            + [warning for row in rows for warning in list_health_warnings(row)],
             setting=list_shared_settings(comparison),
             results=create_results_table(comparison),
             result_notes=create_result_notes(comparison),
@@ -95,6 +97,16 @@ def create_content(comparison: Comparison, folder: ComparisonFolder, console: Co
             published=create_published_table(results) if results else None,
             published_note=PUBLISHED_NOTE,
         )
+
+
+def list_health_warnings(row: Row) -> list[str]:
+    """List the runs of a row that were not healthy at the end of training."""
+    verdicts = [(run.seed, run.summary.get("health")) for run in row.runs]
+    return [
+        f"{row.label}, seed {seed}, was not healthy at the end of training: {health['description']}"
+        for seed, health in verdicts
+        if health is not None and health["verdict"] != HEALTHY.kind
+    ]
 
 
 def _encode(rows: Sequence[Row], console: Console) -> tuple[dict[str, EncodedImages], list[str]]:

@@ -37,9 +37,17 @@ class PeakMemory(Part):
     device: NonNegativeInt | None = None
 
 
+class Health(Part):
+    """Last verdict on the health of the training."""
+
+    verdict: str
+    description: str
+
+
 class Summary(Part):
     """Content of summary.json."""
 
+    health: Health | None = None
     test: dict[str, EncoderScores] = {}
     peak_memory: PeakMemory = PeakMemory()
     train_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = None

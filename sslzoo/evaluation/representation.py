@@ -1,7 +1,5 @@
 """Measures of collapse of a representation, without labels."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,18 +27,17 @@ def effective_rank(embeddings: Tensor) -> Tensor:
     return smooth_rank(singular_values(embeddings))
 
 
-def collapse_warning(std: float, rank: float, shape: Sequence[int]) -> str | None:
-    """Describe a collapse of the embeddings in one sentence; None if there is none.
+def measure_separation(one: Tensor, other: Tensor) -> Tensor:
+    """Measure how much more similar two views of an image are than views of two images.
+
+    The difference between the mean cosine similarities of the same image and of all pairs of images, divided by the
+    standard deviation of the latter: about 0 if the encoder recognizes no image, and above 1 once it does.
 
     Args:
-        std: result of `embedding_std`.
-        rank: result of `effective_rank`.
-        shape: shape (N, D) of the embeddings; the smaller number is the maximum rank.
+        one: (N, D), at least 2 embeddings.
+        other: (N, D), embeddings of another view of each image.
     """
-    max_rank = min(shape)
-    causes = "usual causes: learning rate too high, no momentum encoder, or views that are too weak or too strong"
-    if std < 0.1:
-        return f"embeddings collapse to a point (embedding std {std:.3f}, healthy is near 1); {causes}"
-    if rank < max(2.0, 0.02 * max_rank):
-        return f"embeddings collapse to few directions (effective rank {rank:.1f} of at most {max_rank}); {causes}"
-    return None
+    one, other = F.normalize(one.float(), dim=1), F.normalize(other.float(), dim=1)
+    similarities = one @ other.T
+    separation: Tensor = (similarities.diagonal().mean() - similarities.mean()) / similarities.std().clamp(min=1e-9)
+    return separation

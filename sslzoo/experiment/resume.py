@@ -11,11 +11,14 @@ from sslzoo.runtime.errors import UserError
 
 CHANGEABLE: Mapping[str, Any] = {
     **dict.fromkeys(
-        ("threads", "save_minutes", "save_every", "keep_checkpoints", "log_every", "run_folder", "output", "plugin"),
+        (
+            "threads", "save_minutes", "save_every", "keep_checkpoints", "log_every", "on_collapse", "run_folder",
+            "output", "plugin",
+        ),
         True,
     ),
     "dataset": {"cache", "cache_gib", "cache_dir", "workers"},
-}
+}  # fmt: skip
 """Settings that may change when a run is resumed, because they do not affect its result, except that `threads` changes
 the order of floating-point sums and so the last digits. The path of a data set that is not a stream may change as well,
 because checkpoints identify its images. A plug-in may be moved."""

@@ -43,8 +43,8 @@ class Experiment(Config):
     seed: NonNegativeInt = 0
     """Seed of weights, data order, views and splits."""
     clip_grad_norm: PositiveFloat | None = None
-    """Clip the gradients of each optimizer step to this norm, and log the norm before clipping as `grad_norm`; None
-    disables clipping."""
+    """Clip the gradients of each optimizer step to this norm; None disables clipping. `grad_norm` is the norm before
+    clipping."""
     clip_grad_scope: ClipScope = "all"
     """Norm that `clip_grad_norm` applies to: that of `all` parameters together, or that of each `parameter`, as in
     DINO."""
@@ -66,6 +66,8 @@ class Experiment(Config):
     """Folder in which run folders are created."""
     log_every: PositiveInt = 10
     """Optimizer steps between two lines of metrics."""
+    on_collapse: Literal["warn", "stop"] = "warn"
+    """What to do when the run is not healthy, for example has collapsed: `warn`, or save a checkpoint and `stop`."""
     knn_every: NonNegativeInt = 10
     """Epochs between two kNN evaluations on the held-out part of the train split; 0 disables them."""
     knn_at_start: bool = False

@@ -167,6 +167,14 @@ class Method(nn.Module):
             progress: progress of training in [0, 1].
         """
 
+    def trivial_loss(self) -> float | None:
+        """Return the loss if all embeddings are equal: what a method without anything learned can reach.
+
+        Returns:
+            None if it is unknown, also before the first forward pass if it depends on the batch.
+        """
+        return None
+
 
 def disable_autocast(device: torch.device) -> torch.autocast:
     """Create a context without autocast: in bf16, a temperature of 0.04 would lose the ranking of similarities."""

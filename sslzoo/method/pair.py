@@ -66,6 +66,10 @@ class PairMethod(Method):
         super().__init__(config, backbone, seed=seed)
         self.target = target
         self.loss = loss
+        self.candidates: int | None = None
+        """M, the number of candidates in the last forward pass."""
+        self.directions = 1
+        """Number of directions in the last forward pass."""
 
     def combine_directions(self, outputs: Sequence[MethodOutput]) -> MethodOutput:
         """Combine one output per direction: losses by `direction_reduction`, logs by their mean."""
@@ -74,6 +78,7 @@ class PairMethod(Method):
 
     def reduce_directions(self, mean: Tensor, count: int) -> Tensor:
         """Return the loss () of `count` directions from their mean, by `direction_reduction`."""
+        self.directions = count
         return mean * count if self.config.direction_reduction == "sum" else mean
 
     def score(
@@ -94,10 +99,22 @@ class PairMethod(Method):
         Returns:
             The loss () and the logs of the target.
         """
+        self.candidates = student_candidates.shape[1]
         with torch.no_grad():
             weights, logs = self.target(teacher_positive, teacher_candidates)
         student = torch.cat([student_positive[:, None], student_candidates], dim=1)
         return self.loss(student, weights).mean(), logs
+
+    def trivial_loss(self) -> float | None:
+        """Return the loss if all similarities are 1: log(1 + M) for softmax cross-entropy; called by all processes."""
+        if self.candidates is None:
+            return None
+        similarities = torch.ones(1, 1 + self.candidates, device=next(self.student.parameters()).device)
+        weights = torch.zeros_like(similarities)
+        weights[:, 0 if self.target.positive else 1] = 1
+        with torch.no_grad():
+            loss = self.loss(similarities, weights).mean()
+        return float(self.reduce_directions(loss, self.directions))
 
     def score_in_batch(
         self, query: Tensor, key: Tensor, *, teacher: Tensor | None = None, queue: Tensor | None = None

@@ -63,6 +63,10 @@ class PrototypeMethod(MultiCrop):
         """Store the number of epochs."""
         self.epochs = epochs
 
+    def trivial_loss(self) -> float:
+        """Return log K, the loss if all predictions are uniform."""
+        return math.log(self.config.prototypes)
+
     def before_step(self, progress: float) -> None:
         """Drop the gradient of frozen prototypes, so that neither momentum nor weight decay changes them."""
         if progress < self.config.freeze_epochs / self.epochs:

@@ -42,6 +42,13 @@ class RedundancyMethod(Method):
         """
         raise NotImplementedError
 
+    def trivial_loss(self) -> float | None:
+        """Return the loss if all embeddings are zero; called by all processes."""
+        device = next(self.student.parameters()).device
+        views = [torch.zeros(2, self.config.projector.out, device=device) for _ in self.config.views]
+        with torch.no_grad():
+            return float(self.score(views)[0])
+
 
 def standardize(embeddings: Tensor, eps: float = 1e-5) -> Tensor:
     """Standardize each dimension of (..., B, D) to mean 0 and variance 1 over the batch, like batch norm."""

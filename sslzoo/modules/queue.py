@@ -34,6 +34,8 @@ class Queue(nn.Module):
             F.normalize(chunk, dim=1, out=chunk)
         self.register_buffer("keys", keys)
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
+        self.pushed = 0
+        """Number of keys pushed since this object was created; not part of checkpoints."""
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
@@ -47,6 +49,7 @@ class Queue(nn.Module):
         rows = (self.cursor + torch.arange(len(keys), device=keys.device)) % size
         self.keys[rows[-size:]] = keys[-size:]
         self.cursor.copy_((self.cursor + len(keys)) % size)
+        self.pushed += len(keys)
 
     @torch.no_grad()
     def nearest(self, embeddings: Tensor, count: int) -> Tensor:

@@ -13,7 +13,11 @@ from sslzoo.runtime.progress import LineTimer, Steps, can_animate, print_note, p
 from sslzoo.training.remaining_time import RemainingTime
 
 FIRST_LINE_METRICS = ("loss", "lr", "images_per_second")
-HIDDEN_METRICS = ("seconds", "step", "epoch")
+HIDDEN_METRICS = (
+    "seconds", "step", "epoch", "feature_std", "feature_rank", "centered_rank", "max_rank", "uniformity", "alignment",
+    "teacher_norm", "teacher_distance", "queue_age", "queue_std", "trivial_loss",
+)  # fmt: skip
+"""Metrics that are not shown: those of the health of a run that the verdict summarizes, and the position."""
 
 
 class TrainingDisplay:

@@ -10,6 +10,7 @@ from sslzoo.evaluation.score import Scores
 from sslzoo.evaluation.summary import create_summary_table
 from sslzoo.experiment.input_config import describe_input
 from sslzoo.experiment.schema import Experiment
+from sslzoo.health.verdict import HEALTHY
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.files import write_json
 from sslzoo.runtime.progress import print_note, print_warning, show_stage
@@ -124,12 +125,19 @@ def print_results(
     if results:
         console.print(create_summary_table(results, "Test accuracy"))
     print_note(console, f"({summary['protocol']})")
+    show_health(console, summary["health"])
     if "neighbors" in summary:
         print_note(console, describe_neighbors(summary["neighbors"]))
     if data.skipped.messages:
         print_warning(console, data.skipped.describe())
     print_note(console, f"summary and images: {folder.path}")
     print_note(console, describe_next_commands(folder.path))
+
+
+def show_health(console: Console, health: dict[str, Any]) -> None:
+    """Print the last verdict on the health of the training, as a warning unless it is healthy."""
+    show = print_note if health["verdict"] == HEALTHY.kind else print_warning
+    show(console, f"health at the end of training: {health['description']}")
 
 
 def describe_protocol(experiment: Experiment, data: Data, scores: Scores | None, record: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sslzoo.health.verdict import Verdict
 from sslzoo.method.base import MethodOutput
 from sslzoo.runtime.distributed import world_size
 from sslzoo.runtime.errors import UserError
@@ -20,6 +21,7 @@ from sslzoo.training.folder import RunFolder
 from sslzoo.training.metrics import MetricsLogger
 from sslzoo.training.nonfinite import NonFiniteError, require_loss_scale
 from sslzoo.training.saving import CheckpointSaver
+from sslzoo.training.signals import Signals
 from sslzoo.training.step import Stepper
 from sslzoo.training.stop import StopRequest
 
@@ -44,7 +46,9 @@ class TrainingLoop(Stepper):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.epoch_means = EpochMeans()
-        self.metrics = MetricsLogger(self.accelerator, self.means, self.folder, self.display)
+        self.metrics = MetricsLogger(
+            self.accelerator, self.means, Signals(self.method, start=self.step), self.folder, self.display
+        )
         self.saver = CheckpointSaver(
             self.checkpoints,
             self.folder,
@@ -59,7 +63,7 @@ class TrainingLoop(Stepper):
 
         Raises:
             Interrupted: a signal requested a stop; a checkpoint has been saved.
-            UserError: a tensor contains NaN or Inf; the checkpoints do not.
+            UserError: a tensor contains NaN or Inf, and the checkpoints do not; or see `stop_if_sick`.
         """
         try:
             with self.display:
@@ -98,7 +102,9 @@ class TrainingLoop(Stepper):
         if self.step % self.experiment.log_every == 0 or self.step == self.total_steps:
             if self.accelerator.scaler is not None:
                 require_loss_scale(self.accelerator.scaler, self.step)
-            self.metrics.log_interval(self.step, self.learning_rate, output.embeddings)
+            verdict = self.metrics.log_interval(self.step, self.learning_rate, output)
+            if self.experiment.on_collapse == "stop":
+                self.stop_if_sick(run_on_main_process(self.accelerator, lambda: verdict))
         elif display_due:
             self.display.show_metrics(self.step, self.means.compute_local() | {"lr": self.learning_rate})
 
@@ -134,6 +140,17 @@ class TrainingLoop(Stepper):
         """Create the event of this step."""
         epoch = self.step / self.steps_per_epoch
         return Event(self.step, self.total_steps, epoch, self.method, self.folder.path, checkpoint, values)
+
+    def stop_if_sick(self, verdict: Verdict) -> None:
+        """Save a checkpoint and stop, unless the verdict is healthy; called by all processes with the same verdict.
+
+        Raises:
+            UserError: the run is not healthy; a checkpoint has been saved if it could be written.
+        """
+        if verdict.is_healthy:
+            return
+        self.saver.save(self.step)
+        raise UserError(f"{verdict.describe()}; {self.saver.describe_stop(self.step, '--on-collapse warn')}")
 
     def run_knn(self, epoch: int, stop: StopRequest) -> float | None:
         """Evaluate kNN if it is due after this epoch, and return its accuracy.

@@ -1,4 +1,4 @@
-"""Monitor training: means of metrics over an interval of steps, and statistics of the embeddings."""
+"""Monitor training: means of metrics over an interval of steps."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from sslzoo.evaluation.representation import effective_rank, embedding_std
 from sslzoo.method.base import MethodOutput
 from sslzoo.runtime.distributed import world_size
 
@@ -113,12 +112,3 @@ class IntervalMeans:
         self._norms = None if norms is None else norms.to(device)
         self._batches, self._images = states[0]["batches"], states[0]["images"]
         self._seconds = states[0]["seconds"]
-
-
-def measure_embeddings(embeddings: Tensor) -> dict[str, float]:
-    """Measure the standard deviation and effective rank of a batch of embeddings (B, D)."""
-    embeddings = embeddings.float()
-    return {
-        "embedding_std": float(embedding_std(embeddings)),
-        "effective_rank": float(effective_rank(embeddings)),
-    }

@@ -37,6 +37,8 @@ class FiniteCheck:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+        self.gradient_norm: Tensor | None = None
+        """() norm of the gradients of the last pass, on the device; None if a gradient scaler has scaled them."""
         self._pending: _Flags | None = None
 
     def compute_flags(self, output: MethodOutput, *, gradients: bool) -> Tensor:
@@ -49,7 +51,8 @@ class FiniteCheck:
         keys = output.loss if output.keys is None else output.keys
         finite = [part.isfinite().all() for part in (output.loss, output.embeddings, keys)]
         if gradients:
-            finite.append(get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]).isfinite())
+            self.gradient_norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+            finite.append(self.gradient_norm.isfinite())
         return torch.stack(finite)
 
     def check(self, step: int, flags: Tensor) -> None:

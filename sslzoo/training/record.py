@@ -35,6 +35,7 @@ def record_training(training: TrainingLoop, data: Data, resumed_at: int) -> dict
         "early_stop": None if training.early_stop is None else training.early_stop.as_dict(),
         "steps": training.step,
         "train_images": len(data.train),
+        "health": training.metrics.doctor.verdict.as_dict(),
         "processes": accelerator.num_processes,
         "state_digests": require_equal_states(training.method),
         "device": device_name(),

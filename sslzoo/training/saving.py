@@ -87,12 +87,17 @@ class CheckpointSaver:
                 time.sleep(RETRY_SECONDS)
             self.save(step)
 
-    def describe_stop(self, step: int) -> str:
-        """Describe where training stopped and whether it is saved."""
+    def describe_stop(self, step: int, flags: str = "") -> str:
+        """Describe where training stopped and whether it is saved.
+
+        Args:
+            flags: flags to add to the command that resumes the run.
+        """
         where = f"stopped at step {step} of {self.display.total_steps}"
         if self._error is not None:
             return f"{where}, NOT saved ({self._error}); {self.describe_newest()}"
-        return f"{where}, saved; --resume {self.folder.path} continues it"
+        command = " ".join(filter(None, [f"--resume {self.folder.path}", flags]))
+        return f"{where}, saved; {command} continues it"
 
     def describe_newest(self) -> str:
         """Describe the checkpoint that the run can resume from."""

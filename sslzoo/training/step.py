@@ -133,8 +133,9 @@ class Stepper:
     def clip_gradients(self) -> None:
         """Clip the accumulated gradients, if the experiment asks for it, and record their norm before clipping."""
         experiment = self.experiment
-        if experiment.clip_grad_norm is None:
-            return
-        self.accelerator.unscale_gradients()
-        norm = clip_gradients(self.method.parameters(), experiment.clip_grad_norm, experiment.clip_grad_scope)
-        self.means.add_gradient_norm(norm)
+        norm = self.finite_check.gradient_norm
+        if experiment.clip_grad_norm is not None:
+            self.accelerator.unscale_gradients()
+            norm = clip_gradients(self.method.parameters(), experiment.clip_grad_norm, experiment.clip_grad_scope)
+        if norm is not None:
+            self.means.add_gradient_norm(norm)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sslzoo.comparison.command import compare
+from sslzoo.comparison.content import list_health_warnings
 from sslzoo.comparison.request import parse_request
 from sslzoo.comparison.rows import Comparison, check_rows, group_runs, read_run
 from sslzoo.comparison.tables import create_settings_table, list_shared_settings
@@ -118,3 +119,14 @@ def test_summary_with_invalid_values_is_an_error(make_run: MakeRun, damage: dict
     with pytest.raises(UserError, match=f"summary.json: is damaged: {message}") as error:
         read_run(path)
     assert "\n" not in str(error.value)
+
+
+def test_runs_that_were_not_healthy_are_listed(make_run: MakeRun) -> None:
+    sick = {"verdict": "divergence", "since": 9, "description": "divergence: loss 80"}
+    folders = [
+        make_run("old", ["--method", "moco"], seed=0),
+        make_run("sick", ["--method", "moco"], seed=1, health=sick),
+        make_run("well", ["--method", "moco"], seed=2, health={"verdict": "healthy", "description": "healthy"}),
+    ]
+    (row,) = group_runs([read_run(folder) for folder in folders])
+    assert list_health_warnings(row) == ["moco, seed 1, was not healthy at the end of training: divergence: loss 80"]

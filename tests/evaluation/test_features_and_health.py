@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.evaluation.features import extract_features
-from sslzoo.evaluation.representation import collapse_warning, effective_rank, embedding_std
+from sslzoo.evaluation.representation import effective_rank, embedding_std, measure_separation
 
 
 def test_extraction_preserves_order_type_and_mode() -> None:
@@ -63,8 +63,11 @@ def test_effective_rank_agrees_with_numpy() -> None:
     assert effective_rank(x).item() == pytest.approx(float(np.exp(-(p * np.log(p)).sum())), rel=1e-5)
 
 
-def test_collapse_warning_describes_the_collapse() -> None:
-    assert collapse_warning(0.9, 40, (256, 128)) is None
-    assert collapse_warning(0.9, 40, (64, 8192)) is None  # wide embeddings of few images
-    assert "collapse to a point" in (collapse_warning(0.01, 40, (256, 128)) or "")
-    assert "effective rank 1.2 of at most 128" in (collapse_warning(0.9, 1.2, (256, 128)) or "")
+def test_separation_of_views() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, other = torch.randn(2, 500, 16, generator=generator)
+    noise = torch.randn(500, 16, generator=generator)
+    assert measure_separation(images, images).item() == pytest.approx(4, rel=0.05)  # cosines have std 1 / sqrt(16)
+    assert 1 < measure_separation(images, images + noise).item() < 3.5
+    assert measure_separation(images, other).item() == pytest.approx(0, abs=0.15)
+    assert measure_separation(torch.ones(8, 4), torch.ones(8, 4)).item() == pytest.approx(0, abs=1e-3)
