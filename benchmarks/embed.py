@@ -5,8 +5,8 @@
     python benchmarks/embed.py --folder FOLDER              writes the images there, and uses them again
 
 The images are PNG files of 32 pixels, 100 to a folder. The encoder is a narrow ResNet with random weights and features
-of dimension 512, so that decoding and writing are a large part of the work. Memory is the sum over the process and its
-decoding workers of what is theirs alone (USS).
+of dimension 512, so that decoding and writing are a large part of the work. Memory is that of the process and its
+decoding workers together; what they share counts once (PSS).
 """
 
 import argparse
@@ -59,7 +59,7 @@ def measure(words: Sequence[str], partial: Path) -> Measured:
             total = 0
             for part in [process, *process.children(recursive=True)]:
                 try:
-                    total += part.memory_full_info().uss
+                    total += part.memory_full_info().pss
                 except (psutil.NoSuchProcess, psutil.AccessDenied):
                     continue
             seconds.append(time.monotonic() - started)
