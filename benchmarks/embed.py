@@ -133,7 +133,7 @@ def main() -> None:
             write_images(images, asked.images)
         words = [*ENCODER, "--img-size", "32", "--threads", str(asked.threads)]
         words += ["--dataset.workers", str(asked.workers), "--dataset.limit", str(asked.images)]
-        print(f"{asked.images:,} images, {asked.format}, {asked.workers} workers\n", flush=True)
+        print(f"{asked.images:,} images, {asked.format}, workers: {asked.workers}\n", flush=True)
         output = ["--images", str(images), "--output", str(folder / f"features.{asked.format}")]
         partial = folder / f"features.{asked.format}.partial"
         show(measure(["run.py", "embed", *words, *output], partial), asked.images)
