@@ -2,10 +2,11 @@
 
     python benchmarks/embed.py
     python benchmarks/embed.py --images 10000 --format parquet
+    python benchmarks/embed.py --folder FOLDER              writes the images there, and uses them again
 
 The images are PNG files of 32 pixels, 100 to a folder. The encoder is a narrow ResNet with random weights and features
-of dimension 512, so that decoding and writing are a large part of the work. Memory is the sum over the process and its
-decoding workers of what is theirs alone (USS).
+of dimension 512, so that decoding and writing are a large part of the work. Memory is that of the process and its
+decoding workers together; what they share counts once (PSS).
 """
 
 import argparse
@@ -24,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 ENCODER = ["--untrained", "--backbone", "resnet10t", "--backbone.stem", "standard"]
 ENCODER += ["--backbone.kwargs", "{channels: [8, 8, 16, 512]}"]
-PERIOD = 0.25
+PERIOD = 1.0
 """Seconds between two measurements of memory."""
 
 
@@ -33,6 +34,8 @@ class Measured(NamedTuple):
 
     seconds: list[float]
     megabytes: list[float]
+    shards: list[int]
+    """Number of finished shards at these times."""
     output: str
 
 
@@ -47,29 +50,30 @@ def write_images(folder: Path, count: int) -> None:
         coarse.resize((32, 32), Image.Resampling.BILINEAR).save(file, compress_level=1)
 
 
-def measure(words: Sequence[str]) -> Measured:
-    """Run a command, and measure its memory."""
+def measure(words: Sequence[str], partial: Path) -> Measured:
+    """Run a command, and measure its memory; `partial` is the folder of its shards."""
     with tempfile.TemporaryFile("w+") as output:
         process = psutil.Popen([sys.executable, *words], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-        started, seconds, megabytes = time.monotonic(), [], []
+        started, seconds, megabytes, shards = time.monotonic(), [], [], []
         while process.poll() is None:
             total = 0
             for part in [process, *process.children(recursive=True)]:
                 try:
-                    total += part.memory_full_info().uss
+                    total += part.memory_full_info().pss
                 except (psutil.NoSuchProcess, psutil.AccessDenied):
                     continue
             seconds.append(time.monotonic() - started)
             megabytes.append(total / 1e6)
+            shards.append(len(list(partial.glob("*.f32"))))
             time.sleep(PERIOD)
         output.seek(0)
         text = output.read()
     if process.returncode:
         raise RuntimeError(text)
-    return Measured(seconds, megabytes, text)
+    return Measured(seconds, megabytes, shards, text)
 
 
-def time_extraction(images: Path, workers: int) -> float:
+def time_extraction(images: Path, words: Sequence[str], folder: Path) -> float:
     """Return the images/s of the feature extraction of `evaluate`, without the cache of decoded images."""
     from rich.console import Console
 
@@ -81,9 +85,9 @@ def time_extraction(images: Path, workers: int) -> float:
     from sslzoo.runtime.launch import claim_cores, create_accelerator
     from sslzoo.runtime.progress import Steps
 
-    words = [*ENCODER, "--images", str(images), "--img-size", "32", "--dataset.workers", str(workers)]
-    job = compose_embedding([*words, "--dataset.cache-dir", str(images.parent / "cache")], needs_output=False)
-    claim_cores(0)
+    words = [*words, "--images", str(images), "--dataset.cache-dir", str(folder / "cache")]
+    job = compose_embedding(words, needs_output=False)
+    claim_cores(job.threads)
     accelerator = create_accelerator(job.precision)
     transform = choose_transform(job)
     opened = open_images(job, transform)
@@ -104,8 +108,13 @@ def show(measured: Measured, count: int) -> None:
     print("|---|" + "---:|" * 10)
     parts = np.array_split(np.array(measured.megabytes), 10)
     print("| MB, maximum | " + " | ".join(f"{part.max():,.0f}" for part in parts) + " |")
-    total = measured.seconds[-1]
-    print(f"\nembed: {total:.0f} s with start and writing the file, {count / total:,.0f} images/s")
+    shards, seconds = np.array(measured.shards), np.array(measured.seconds)
+    done, at = shards[shards > 0], seconds[shards > 0]
+    last = int(done.argmax())
+    speed = count * (done[last] - done[0]) / done.max() / (at[last] - at[0])
+    print(
+        f"\nembed: {seconds[-1]:.0f} s with start and writing the file; {speed:,.0f} images/s from first to last shard"
+    )
 
 
 def main() -> None:
@@ -114,15 +123,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000, help="number of images (default: 100,000)")
     parser.add_argument("--format", choices=("npz", "parquet", "faiss"), default="npz", help="format of the features")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode (default: 2)")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the encoder (default: all cores)")
+    parser.add_argument("--folder", type=Path, help="folder of the images (default: a temporary one)")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_images(folder / "images", asked.images)
-        words = [*ENCODER, "--images", str(folder / "images"), "--img-size", "32"]
-        words += ["--dataset.workers", str(asked.workers), "--output", str(folder / f"features.{asked.format}")]
-        print(f"{asked.images:,} images, {asked.format}, {asked.workers} workers\n")
-        show(measure(["run.py", "embed", *words]), asked.images)
-        print(f"evaluate: {time_extraction(folder / 'images', asked.workers):,.0f} images/s, extraction alone")
+        images = asked.folder or folder / "images"
+        if not images.is_dir():
+            write_images(images, asked.images)
+        words = [*ENCODER, "--img-size", "32", "--threads", str(asked.threads)]
+        words += ["--dataset.workers", str(asked.workers), "--dataset.limit", str(asked.images)]
+        print(f"{asked.images:,} images, {asked.format}, workers: {asked.workers}\n", flush=True)
+        output = ["--images", str(images), "--output", str(folder / f"features.{asked.format}")]
+        partial = folder / f"features.{asked.format}.partial"
+        show(measure(["run.py", "embed", *words, *output], partial), asked.images)
+        print(f"evaluate: {time_extraction(images, words, folder):,.0f} images/s, extraction alone")
 
 
 if __name__ == "__main__":

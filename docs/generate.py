@@ -27,6 +27,7 @@ from sslzoo.cli import COMMANDS, main
 from sslzoo.config.registry import Registry
 from sslzoo.config.schema import PartConfig
 from sslzoo.data.augment import Augmentation
+from sslzoo.embedding.job import EmbeddingJob
 from sslzoo.evaluation.job import Job
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
@@ -142,6 +143,11 @@ def config_page() -> str:
     sections.append(
         "## evaluate\n\nSettings of `run.py evaluate` besides `backbone`, `dataset`, `evaluation` and `augmentations`, "
         f"which are as above.\n\n{settings_table(Job, '', 'key', nested=False)}"
+    )
+    sections.append(
+        "## embed\n\nSettings of `run.py embed` besides `backbone`, `dataset` and `augmentations`, which are as "
+        "above.\n\n"
+        f"{settings_table(EmbeddingJob, '', 'key', nested=False)}"
     )
     return (
         "# Config reference\n\nEvery setting as a key of a config file. The flag of `optimizer.weight_decay` is "

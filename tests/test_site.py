@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from sslzoo.data.augment import Augmentation
+from sslzoo.embedding.job import EmbeddingJob
 from sslzoo.evaluation.job import Job
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
@@ -103,7 +104,12 @@ def test_each_method_has_an_equation(generate: ModuleType) -> None:
 
 def test_config_reference_lists_each_key(generated: dict[str, str]) -> None:
     page = generated["reference/config.md"]
-    expected = {*list_keys(Experiment, ""), *list_keys(Job, ""), *list_keys(Augmentation, "augmentations.NAME.")}
+    expected = {
+        *list_keys(Experiment, ""),
+        *list_keys(Job, ""),
+        *list_keys(EmbeddingJob, ""),
+        *list_keys(Augmentation, "augmentations.NAME."),
+    }
     for kind, registry in (("target", TARGETS), ("loss", LOSSES)):
         for name, part in registry:
             assert f"### {kind}.name: {name}\n" in page

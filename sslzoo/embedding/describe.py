@@ -20,7 +20,7 @@ def create_identity(job: EmbeddingJob, sha256: str, images: Images, transform: T
     """Return what defines the features: those of the same identity are the same on the same hardware.
 
     Args:
-        sha256: of the weights.
+        sha256: of the names and values of all tensors of the backbone.
     """
     size = transform.augmentation.size
     assert size is not None
@@ -52,7 +52,6 @@ def describe_change(earlier: dict[str, Any], identity: dict[str, Any]) -> str | 
 def create_metadata(
     job: EmbeddingJob,
     identity: dict[str, Any],
-    sha256: str,
     weights: str,
     transform: Transform,
     root: Path | None,
@@ -62,7 +61,6 @@ def create_metadata(
 
     Args:
         identity: see `create_identity`.
-        sha256: of the names and values of all tensors of the backbone.
         weights: description of the weights.
         root: folder that paths are relative to.
         split: of the images.
@@ -78,7 +76,7 @@ def create_metadata(
     return {
         "backbone": identity["backbone"],
         "weights": weights,
-        "weights_sha256": sha256,
+        "weights_sha256": identity["weights"],
         "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint.expanduser()),
         "transform": str(transform),
         "precision": job.precision,

@@ -52,7 +52,7 @@ def write_faiss(file: Path, rows: Rows, chunks: Chunks) -> None:
         with file.open("wb") as target:
             target.write(_create_header(faiss, width, count))
             for part in chunks.parts:
-                target.write(np.ascontiguousarray(normalize_rows(part)).tobytes())
+                normalize_rows(part).tofile(target)
     else:
         index = faiss.IndexFlatIP(width)
         for part in chunks.parts:

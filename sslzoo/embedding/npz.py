@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from sslzoo.embedding.rows import Chunks, Rows, Vectors
@@ -33,8 +34,8 @@ def write_npz(file: Path, rows: Rows, chunks: Chunks) -> None:
             classes = np.array(rows.classes, dtype=np.str_)
             _write(archive, "classes", classes.dtype, classes.shape, [classes])
         if rows.paths is not None:
-            width = max((len(path or "") for path in rows.paths.to_pylist()), default=0)
-            kind = np.dtype(f"<U{max(width, 1)}")
+            width = pc.max(pc.utf8_length(rows.paths)).as_py() or 1
+            kind = np.dtype(f"<U{width}")
             _write(archive, "paths", kind, (len(rows),), _convert_paths(rows.paths, kind))
         text = np.array(json.dumps(rows.metadata, sort_keys=True))
         _write(archive, "metadata", text.dtype, (), [text])
@@ -72,7 +73,7 @@ def _write(
         header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(target, header)
         for part in parts:
-            target.write(np.ascontiguousarray(part).tobytes())
+            target.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
 
 
 def _convert_paths(paths: pa.StringArray, kind: np.dtype[Any]) -> Iterator[NDArray[Any]]:

@@ -30,6 +30,9 @@ SHARD_IMAGES, SHARD_BYTES, SHARDS = 1024, 64 << 20, 64
 """A shard has at least one batch. It has several if it stays within this number of images and bytes of features, and if
 there are still this many shards, which the processes share."""
 
+CHUNK_BYTES = 32 << 20
+"""Features that are held while shards are joined; a row group of a Parquet file."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -117,13 +120,14 @@ class Partial:
         return ShardInfo(tuple(content["shape"]), {int(number): text for number, text in content["skipped"].items()})
 
     def read_vectors(self, shards: list[Shard], shape: tuple[int, ...]) -> Iterator[Vectors]:
-        """Read the features of all shards in chunks of at least one shard and about `SHARD_BYTES`."""
+        """Read the features of all shards in chunks of about `CHUNK_BYTES`, or one shard if that is larger."""
         held: list[Vectors] = []
         for shard in shards:
             held.append(np.fromfile(self._locate(shard), dtype=np.float32).reshape(-1, *shape))
-            if sum(part.nbytes for part in held) + held[-1].nbytes > SHARD_BYTES:
-                yield np.concatenate(held)
+            if sum(part.nbytes for part in held) + held[-1].nbytes > CHUNK_BYTES:
+                chunk = np.concatenate(held) if len(held) > 1 else held[0]
                 held = []
+                yield chunk
         if held:
             yield np.concatenate(held)
 
@@ -149,7 +153,7 @@ class ShardWriter:
 
     def write(self, vectors: Vectors) -> None:
         """Append the features of a batch."""
-        self._content.write(np.ascontiguousarray(vectors).tobytes())
+        np.ascontiguousarray(vectors).tofile(self._content)
 
     def skip(self, number: int, message: str) -> None:
         """Record an undecodable image by its id."""

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from sslzoo.embedding.embeddings import Embeddings
 from sslzoo.runtime.errors import escape_controls
 from sslzoo.runtime.files import write_text
+from sslzoo.runtime.paths import shorten_paths
 from sslzoo.search.findings import Entry, Findings, Tile
 from sslzoo.search.thumbnails import Thumbnails
 
@@ -55,7 +56,7 @@ def write_page(
         "where": describe_collection(collection),
         "summary": findings.summary,
         "about": {
-            "encoder": metadata.get("backbone", ""), "weights": metadata.get("weights", ""),
+            "encoder": metadata.get("backbone", ""), "weights": shorten_paths(metadata.get("weights", "")),
             "images": metadata.get("transform", ""),
         },
         "entries": entries,
@@ -64,7 +65,7 @@ def write_page(
         "same": findings.same,
         "has_classes": any(tile["agrees"] is not None for tile in shown),
         "files": list(findings.tables),
-        "command": command,
+        "command": shorten_paths(command),
     }  # fmt: skip
     write_text(file, render_page(content))
 
@@ -72,7 +73,8 @@ def write_page(
 def describe_collection(collection: Embeddings) -> str:
     """Describe which images were searched, for example `1,797 images, digits (all)`."""
     metadata = collection.metadata
-    where = metadata.get("root") if metadata.get("dataset") is None else metadata["dataset"]
+    root = metadata.get("root")
+    where = metadata.get("dataset") or (None if root is None else shorten_paths(root))
     split = f" ({metadata['split']})" if metadata.get("dataset") is not None and metadata.get("split") else ""
     return f"{len(collection):,} images" + (f", {where}{split}" if where else "")
 

@@ -125,7 +125,7 @@ def test_finished_shards_are_read_one_after_the_other(tmp_path: Path, monkeypatc
         writer = folder.create_writer(shard)
         writer.write(np.full((8, 4), shard.number, np.float32))
         writer.finish((4,))
-    monkeypatch.setattr(module, "SHARD_BYTES", 4 * shards[0].positions.stop * 16)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 4 * shards[0].positions.stop * 16)
     parts = list(folder.read_vectors(shards, (4,)))
     assert max(len(part) for part in parts) == 32
     assert np.concatenate(parts)[:, 0].tolist() == np.repeat(np.arange(64), 8).tolist()
