@@ -33,7 +33,7 @@ def upload_folder(folder: Path, repository: str, *, private: bool, message: str)
         raise UserError(f"push {repository}: refused by the Hub: {_first_line(error)}") from error
     except (HFValidationError, OfflineModeIsEnabled) as error:
         raise UserError(f"push {repository}: {_first_line(error)}") from error
-    except OSError as error:  # also the errors of connections
+    except Exception as error:  # each HTTP client that the library has used raises its own errors
         raise UserError(f"push {repository}: the Hub could not be reached: {_first_line(error)}") from error
     return str(url)
 
