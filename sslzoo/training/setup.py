@@ -1,5 +1,6 @@
 """Set up training: accelerator, method, optimizer, schedule and trackers."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -174,9 +175,15 @@ def can_fuse_optimizer(accelerator: Accelerator) -> bool:
     return accelerator.device.type == "cuda" and accelerator.scaler is None
 
 
+NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}
+"""Environment variables that keep trackers from reporting their use to their makers; set unless the user has."""
+
+
 def start_trackers(experiment: Experiment, accelerator: Accelerator, folder: RunFolder) -> None:
     """Start the trackers with all settings, under the name of the run; those that write files use the run folder."""
     if experiment.tracker:
+        for name, value in NO_TELEMETRY.items():
+            os.environ.setdefault(name, value)
         accelerator.project_configuration.logging_dir = str(folder.path)
         config = {"run": folder.path.name} | dict(flatten_settings(experiment.settings()))
         names = {

@@ -51,7 +51,7 @@ def test_tracker_receives_the_metrics_offline(tracker: str, tmp_path: Path) -> N
     home.mkdir()
     environment = {
         "HOME": str(home), "WANDB_MODE": "offline", "TRACKIO_DIR": str(home / "trackio"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
     }  # fmt: skip
     folder = tmp_path / "my run"
     run("--epochs", "1", "--tracker", tracker, "--run-folder", folder, *TINY, *MOCO, **environment)
