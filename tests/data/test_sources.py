@@ -67,7 +67,7 @@ def test_parquet_folder(cifar_like):
 def test_parquet_files(cifar_like):
     path, images = cifar_like
     for files in (path / "train-00000-of-00001.parquet", path / "train-*.parquet"):
-        data = load_data(config(files, label="coarse_label", test=None))
+        data = load_data(config(files, label="coarse_label", test=None, test_share=0))
         np.testing.assert_array_equal(pixels_of(data.train), images)
         assert data.test is None
 

@@ -192,7 +192,7 @@ def test_features_are_extracted_once(run_folder: Path, tmp_path: Path, cache: Pa
     assert capsys.readouterr().out.count("extracting") == 2
     assert main([*words, "--dataset.test-limit", "50"]) == 0
     assert capsys.readouterr().out.count("extracting") == 1
-    assert {path.suffix for path in (cache / "features").iterdir()} == {".npy"}
+    assert {path.suffix for path in (cache / "features").iterdir()} == {".npy", ".json"}
 
 
 @pytest.mark.long
@@ -228,7 +228,7 @@ def test_weights_of_a_file_are_evaluated(tmp_path: Path, capsys: Any) -> None:
     expected = f"weights.safetensors: {total - 2} of {total} tensors loaded; left out: fc.bias, fc.weight"
     assert read_result(tmp_path / "result")["weights"] == expected
     shown = capsys.readouterr().out
-    assert "(of the data set's config)" in shown
+    assert "(of timm's resnet10t.c3_in1k, as the file states none;" in shown
     assert expected in shown
 
 

@@ -71,7 +71,11 @@ def test_processes_poll_about_every_second(steps: int, seconds: float, expected:
     assert choose_poll_interval(steps, seconds) == expected
 
 
-def test_second_signal_goes_to_the_previous_handlers_in_a_process_of_someone_else() -> None:
+def test_second_signal_goes_to_the_previous_handlers_in_a_process_of_someone_else(
+    request: pytest.FixtureRequest,
+) -> None:
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores SIGINT
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, previous))
     before = [signal.getsignal(number) for number in SIGNALS]
     with StopRequest(10, torch.device("cpu"), kill=False) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
