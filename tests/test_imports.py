@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -143,3 +144,11 @@ def test_public_names_are_imported_on_first_use() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'Methods'"):
         _ = sslzoo.Methods  # type: ignore[attr-defined]
+
+
+def test_installed_packages_are_those_of_the_checkout() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    found = {".".join(file.relative_to(ROOT).parent.parts) for file in (ROOT / "sslzoo").rglob("__init__.py")}
+    listed = set(tool["setuptools"]["packages"])
+    assert listed - found == {"sslzoo.methods", "sslzoo.configs"}
+    assert found <= listed
