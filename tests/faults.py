@@ -616,15 +616,19 @@ def create_two_checkpoints(folder: Path) -> tuple[Path, list[Path]]:
     return run, sorted((run / "checkpoints").glob("step-*"))
 
 
+def flip_bit(file: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 @fault(
     "checkpoint", "newest damaged", r"warning: step-00000009: model\.safetensors has changed; resuming from step 6", 0
 )
 def newest_damaged(folder: Path) -> list[str]:
     run, (_, newest) = create_two_checkpoints(folder)
-    file = newest / "model.safetensors"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    flip_bit(newest / "model.safetensors")
     return ["--resume", str(run)]
 
 
@@ -755,9 +759,7 @@ def resume_damaged_metrics(folder: Path) -> list[str]:
 )
 def evaluate_damaged(folder: Path) -> list[str]:
     run, _ = create_two_checkpoints(folder)
-    content = bytearray((run / "backbone.safetensors").read_bytes())
-    content[-1] ^= 1
-    (run / "backbone.safetensors").write_bytes(content)
+    flip_bit(run / "backbone.safetensors")
     return ["evaluate", str(run), "--protocol", "representation"]
 
 

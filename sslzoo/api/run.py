@@ -1,6 +1,5 @@
 """`sslzoo.Run`: a finished or unfinished run."""
 
-import json
 import os
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from sslzoo.config.registry import load_plugin
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.files import read_json
 from sslzoo.runtime.isolation import preserve_random_state
 from sslzoo.training.folder import RunFolder
 
@@ -76,11 +76,7 @@ class Run:
             raise UserError(
                 f"{self.path}: the run is not finished; sslzoo.train(resume={str(self.path)!r}) finishes it"
             )
-        try:
-            summary: dict[str, Any] = json.loads(self._folder.summary.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{self._folder.summary}: not readable as JSON: {error}") from None
-        return summary
+        return read_json(self._folder.summary)
 
     @property
     def metrics(self) -> pd.DataFrame:

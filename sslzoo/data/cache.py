@@ -182,7 +182,7 @@ def _read_skipped(file: Path, images: int) -> dict[int, str] | None:
     try:
         content = read_json(file)
         skipped = {int(position): str(message) for position, message in content.items()}
-    except (FileNotFoundError, UserError, ValueError):
+    except (UserError, ValueError):
         return None
     return skipped if all(0 <= position < images for position in skipped) else None
 

@@ -1,5 +1,6 @@
 """Create the encoder of an evaluation and extract its features."""
 
+from functools import partial
 from typing import Any
 
 from accelerate import Accelerator
@@ -72,10 +73,9 @@ def load_features(
     splits = (("train", train), ("test", test)) if train is not test else (("images", test),) * 2
     features = []
     for split, images in splits:
-        cached = store.has_features(images, transform)
-        console.print(f"features of {split}: {'loaded from the cache' if cached else 'extracting'}", highlight=False)
-        steps = Steps(console, f"features of {split}", len(images))
-        features.append(store.load_features(images, transform, steps))
+        name = f"features of {split}"
+        report = partial(_print_state, console, name)
+        features.append(store.load_features(images, transform, Steps(console, name, len(images)), report))
     return EvaluatedEncoder(
         encoder=encoder,
         transform=transform,
@@ -90,3 +90,7 @@ def load_features(
         workers=job.dataset.workers,
         checkpoints=ClassifierCheckpoints(store.root / "unfinished", store.locate(train, transform).stem, accelerator),
     )
+
+
+def _print_state(console: Console, name: str, state: str) -> None:
+    console.print(f"{name}: {state}", highlight=False)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +67,25 @@ class FeatureStore:
         except (OSError, KeyError, UserError):
             return False
 
-    def load_features(self, images: Images, transform: Transform, steps: Steps) -> Tensor:
+    def load_features(
+        self, images: Images, transform: Transform, steps: Steps, report: Callable[[str], None] = lambda _: None
+    ) -> Tensor:
         """Load features (N, D) float32 in the order of the images, memory-mapped; called by all processes.
 
         Missing or damaged features are extracted: each process encodes a part of the images and writes it batch by
         batch. The file gets its final name once it is complete.
+
+        Args:
+            report: called with whether the features are extracted or loaded from the cache.
 
         Raises:
             UserError: an image cannot be decoded, features are NaN or Inf, or the folder cannot be written.
         """
         file = self.locate(images, transform)
         try:
-            if not run_on_main_process(self.accelerator, lambda: self.has_features(images, transform)):
+            cached = run_on_main_process(self.accelerator, lambda: self.has_features(images, transform))
+            report("loaded from the cache" if cached else "extracting")
+            if not cached:
                 self._extract(file, images, transform, steps)
             return torch.from_numpy(np.load(file, mmap_mode="c"))
         except OSError as error:

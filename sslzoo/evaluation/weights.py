@@ -24,7 +24,9 @@ def select_weights(weights: object, backbone: str | None = None) -> list[str]:
         raise UserError(f"weights: is a {type(weights).__name__}; must be a run, a path, or a name of timm or the Hub")
     path = Path(named).expanduser()
     if path.is_file():
-        name = backbone or _read_model_name(path)
+        from sslzoo.weights.read import read_metadata  # imports torch
+
+        name = backbone or read_metadata(path).get("timm_model")
         if name is None:
             raise UserError(f"weights {named}: does not name its model; give its name in timm as backbone=")
         return ["--backbone", name, "--checkpoint", str(path)]
@@ -36,20 +38,6 @@ def select_weights(weights: object, backbone: str | None = None) -> list[str]:
     if backbone is not None:
         raise UserError(f"backbone {backbone}: cannot be combined with the weights {named}, which name the model")
     return ["--backbone", named, "--pretrained"]
-
-
-def _read_model_name(file: Path) -> str | None:
-    """Return the model that sslzoo wrote into the metadata of a safetensors file; None if there is none."""
-    from safetensors import SafetensorError, safe_open
-
-    if file.suffix != ".safetensors":
-        return None
-    try:
-        with safe_open(file, "pt") as content:
-            name: str | None = (content.metadata() or {}).get("timm_model")
-            return name
-    except (OSError, SafetensorError):
-        return None  # loading it reports the reason
 
 
 def _require_model(name: str) -> None:

@@ -35,12 +35,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        UserError: the file is not readable as JSON, or contains something else.
-        OSError: the file cannot be read.
+        UserError: the file cannot be read as JSON, or contains something else.
     """
     try:
         content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: contains a {type(content).__name__}, not a mapping")

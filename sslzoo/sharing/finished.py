@@ -1,6 +1,5 @@
 """Read a finished run that is to be shared."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
 from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.files import read_json
 from sslzoo.training.folder import RunFolder
 
 
@@ -75,17 +75,7 @@ def read_finished_run(path: Path, command: str) -> FinishedRun:
     return FinishedRun(
         folder,
         compose(["--config", str(folder.config)]),
-        _read_json(folder.summary),
-        _read_json(folder.environment) if folder.environment.is_file() else {},
-        tuple(_read_json(file) for file in sorted(path.glob("evaluations/*/result.json"))),
+        read_json(folder.summary),
+        read_json(folder.environment) if folder.environment.is_file() else {},
+        tuple(read_json(file) for file in sorted(path.glob("evaluations/*/result.json"))),
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: contains a {type(content).__name__}, not a mapping")
-    return content

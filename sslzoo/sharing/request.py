@@ -21,8 +21,7 @@ def parse_card(words: list[str]) -> Namespace:
         UserError: a flag is unknown, or its value is invalid.
         SystemExit: after `--help`.
     """
-    parser = ArgumentParser(prog="run.py card", description=CARD, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser = _create_parser("card", CARD)
     parser.add_argument("--license", help=LICENSE)
     parser.add_argument("--overwrite", action="store_true", help="replace a card that exists, with its edits")
     asked = parser.parse_args(words)
@@ -37,8 +36,7 @@ def parse_push(words: list[str]) -> Namespace:
         UserError: a flag is unknown, or its value is invalid.
         SystemExit: after `--help`.
     """
-    parser = ArgumentParser(prog="run.py push", description=PUSH, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser = _create_parser("push", PUSH)
     parser.add_argument("repository", metavar="OWNER/NAME", help="name of the repository")
     parser.add_argument("--private", action="store_true", help="create the repository as a private one")
     parser.add_argument("--license", help=f"{LICENSE}; only if RUN/hub does not exist")
@@ -48,6 +46,14 @@ def parse_push(words: list[str]) -> Namespace:
         raise UserError(f"push {asked.repository}: must be OWNER/NAME, of letters, digits, -, _ and .")
     _check_license(asked.license)
     return asked
+
+
+def _create_parser(command: str, description: str) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=f"run.py {command}", description=description, formatter_class=RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    return parser
 
 
 def _check_license(name: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import nn
 
-from sslzoo.runtime.files import replace
+from sslzoo.runtime.files import write_bytes
 
 INPUT_KEYS = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """Entries of timm's `pretrained_cfg` that describe the images of an encoder."""
@@ -36,9 +36,7 @@ def export_backbone(
     metadata = {"format": "pt", "timm_model": name, "timm_arguments": json.dumps(arguments)}
     if input_config is not None:
         metadata["timm_input"] = json.dumps({key: input_config[key] for key in INPUT_KEYS})
-    partial = path.with_suffix(".tmp")
-    partial.write_bytes(_sort_header(save(weights, metadata=metadata)))
-    replace(partial, path)
+    write_bytes(path, _sort_header(save(weights, metadata=metadata)))
 
 
 def read_input_config(metadata: Mapping[str, str]) -> dict[str, Any] | None:
