@@ -217,12 +217,18 @@ def check_views(report: Report) -> None:
 
 
 def check_norm(report: Report) -> None:
-    """Compare the kernels of split batch norm with chunk-by-chunk float64, and measure both in bf16."""
+    """Compare the kernels of batch norm with chunk-by-chunk float64, and measure both in bf16."""
+    for splits in (8, 1):
+        report.attempt(f"batch norm, {splits} chunks", partial(check_split_norm, report, splits))
+
+
+def check_split_norm(report: Report, splits: int) -> None:
+    """Check and measure batch norm over a number of chunks."""
     from sslzoo.modules.batch_norm import SplitBatchNorm2d
 
     torch.manual_seed(0)
     x = torch.randn(512 if CUDA else 16, 64, 32, 32, device=DEVICE).to(memory_format=torch.channels_last)
-    norm = SplitBatchNorm2d(torch.nn.BatchNorm2d(64), 8).to(DEVICE)
+    norm = SplitBatchNorm2d(torch.nn.BatchNorm2d(64), splits).to(DEVICE)
     norm.act = torch.nn.ReLU()
 
     def run_forward_backward(x: torch.Tensor, normalize: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
@@ -240,7 +246,7 @@ def check_norm(report: Report) -> None:
     errors = [float((one - other).norm() / other.norm()) for one, other in zip(computed, exact, strict=True)]
     half = x.bfloat16()
     report.add(
-        "split batch norm",
+        f"batch norm, {splits} chunks",
         {
             "relative errors of output and gradient, bf16": errors,
             "ms": 1e3 * measure_seconds(lambda: run_forward_backward(half, norm)),
@@ -329,8 +335,7 @@ def check(report: Report, asked: argparse.Namespace) -> None:
 def speed(report: Report, asked: argparse.Namespace) -> None:
     """Run the stage `speed`: images per second of training steps on random images."""
     deadline = time.monotonic() + asked.seconds
-    batches = (512, 256) if CUDA else (32,)
-    cases = [(method, batch, mode) for mode in asked.modes for method in ("ascl", "moco") for batch in batches]
+    cases = [(method, batch, mode) for mode in asked.modes for method in ("ascl", "moco") for batch in asked.batches]
     for method, batch, mode in cases:
         name = f"{method}, batch {batch}, {mode}"
         if time.monotonic() > deadline:
@@ -461,6 +466,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", default=["views", "norm", "profile", "resume"], help="parts of `check`")
     parser.add_argument("--methods", nargs="*", default=[], help="methods of `check`; all if empty")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES), help="modes of `speed`")
+    parser.add_argument("--batches", nargs="*", type=int, default=[512, 256] if CUDA else [32], help="of `speed`")
     asked = parser.parse_args()
     if "train" in asked.stages and asked.data is None:
         parser.error("train requires --data")

@@ -72,7 +72,12 @@ def usage(kernel: Any, arguments: dict[str, Any], capability: int) -> dict[str, 
         name: "constexpr" if name in fixed else TYPES[value.dtype if isinstance(value, Tensor) else type(value)]
         for name, value in arguments.items()
     }
-    source = triton.compiler.ASTSource(kernel, signature, constexprs=fixed)
+    multiples = {  # of 16, as a launch specializes
+        (index,): [["tt.divisibility", 16]]
+        for index, name in enumerate(kernel.arg_names)
+        if name not in fixed and (isinstance(arguments[name], Tensor) or arguments[name] % 16 == 0)
+    }
+    source = triton.compiler.ASTSource(kernel, signature, constexprs=fixed, attrs=multiples)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
@@ -100,15 +105,17 @@ def view_launches(size: int) -> list[tuple[Any, dict[str, Any]]]:
     )
 
 
-def norm_launches(channels: int, dtype: torch.dtype) -> list[tuple[Any, dict[str, Any]]]:
-    """Forward and backward of a split batch norm."""
+def norm_launches(channels: int, dtype: torch.dtype, *, residual: bool) -> list[tuple[Any, dict[str, Any]]]:
+    """Forward and backward of a split batch norm with ReLU."""
     names = ["sum_chunks", "combine_statistics", "normalize", "sum_gradients", "combine_gradients", "propagate"]
-    x = torch.zeros(64, channels, 8, 8, dtype=dtype, requires_grad=True)
+    side = 2048 // channels  # as in ResNet-18 at 32 pixels
+    x = torch.zeros(512, channels, side, side, dtype=dtype, requires_grad=True)
     weight, bias, mean, variance = (torch.zeros(channels) for _ in range(4))
 
     def work() -> None:
         y = triton_batch_norm.split_batch_norm(
-            x, weight, bias, mean, variance, splits=8, momentum=0.1, eps=1e-5, relu=True
+            x, weight, bias, mean, variance, splits=8, momentum=0.1, eps=1e-5, relu=True,
+            residual=torch.zeros_like(x, requires_grad=True) if residual else None, batches=torch.tensor(0),
         )  # fmt: skip
         y.backward(y)
 
@@ -121,7 +128,8 @@ def everything() -> Iterator[tuple[Any, dict[str, Any]]]:
         yield from view_launches(size)
     for channels in (64, 512):
         for dtype in (torch.bfloat16, torch.float32):
-            yield from norm_launches(channels, dtype)
+            for residual in (False, True):
+                yield from norm_launches(channels, dtype, residual=residual)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ def build_method(
         backbone: timm model, images (B, C, H, W) to features (B, D).
         seed: seed of random numbers that must be equal on all processes.
     """
+    from sslzoo.modules.fuse import fuse  # imports timm, which takes a second
+
     method_class = METHODS.get(method.name)
-    backbone = split_batch_norm(backbone, method.split_bn)
+    backbone = fuse(split_batch_norm(backbone, method.split_bn))
     if issubclass(method_class, PairMethod):
         assert target is not None
         assert loss is not None

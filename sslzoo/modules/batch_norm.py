@@ -17,7 +17,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     names as in the replaced module, and the activation of timm's BatchNormAct2d is kept.
 
     Each chunk is a slice of the batch, so the memory format does not change and no activation is copied. On a GPU,
-    Triton kernels compute all chunks and the ReLU at once; for torch.compile the chunks are an additional dimension.
+    Triton kernels compute all chunks, the residual sum and the ReLU at once; for torch.compile the chunks are an
+    additional dimension.
 
     Source: the MoCo authors' CIFAR notebook, which emulates eight GPUs on one in this way.
     """
@@ -31,30 +32,36 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         self.drop = getattr(norm, "drop", nn.Identity())
         self.act = getattr(norm, "act", nn.Identity())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(B, C, H, W) to the same, in the same memory format.
+
+        Args:
+            residual: (B, C, H, W), added before the activation.
 
         Raises:
             ValueError: in training, B is not a multiple of `splits`.
         """
         if not self.training:
-            return self._activate(super().forward(x))
+            return self._activate(super().forward(x), residual)
         if len(x) % self.splits:
             raise ValueError(f"a batch of {len(x)} images cannot be divided into {self.splits} chunks of batch norm")
+        compiling = torch.compiler.is_compiling()
+        if x.is_cuda and has_triton_package() and not compiling:
+            return self._normalize_by_kernel(x, residual)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        if torch.compiler.is_compiling():
-            return self._activate(self._normalize_together(x))
-        if x.is_cuda and has_triton_package():
-            return self._normalize_by_kernel(x)
-        return self._activate(self._normalize_each(x) if self.splits > 1 else self._normalize_whole(x))
+        if compiling:
+            return self._activate(self._normalize_together(x), residual)
+        return self._activate(self._normalize_each(x) if self.splits > 1 else self._normalize_whole(x), residual)
 
-    def _activate(self, normalized: Tensor) -> Tensor:
+    def _activate(self, normalized: Tensor, residual: Tensor | None) -> Tensor:
+        if residual is not None:
+            normalized = normalized + residual
         activated: Tensor = self.act(self.drop(normalized))
         return activated
 
-    def _normalize_by_kernel(self, x: Tensor) -> Tensor:
-        """Normalize with `sslzoo.modules.triton_batch_norm`, including the activation if it is a plain ReLU."""
+    def _normalize_by_kernel(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """Normalize with `sslzoo.modules.triton_batch_norm`, including residual sum and activation if it is ReLU."""
         from sslzoo.modules.triton_batch_norm import split_batch_norm  # Triton is optional
 
         relu = isinstance(self.act, nn.ReLU) and isinstance(self.drop, nn.Identity)
@@ -68,8 +75,10 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             momentum=self.momentum or 0.0,
             eps=self.eps,
             relu=relu,
+            residual=residual if relu else None,
+            batches=self.num_batches_tracked,
         )
-        return normalized if relu else self._activate(normalized)
+        return normalized if relu else self._activate(normalized, residual)
 
     def _normalize_whole(self, x: Tensor) -> Tensor:
         """Normalize the whole batch."""
@@ -111,19 +120,11 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return [*per_channel.repeat(self.splits, 1)]
 
 
-FOLLOWED_BY_RELU = {
-    "timm.models.resnet.ResNet": ("1",),
-    "timm.models.resnet.BasicBlock": ("1",),
-    "timm.models.resnet.Bottleneck": ("1", "2"),
-}
-"""Numbers of the norms `bn*` in timm's ResNets that are followed directly by `act*`, not by the residual sum."""
-
-
 def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
     """Replace every BatchNorm2d of a model by SplitBatchNorm2d.
 
-    In timm's ResNets the following ReLU becomes part of it, so that one kernel computes both. With one chunk, which is
-    the whole batch, norms are replaced on a single process only; several processes use `synchronize_batch_norm`.
+    With one chunk, which is the whole batch, norms are replaced on a single process only; several processes use
+    `synchronize_batch_norm`.
 
     Args:
         splits: number of chunks of the global batch; each process has an equal number of them.
@@ -134,18 +135,7 @@ def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
                 setattr(model, name, SplitBatchNorm2d(child, splits // world_size()))
             else:
                 split_batch_norm(child, splits)
-        for number in FOLLOWED_BY_RELU.get(f"{type(model).__module__}.{type(model).__qualname__}", ()):
-            _absorb_relu(model, number)
     return model
-
-
-def _absorb_relu(block: nn.Module, number: str) -> None:
-    """Move a ReLU into the preceding norm, unless another module is between them."""
-    norm, act = getattr(block, f"bn{number}"), getattr(block, f"act{number}")
-    between = getattr(block, "drop_block", nn.Identity())
-    if isinstance(norm, SplitBatchNorm2d) and isinstance(act, nn.ReLU) and isinstance(between, nn.Identity):
-        norm.act = act
-        setattr(block, f"act{number}", nn.Identity())
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -1,10 +1,13 @@
-"""Split batch norm with an optional ReLU, as Triton kernels on channels_last activations.
+"""Split batch norm with an optional residual sum and ReLU, as Triton kernels on channels_last activations.
 
 A batch (B, C, H, W) is treated as rows of C values; a chunk is a range of consecutive rows. With mean m and variance v
-of a chunk's channel, y = relu(w (x - m) / sqrt(v + eps) + b) (Ioffe and Szegedy, ICML 2015, algorithm 1). The forward
-pass reads an activation twice and writes it once; the backward pass reads it and its gradient twice. Sums are float32
-in a fixed order, so results are bit-identical for the same input. Sums of squares are centered at the first row of each
-chunk, which keeps precision if the mean is far from zero.
+of a chunk's channel, y = relu(w (x - m) / sqrt(v + eps) + b + residual) (Ioffe and Szegedy, ICML 2015, algorithm 1; He
+et al., CVPR 2016, equation 1). The forward pass reads an activation twice and writes it once; the backward pass reads
+it and its gradient twice. Sums are float32 in a fixed order, so results are bit-identical for the same input. Sums of
+squares are centered at the first row of each chunk, which keeps precision if the mean is far from zero.
+
+Kernels that sum start with the last rows, which a convolution has just written and are still in the cache; the kernels
+after them start with the first rows.
 """
 
 from typing import Any
@@ -14,13 +17,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 4096
-"""Values that a program holds in registers at once."""
+TILE = 2048
+"""Values of each activation that a program holds in registers at once."""
+STAGES = tl.constexpr(3)
+"""Tiles that are loaded ahead."""
 CHANNELS = 64
 """Largest number of channels per program."""
-PROGRAMS = 512
+PROGRAMS = 1024
 """Approximate number of programs, enough to keep a GPU busy."""
-FINAL_CHANNELS = 8
+FINAL_CHANNELS = 4
 """Channels per program that combines partial sums."""
 
 
@@ -35,6 +40,8 @@ def split_batch_norm(
     momentum: float,
     eps: float,
     relu: bool,
+    residual: Tensor | None = None,
+    batches: Tensor | None = None,
 ) -> Tensor:
     """Normalize each of `splits` chunks of a batch by its own statistics, in training.
 
@@ -43,12 +50,16 @@ def split_batch_norm(
         weight: (C,) float32, `bias` likewise.
         running_mean: (C,) float32, `running_var` likewise; updated with `momentum` towards the mean over chunks.
         relu: whether ReLU follows.
+        residual: (B, C, H, W), added before the ReLU; requires `relu`.
+        batches: () int64, number of batches so far; incremented.
 
     Returns:
         (B, C, H, W) channels_last, with the dtype of x.
     """
+    if residual is not None and not relu:
+        raise ValueError("a residual sum without ReLU is not supported")
     normalized: Tensor = _SplitBatchNorm.apply(
-        x, weight, bias, running_mean, running_var, splits, momentum, eps, relu
+        x, residual, weight, bias, running_mean, running_var, batches, splits, momentum, eps, relu
     )  # fmt: skip
     return normalized
 
@@ -58,54 +69,66 @@ class _SplitBatchNorm(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
+        residual: Tensor | None,
         weight: Tensor | None,
         bias: Tensor | None,
         running_mean: Tensor | None,
         running_var: Tensor | None,
+        batches: Tensor | None,
         splits: int,
         momentum: float,
         eps: float,
         relu: bool,
     ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
+        if residual is not None:
+            residual = residual.to(x.dtype).contiguous(memory_format=torch.channels_last)
         channels, rows = x.shape[1], x.numel() // x.shape[1] // splits
         layout = _layout(channels, rows, splits)
-        parts = layout["PARTS"]
-        sums = x.new_empty((2, splits, parts, channels), dtype=torch.float32)
+        grid = _grid(layout, channels, splits)
+        sums = x.new_empty((2, splits, layout["PARTS"], channels), dtype=torch.float32)
         mean, rstd = x.new_empty((2, splits, channels), dtype=torch.float32)
-        grid = (splits * parts, triton.cdiv(channels, layout["C_BLOCK"]))
-        final = (triton.cdiv(channels, FINAL_CHANNELS),)
         sum_chunks[grid](x, sums, channels, rows, **layout)
-        combine_statistics[final](
-            x, sums, mean, rstd, running_mean, running_var, channels, rows, momentum, eps,
-            **_final_layout(splits, parts),
+        combine_statistics[(triton.cdiv(channels, FINAL_CHANNELS),)](
+            x, sums, mean, rstd, running_mean, running_var, batches, channels, rows, momentum, eps,
+            **_final_layout(splits, layout["PARTS"]),
         )  # fmt: skip
         y = torch.empty_like(x)
-        normalize[grid](x, mean, rstd, weight, bias, y, channels, rows, RELU=relu, **layout)
-        ctx.save_for_backward(x, weight, bias, mean, rstd)
+        normalize[grid](x, residual, mean, rstd, weight, bias, y, channels, rows, RELU=relu, **layout)
+        ctx.save_for_backward(x, y if residual is not None else None, weight, bias, mean, rstd)
         ctx.layout, ctx.splits, ctx.relu = layout, splits, relu
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        x, weight, bias, mean, rstd = ctx.saved_tensors
-        layout, splits = ctx.layout, ctx.splits
+        x, y, weight, bias, mean, rstd = ctx.saved_tensors
+        layout, splits, relu = ctx.layout, ctx.splits, ctx.relu
         dy = gradients[0].contiguous(memory_format=torch.channels_last)
         channels, parts = x.shape[1], layout["PARTS"]
         rows = x.numel() // channels // splits
         sums = x.new_empty((2, splits, parts, channels), dtype=torch.float32)
         means = x.new_empty((2, splits, channels), dtype=torch.float32)
         dweight, dbias = x.new_empty((2, channels), dtype=torch.float32)
-        grid = (splits * parts, triton.cdiv(channels, layout["C_BLOCK"]))
-        sum_gradients[grid](x, dy, mean, rstd, weight, bias, sums, channels, rows, RELU=ctx.relu, **layout)
+        dresidual = None if y is None else torch.empty_like(x)
+        grid = _grid(layout, channels, splits)
+        sum_gradients[grid](
+            x, dy, y, mean, rstd, weight, bias, sums, dresidual, channels, rows, RELU=relu, **layout
+        )  # fmt: skip
         combine_gradients[(triton.cdiv(channels, FINAL_CHANNELS),)](
             sums, means, dweight, dbias, channels, rows,
             **_final_layout(splits, parts),
         )  # fmt: skip
+        if dresidual is not None:  # it is the gradient before the ReLU
+            dy, relu = dresidual, False
         dx = torch.empty_like(x)
-        propagate[grid](x, dy, mean, rstd, weight, bias, means, dx, channels, rows, RELU=ctx.relu, **layout)
+        propagate[grid](x, dy, mean, rstd, weight, bias, means, dx, channels, rows, RELU=relu, **layout)
         affine = (None, None) if weight is None else (dweight, dbias)
-        return dx, *affine, None, None, None, None, None, None
+        return dx, dresidual, *affine, None, None, None, None, None, None, None
+
+
+def _grid(layout: dict[str, int], channels: int, splits: int) -> tuple[int, int]:
+    """Return the number of programs along rows and channels."""
+    return splits * layout["PARTS"], triton.cdiv(channels, layout["C_BLOCK"])
 
 
 def _layout(channels: int, rows: int, splits: int) -> dict[str, int]:
@@ -137,13 +160,13 @@ def sum_chunks(
     PARTS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, C_BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Compute sum and sum of squares of a part of a chunk, centered at the chunk's first row."""
-    chunk, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
+    chunk, part = last_part_first(PARTS)
     c = tl.program_id(1) * C_BLOCK + tl.arange(0, C_BLOCK)
     base = x + chunk.to(tl.int64) * rows * channels
     pivot = tl.load(base + c, mask=c < channels, other=0.0).to(tl.float32)
     first = tl.zeros((ROWS, C_BLOCK), tl.float32)
     second = tl.zeros((ROWS, C_BLOCK), tl.float32)
-    for tile in range(TILES):
+    for tile in tl.range(TILES, num_stages=STAGES):
         r = (part * TILES + tile) * ROWS + tl.arange(0, ROWS)
         inside = (r < rows)[:, None] & (c < channels)[None, :]
         value = tl.load(base + r[:, None] * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
@@ -158,7 +181,7 @@ def sum_chunks(
 
 @triton.jit
 def combine_statistics(
-    x, sums, mean, rstd, running_mean, running_var, channels, rows, momentum, eps,
+    x, sums, mean, rstd, running_mean, running_var, batches, channels, rows, momentum, eps,
     SPLITS: tl.constexpr, SPLITS_BLOCK: tl.constexpr, PARTS: tl.constexpr, PARTS_BLOCK: tl.constexpr,
     C_BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -184,23 +207,28 @@ def combine_statistics(
         before = tl.load(running_var + c, mask=c < channels, other=0.0)
         now = tl.sum(unbiased, axis=0) / SPLITS
         tl.store(running_var + c, before + momentum * (now - before), mask=c < channels)
+    if batches is not None:
+        first_program = tl.program_id(0) == 0
+        tl.store(batches, tl.load(batches, mask=first_program) + 1, mask=first_program)
 
 
 @triton.jit
 def normalize(
-    x, mean, rstd, weight, bias, y, channels, rows,
+    x, residual, mean, rstd, weight, bias, y, channels, rows,
     RELU: tl.constexpr, PARTS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Normalize a part of a chunk."""
+    """Normalize a part of a chunk, and add the residual."""
     chunk, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
     c = tl.program_id(1) * C_BLOCK + tl.arange(0, C_BLOCK)
     offset = chunk.to(tl.int64) * rows * channels
     center, scale, shift = affine(mean, rstd, weight, bias, chunk * channels, c, channels)
-    for tile in range(TILES):
+    for tile in tl.range(TILES, num_stages=STAGES):
         r = (part * TILES + tile) * ROWS + tl.arange(0, ROWS)
         inside = (r < rows)[:, None] & (c < channels)[None, :]
         place = offset + r[:, None] * channels + c[None, :]
         value = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - center) * scale + shift
+        if residual is not None:
+            value += tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
         if RELU:
             value = tl.maximum(value, 0.0)
         tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
@@ -208,24 +236,30 @@ def normalize(
 
 @triton.jit
 def sum_gradients(
-    x, dy, mean, rstd, weight, bias, sums, channels, rows,
+    x, dy, y, mean, rstd, weight, bias, sums, dresidual, channels, rows,
     RELU: tl.constexpr, PARTS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, C_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sum the gradient and its product with the normalized value over a part of a chunk."""
-    chunk, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
+    """Sum the gradient and its product with the normalized value over a part of a chunk.
+
+    With a residual, the ReLU's input was positive where its output y is, and the gradient before the ReLU is written.
+    """
+    chunk, part = last_part_first(PARTS)
     c = tl.program_id(1) * C_BLOCK + tl.arange(0, C_BLOCK)
     offset = chunk.to(tl.int64) * rows * channels
     center, scale, shift = affine(mean, rstd, weight, bias, chunk * channels, c, channels)
     inverse = tl.load(rstd + chunk * channels + c, mask=c < channels, other=0.0)
     plain = tl.zeros((ROWS, C_BLOCK), tl.float32)
     product = tl.zeros((ROWS, C_BLOCK), tl.float32)
-    for tile in range(TILES):
+    for tile in tl.range(TILES, num_stages=STAGES):
         r = (part * TILES + tile) * ROWS + tl.arange(0, ROWS)
         inside = (r < rows)[:, None] & (c < channels)[None, :]
         place = offset + r[:, None] * channels + c[None, :]
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - center
         gradient = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        if RELU:
+        if dresidual is not None:
+            gradient = tl.where(tl.load(y + place, mask=inside, other=0.0).to(tl.float32) > 0, gradient, 0.0)
+            tl.store(dresidual + place, gradient.to(dresidual.dtype.element_ty), mask=inside)
+        elif RELU:
             gradient = tl.where(value * scale + shift > 0, gradient, 0.0)
         plain += gradient
         product += gradient * (value * inverse[None, :])
@@ -270,7 +304,7 @@ def propagate(
     plain = tl.load(means + chunk * channels + c, mask=c < channels, other=0.0)
     size = tl.num_programs(0) // PARTS * channels
     product = tl.load(means + size + chunk * channels + c, mask=c < channels, other=0.0)
-    for tile in range(TILES):
+    for tile in tl.range(TILES, num_stages=STAGES):
         r = (part * TILES + tile) * ROWS + tl.arange(0, ROWS)
         inside = (r < rows)[:, None] & (c < channels)[None, :]
         place = offset + r[:, None] * channels + c[None, :]
@@ -281,6 +315,13 @@ def propagate(
         normalized = value * inverse[None, :]
         result = scale * (gradient - plain[None, :] - normalized * product[None, :])
         tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def last_part_first(PARTS: tl.constexpr):
+    """Return the chunk and the part of this program, in the opposite order of the programs."""
+    number = tl.num_programs(0) - 1 - tl.program_id(0)
+    return number // PARTS, number % PARTS
 
 
 @triton.jit

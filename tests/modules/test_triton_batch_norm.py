@@ -1,47 +1,59 @@
-"""Split batch norm and ReLU by Triton kernels, run by Triton's interpreter, against float64."""
+"""Split batch norm, residual sum and ReLU by Triton kernels, run by Triton's interpreter, against float64."""
 
 import pytest
-import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-
-from sslzoo.modules.batch_norm import SplitBatchNorm2d, split_batch_norm
 
 kernels = pytest.importorskip("sslzoo.modules.triton_batch_norm", reason="Triton is not installed")
 
 
 def compute_reference(
-    x: Tensor, dy: Tensor, weight: Tensor | None, bias: Tensor | None, splits: int, relu: bool
+    x: Tensor,
+    dy: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    splits: int,
+    relu: bool,
+    residual: Tensor | None = None,
 ) -> list[Tensor]:
-    """Compute output, gradients of x, weight and bias, and running statistics chunk by chunk in float64."""
-    parameters = [None if p is None else p.double().requires_grad_() for p in (weight, bias)]
-    image, outputs, means, variances = x.double().requires_grad_(), [], [], []
+    """Compute output, gradients of all inputs, and running statistics chunk by chunk in float64."""
+    image, *others = [None if p is None else p.double().requires_grad_() for p in (x, weight, bias, residual)]
+    outputs, means, variances = [], [], []
     for chunk in image.chunk(splits):
         mean, variance = torch.zeros(x.shape[1]).double(), torch.ones(x.shape[1]).double()
-        outputs.append(F.batch_norm(chunk, mean, variance, *parameters, True, 0.1, 1e-5))
+        outputs.append(F.batch_norm(chunk, mean, variance, *others[:2], True, 0.1, 1e-5))
         means.append(mean)
         variances.append(variance)
     y = torch.cat(outputs)
+    y = y if residual is None else y + others[2]
     y = y.relu() if relu else y
     y.backward(dy.double())
-    gradients = [image.grad, *(p.grad for p in parameters if p is not None)]
+    gradients = [image.grad, *(p.grad for p in others if p is not None)]
     return [y.detach(), *gradients, torch.stack(means).mean(0), torch.stack(variances).mean(0)]
 
 
 def run_kernel(
-    x: Tensor, dy: Tensor, weight: Tensor | None, bias: Tensor | None, splits: int, relu: bool
+    x: Tensor,
+    dy: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    splits: int,
+    relu: bool,
+    residual: Tensor | None = None,
 ) -> list[Tensor]:
     """Compute the same results with the kernels."""
-    parameters = [None if p is None else p.clone().requires_grad_() for p in (weight, bias)]
-    image, mean, variance = x.clone().requires_grad_(), torch.zeros(x.shape[1]), torch.ones(x.shape[1])
+    inputs = [None if p is None else p.clone().requires_grad_() for p in (x, weight, bias, residual)]
+    mean, variance, batches = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.tensor(6)
     y = kernels.split_batch_norm(
-        image, *parameters, mean, variance, splits=splits, momentum=0.1, eps=1e-5, relu=relu
+        *inputs[:3], mean, variance, splits=splits, momentum=0.1, eps=1e-5, relu=relu, residual=inputs[3],
+        batches=batches,
     )  # fmt: skip
     y.backward(dy)
-    assert y.dtype == image.grad.dtype == x.dtype
+    assert y.dtype == inputs[0].grad.dtype == x.dtype
     assert y.is_contiguous(memory_format=torch.channels_last)
-    return [y.detach(), image.grad, *(p.grad for p in parameters if p is not None), mean, variance]
+    assert int(batches) == 7
+    return [y.detach(), *(p.grad for p in inputs if p is not None), mean, variance]
 
 
 @pytest.mark.parametrize("relu", [True, False])
@@ -55,6 +67,21 @@ def test_float32_equals_the_reference(shape: tuple[int, ...], splits: int, relu:
     arguments = x, torch.randn(shape), torch.randn(shape[1]), torch.randn(shape[1]), splits, relu
     for one, other in zip(run_kernel(*arguments), compute_reference(*arguments), strict=True):
         torch.testing.assert_close(one.double(), other, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize(("shape", "splits"), [((16, 5, 6, 6), 4), ((8, 130, 9, 9), 2), ((12, 32, 8, 8), 3)])
+def test_residual_sum_equals_the_reference(shape: tuple[int, ...], splits: int) -> None:
+    torch.manual_seed(0)
+    x, dy, residual = (torch.randn(shape) for _ in range(3))
+    arguments = x, dy, torch.randn(shape[1]), torch.randn(shape[1]), splits, True, residual
+    for one, other in zip(run_kernel(*arguments), compute_reference(*arguments), strict=True):
+        torch.testing.assert_close(one.double(), other, atol=2e-5, rtol=2e-5)
+
+
+def test_residual_sum_requires_relu() -> None:
+    x = torch.randn(4, 2, 3, 3)
+    with pytest.raises(ValueError, match="residual"):
+        run_kernel(x, x, None, None, 1, False, x)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -95,27 +122,3 @@ def test_every_program_has_rows(channels: int, rows: int, splits: int) -> None:
     layout = kernels._layout(channels, rows, splits)
     per_part = layout["TILES"] * layout["ROWS"]
     assert (layout["PARTS"] - 1) * per_part < rows <= layout["PARTS"] * per_part
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_resnets_with_relu_in_the_norm_compute_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare output, gradients and weight names with split batch norm that does not include the ReLU."""
-    torch.manual_seed(0)
-    x, results = torch.randn(8, 3, 32, 32), []
-    for followed in ({}, None):
-        if followed is not None:
-            monkeypatch.setattr("sslzoo.modules.batch_norm.FOLLOWED_BY_RELU", followed)
-        else:
-            monkeypatch.undo()
-        torch.manual_seed(1)
-        model = split_batch_norm(timm.create_model(name, num_classes=0), 2)
-        absorbed = [
-            norm for norm in model.modules() if isinstance(norm, SplitBatchNorm2d) and isinstance(norm.act, nn.ReLU)
-        ]
-        assert bool(absorbed) == (followed is None)
-        out = model.train()(x)
-        out.square().sum().backward()
-        results.append([out, model.eval()(x), model.conv1.weight.grad, *model.state_dict().values()])
-        names = list(model.state_dict())
-    assert names == list(timm.create_model(name, num_classes=0).state_dict())
-    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
