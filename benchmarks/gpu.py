@@ -6,7 +6,7 @@
 
 `check` and `speed` use random images and need no data. `train` executes runs of `run.py` one after another until
 `--seconds` have passed; the same command resumes an unfinished run. Results are written to `--out`: one JSON file per
-stage, and after each finished run `runs.tar.gz` with the configs, metrics, summaries and plots of all runs.
+stage, and after each run, finished or not, `runs.tar.gz` with the configs, metrics, summaries and plots of all runs.
 
 Nothing is downloaded. If packages are missing, `--wheels FOLDER` installs them from files. On a CPU the stages run
 scaled down, which only tests that they work.
@@ -16,6 +16,7 @@ import argparse
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -263,8 +264,9 @@ def check_methods(report: Report, deadline: float, names: list[str]) -> None:
     differences = dict[str, float]()
 
     def compute_losses(name: str, *flags: str) -> list[float]:
+        batch = "128" if name == "w-mse" else "64"  # a multiple of its sub-batches
         return run_steps(
-            create_stepper(compose_cifar10("--method", name, "--batch-size", "64", *flags), images=4096), 6
+            create_stepper(compose_cifar10("--method", name, "--batch-size", batch, *flags), images=4096), 6
         )
 
     def run(name: str) -> None:
@@ -378,7 +380,7 @@ def train(report: Report, asked: argparse.Namespace) -> None:
     """Run the stage `train`: runs of `run.py`, one seed after another, as long as time remains."""
     deadline = time.monotonic() + asked.seconds
     longest = 0.0
-    for number, name in [(number, name) for number in range(asked.seeds) for name in asked.train]:
+    for number, name in [(number, name) for number in asked.seeds for name in asked.train]:
         folder = asked.runs / f"{name}-{number}"
         if (folder / "summary.json").exists():
             continue
@@ -390,14 +392,16 @@ def train(report: Report, asked: argparse.Namespace) -> None:
         words += ["--precision", "bf16", "--knn-every", "50"] if CUDA else small_run_flags()
         words += asked.flags.split()
         start = time.monotonic()
-        done = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=False)
+        try:
+            done = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=False)
+        finally:  # this process may be stopped after the training and before the end of the evaluation
+            save_runs(asked.runs, asked.out / "runs.tar.gz")
+            save_half_backbone(folder, asked.out)
         longest = max(longest, time.monotonic() - start)
         if done.returncode:
             report.add(f"{name}, seed {number}", f"exit status {done.returncode}")
-            continue
-        report.add(f"{name}, seed {number}", read_results(folder) | {"seconds": round(time.monotonic() - start, 1)})
-        save_runs(asked.runs, asked.out / "runs.tar.gz")
-        save_half_backbone(folder, asked.out)
+        else:
+            report.add(f"{name}, seed {number}", read_results(folder) | {"seconds": round(time.monotonic() - start, 1)})
 
 
 def small_run_flags() -> list[str]:
@@ -438,9 +442,11 @@ def save_runs(runs: Path, archive: Path) -> None:
 
 
 def save_half_backbone(run: Path, out: Path) -> None:
-    """Save the backbone of a run in float16, in files of at most 15 MiB."""
+    """Save the backbone of a run in float16, if it is trained, in files of at most 15 MiB."""
     from safetensors.torch import load_file, save_file
 
+    if not (run / "backbone.safetensors").exists():
+        return
     files: list[dict[str, torch.Tensor]] = [{}]
     for name, tensor in load_file(run / "backbone.safetensors").items():
         half = tensor.half() if tensor.is_floating_point() else tensor
@@ -460,7 +466,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="CIFAR-10 as parquet files")
     parser.add_argument("--wheels", type=Path, help="folder with wheels of missing packages")
     parser.add_argument("--seconds", type=float, default=120, help="time after which a stage starts no further work")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2], help="seeds of `train`")
     parser.add_argument("--flags", default="", help="additional flags of all runs of `train`")
     parser.add_argument("--train", nargs="*", default=list(TRAIN), choices=list(TRAIN), help="runs of `train`")
     parser.add_argument("--parts", nargs="*", default=["views", "norm", "profile", "resume"], help="parts of `check`")
@@ -468,6 +474,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES), help="modes of `speed`")
     parser.add_argument("--batches", nargs="*", type=int, default=[512, 256] if CUDA else [32], help="of `speed`")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if "train" in asked.stages and asked.data is None:
         parser.error("train requires --data")
     if asked.wheels is not None:

@@ -39,7 +39,7 @@ class ResidentImages:
         stacked = images.stacked()
         if stacked is None or stacked.nbytes > LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]:
             return None
-        return cls(torch.from_numpy(stacked).to(device), images)
+        return cls(torch.tensor(stacked).to(device), images)
 
     def batches(self, shares: Indices, sample: Sampler) -> Iterator[Batch]:
         """Iterate over the batches of an epoch, with their augmentation parameters.
