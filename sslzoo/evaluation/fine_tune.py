@@ -95,9 +95,7 @@ class FineTuning(Classifier):
     def _create_optimizer(self, classifier: nn.Module, lr: float, batch_size: int) -> Optimizer:
         config = self.config.optimizer
         decay = {} if self.config.layer_decay is None else {"layer_decay": self.config.layer_decay}
-        return create_optimizer(
-            config.model_copy(update={"lr": lr, "kwargs": config.kwargs | decay}), classifier, batch_size
-        )
+        return create_optimizer(config.model_copy(update={"lr": lr, **decay}), classifier, batch_size)
 
     def _compute_logits(self, model: nn.Module, images: Images) -> Tensor:
         """Compute the logits (N, C) of the test view on the CPU of every process."""

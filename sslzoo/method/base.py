@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import sslzoo.config
 from sslzoo.config.registry import Registry
 from sslzoo.modules.heads import Encoder
+from sslzoo.modules.layers import evaluate_frozen
 
 
 class MethodOutput(NamedTuple):
@@ -118,6 +119,12 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
         self.seed = seed
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules; frozen layers of the backbone stay in evaluation."""
+        super().train(mode)
+        evaluate_frozen(self)
+        return self
 
     def begin(self, id_bound: int | None, epochs: int) -> None:
         """Prepare for training; called once, before the checkpoint of a resumed run is loaded.

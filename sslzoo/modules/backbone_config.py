@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import NonNegativeInt, model_validator
 
 from sslzoo.config.schema import Config, YamlMapping
 
@@ -20,6 +20,8 @@ class BackboneConfig(Config):
     MoCo, SimSiam, solo-learn, lightly, VISSL, SwAV, DINO and others (.safetensors, .pth, .ckpt)."""
     encoder: str | None = None
     """Prefix of the encoder in that file, such as `module.encoder_k`; None selects the one its project evaluates."""
+    freeze: NonNegativeInt = 0
+    """Number of first blocks that keep their weights in training, with everything before them; 0 trains everything."""
     stem: Literal["auto", "standard", "small", "small-pool"] = "auto"
     """First layer of a ResNet: timm's `standard` one; `small`: 3x3 convolution of stride 1, no max-pool;
     `small-pool`: the same with max-pool; `auto`: small up to 32 pixels, small-pool up to 64, else standard."""

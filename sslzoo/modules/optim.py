@@ -1,6 +1,6 @@
 """Optimizers and learning rate schedules of timm."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from torch import nn
@@ -33,6 +33,9 @@ class OptimizerConfig(Config):
     """Decay biases and norms as well, as MoCo and ASCL do; timm excludes them by default."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum, if the optimizer has one."""
+    layer_decay: float = Field(1, gt=0, le=1)
+    """Learning rate of each block of the backbone as a fraction of that of the next one; below 1 the first blocks
+    change less, which keeps what pretrained weights know."""
     kwargs: YamlMapping = {}
     """Further arguments of the optimizer, such as `{betas: [0.9, 0.95]}`."""
 
@@ -67,21 +70,41 @@ class ScheduleConfig(Config):
     """Further arguments of timm's `create_scheduler_v2`, such as `{decay_milestones: [120, 160]}`."""
 
 
-def create_optimizer(config: OptimizerConfig, model: nn.Module, batch_size: int, *, fused: bool = False) -> Optimizer:
+def create_optimizer(
+    config: OptimizerConfig,
+    model: nn.Module,
+    batch_size: int,
+    backbone: nn.Module | None = None,
+    *,
+    fused: bool = False,
+) -> Optimizer:
     """Create the optimizer of a model's trainable parameters.
 
     Args:
+        backbone: the part of the model to which `layer_decay` applies; None for the whole model.
         fused: use torch's fused kernel if it exists. Do not combine it with a gradient scaler: if the first step
             overflows, fused SGD skips it and keeps an uninitialized momentum.
 
     Raises:
-        UserError: the optimizer does not accept these settings, or needs a package that is not installed.
+        UserError: the optimizer does not accept these settings, or needs a package that is not installed; or the
+            backbone has no blocks.
     """
     from timm.optim import create_optimizer_v2
 
+    parameters: nn.Module | list[dict[str, Any]] = model
+    if config.layer_decay < 1:
+        from sslzoo.modules.layers import group_by_layer
+
+        parameters = group_by_layer(
+            model,
+            backbone or model,
+            layer_decay=config.layer_decay,
+            weight_decay=config.weight_decay,
+            decay_all=config.decay_all,
+        )
     try:
         optimizer: Optimizer = create_optimizer_v2(
-            model,
+            parameters,
             opt=config.name,
             lr=config.scale_learning_rate(batch_size),
             weight_decay=config.weight_decay,
@@ -99,10 +122,13 @@ def create_schedule(
 ) -> "Scheduler | None":
     """Create timm's schedule, or None if the rate is constant; call its `step_update` with the number of the next step.
 
+    The schedule also scales the rate of each group of the optimizer by its `lr_scale`.
+
     Raises:
         UserError: warm-up is as long as training, or the schedule does not accept these settings.
     """
-    if config.name == "constant" and not config.warmup_epochs:
+    scaled = any(group.get("lr_scale", 1) != 1 for group in optimizer.param_groups)
+    if config.name == "constant" and not config.warmup_epochs and not scaled:
         return None
     warmup = round(config.warmup_epochs * steps_per_epoch)
     steps = epochs * steps_per_epoch - warmup

@@ -30,7 +30,10 @@ def print_header(
         step: step that the run resumes at; 0 for a new run.
         requested_precision: value of `precision` before `auto` was resolved.
     """
-    parameters = sum(parameter.numel() for parameter in method.student.backbone.parameters()) / 1e6
+    parameters = [*method.student.backbone.parameters()]
+    millions = sum(parameter.numel() for parameter in parameters) / 1e6
+    frozen = sum(parameter.numel() for parameter in parameters if not parameter.requires_grad) / 1e6
+    count = f"{millions:.2f} M parameters" + (f", {frozen:.2f} M of them frozen" if frozen else "")
     images = [f"{len(data.train):,} images to train on"]
     images += [f"{len(data.labeled):,} labeled"] if data.labeled is not None else ["no labels"]
     if data.test is not None:
@@ -39,12 +42,14 @@ def print_header(
     lr = f"lr {optimizer.scale_learning_rate(experiment.batch_size):g}"
     if optimizer.lr_batch is not None:
         lr += f" (scaled from {optimizer.lr:g} at batch {optimizer.lr_batch} to {experiment.batch_size})"
+    if optimizer.layer_decay < 1:
+        lr += f" (times {optimizer.layer_decay:g} for each earlier block)"
     decayed = "all parameters" if optimizer.decay_all else "all but biases and norms"
     target = f", target {experiment.target.name}" if experiment.target else ""
     lines = {
         "method": f"{experiment.method.name}{target}, views {' + '.join(experiment.method.views)}, "
         f"{experiment.method.directions}",
-        "backbone": f"{resolve_name(experiment.backbone, experiment.img_size)}, {parameters:.2f} M parameters, "
+        "backbone": f"{resolve_name(experiment.backbone, experiment.img_size)}, {count}, "
         f"{experiment.img_size} px, {describe_weights(experiment.backbone)}",
         "data": f"{experiment.dataset.name}, {', '.join(images)}",
         "optimizer": f"{optimizer.name}, {lr}, weight decay {optimizer.weight_decay:g} on {decayed}, "

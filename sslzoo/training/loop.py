@@ -188,9 +188,8 @@ class TrainingLoop(Stepper):
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the last step."""
-        lr: float = self.learner.optimizer.param_groups[0]["lr"]
-        return lr
+        """Learning rate of the last step; the largest one if it differs by layer."""
+        return max(float(group["lr"]) for group in self.learner.optimizer.param_groups)
 
     def suggest_settings(self) -> str:
         """Suggest settings for a new run after NaN or Inf."""

@@ -20,6 +20,7 @@ from sslzoo.method.base import METHODS, Method
 from sslzoo.method.build import build_method
 from sslzoo.method.in_batch import InBatchMethod
 from sslzoo.modules.backbones import create_backbone
+from sslzoo.modules.layers import freeze_layers
 from sslzoo.modules.optim import create_optimizer, create_schedule
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import accelerator_precision, create_accelerator
@@ -119,8 +120,13 @@ def create_method(experiment: Experiment, report: Callable[[str], None] | None =
 
     Args:
         report: called with a line about the loaded and skipped tensors of the backbone's checkpoint.
+
+    Raises:
+        UserError: the backbone cannot be created, or has too few blocks to freeze.
     """
     backbone = create_seeded_backbone(experiment, report)
+    if experiment.backbone.freeze:
+        freeze_layers(backbone, experiment.backbone.freeze)
     return build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
 
 
@@ -161,7 +167,11 @@ def create_learner(
         inductor.triton.mix_order_reduction = False  # torch 2.11 fails to fuse split batch norm with it
         method.compile()
     optimizer = create_optimizer(
-        experiment.optimizer, method, experiment.batch_size, fused=can_fuse_optimizer(accelerator)
+        experiment.optimizer,
+        method,
+        experiment.batch_size,
+        method.student.backbone,
+        fused=can_fuse_optimizer(accelerator),
     )
     schedule = create_schedule(
         experiment.schedule, optimizer, epochs=experiment.epochs, steps_per_epoch=steps_per_epoch

@@ -75,6 +75,8 @@ LAYOUTS = (
         beside=("prototypes", "projection_head"),
         left_out=("projection_head.*", "prototypes*"),
     ),
+    # lukemelas/EfficientNet-PyTorch: efficientnet_pytorch/model.py
+    Layout("EfficientNet-PyTorch", ("",), beside=("_conv_stem",)),
     # facebookresearch/mae: main_linprobe.py
     Layout("MAE", ("",), beside=("decoder_embed",), left_out=("decoder_*", "mask_token")),
 )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslzoo.runtime.errors import UserError, join_names
 from sslzoo.weights.hints import find_head_mismatch, suggest_settings
 from sslzoo.weights.layouts import PLAIN, Layout, collect_spellings, count_by_prefix, find_layout
-from sslzoo.weights.names import lacks_relu, match_sequential, translate_name
+from sslzoo.weights.names import lacks_relu, match_sequential, translate_names
 from sslzoo.weights.read import read_tensors
 
 COUNTER = ".num_batches_tracked"
@@ -63,8 +63,8 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
     wanted = model.state_dict()
     layout, prefix = _choose_encoder(path, tensors, wanted, encoder)
     inside = _select_below(tensors, prefix)
-    parts = match_sequential(inside)
-    given = {translate_name(name, parts): value for name, value in inside.items()}
+    names = translate_names(inside, wanted)
+    given = {names[name]: value for name, value in inside.items()}
     patterns = (*(f"{head}.*" for head in _classifier_names(model)), *layout.left_out)
     left_out = [
         name for name in given if name not in wanted and any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -82,7 +82,7 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
             "training diverged"
         )
     notes = [f"no num_batches_tracked in the file ({len(counters)} in the model)"] if counters else []
-    notes += _collect_notes(layout, kept, lacks_relu(parts))
+    notes += _collect_notes(layout, kept, lacks_relu(match_sequential(inside)))
     if heads := find_head_mismatch(model, kept):
         if layout.project == "MoCo v3":
             raise UserError(f"--backbone.checkpoint {path}: {heads}")
@@ -124,7 +124,7 @@ def _choose_encoder(
             )
         if complete:
             return layout, complete[0]
-    fits = {prefix: len(_translated_names(tensors, prefix) & wanted.keys()) for prefix in known[plain]}
+    fits = {prefix: len(_translated_names(tensors, prefix, wanted) & wanted.keys()) for prefix in known[plain]}
     best = max(fits, key=lambda prefix: fits[prefix])
     if layout is PLAIN and not fits[best]:
         lines = [
@@ -140,13 +140,11 @@ def _choose_encoder(
 
 def _is_complete(tensors: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]) -> bool:
     """Whether all tensors of the model exist below a prefix."""
-    return _translated_names(tensors, prefix) >= {name for name in wanted if not name.endswith(COUNTER)}
+    return _translated_names(tensors, prefix, wanted) >= {name for name in wanted if not name.endswith(COUNTER)}
 
 
-def _translated_names(tensors: Mapping[str, Tensor], prefix: str) -> set[str]:
-    inside = _select_below(tensors, prefix)
-    parts = match_sequential(inside)
-    return {translate_name(name, parts) for name in inside}
+def _translated_names(tensors: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]) -> set[str]:
+    return set(translate_names(_select_below(tensors, prefix), wanted).values())
 
 
 def _select_below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

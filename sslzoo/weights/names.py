@@ -1,7 +1,7 @@
-"""Translate the tensor names of ResNets in other projects to those of timm."""
+"""Translate the tensor names of ResNets and EfficientNets in other projects to those of timm."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
@@ -9,17 +9,51 @@ PARTS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 """The modules of a ResNet with tensors, in order; the classifier follows."""
 
 
-def translate_name(name: str, parts: Mapping[str, str]) -> str:
-    """Return timm's name for a tensor of a ResNet; other names do not change.
+EFFICIENTNET = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+"""timm's names for the modules of an EfficientNet besides its blocks, by the names of EfficientNet-PyTorch."""
+BLOCK = {
+    **{"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"},
+    **{"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand", "_project_conv": "conv_pwl", "_bn2": "bn3"},
+}
+"""The same for the modules of a block."""
+FIRST_BLOCK = BLOCK | {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+"""The same for a block that does not expand the channels."""
 
-    `shortcut`, used by lightly and by other ResNets for small images, becomes `downsample`.
+
+def translate_names(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, str]:
+    """Return timm's name for each tensor of a ResNet or EfficientNet; other names do not change.
+
+    `shortcut`, used by lightly and by other ResNets for small images, becomes `downsample`. In EfficientNet-PyTorch the
+    blocks of all stages are numbered together.
 
     Args:
-        parts: result of `match_sequential`.
+        tensors: tensors of the encoder by name.
+        wanted: tensor names of the timm model.
     """
+    if "_conv_stem.weight" in tensors:
+        numbers = dict.fromkeys(tuple(name.split(".")[1:3]) for name in wanted if name.startswith("blocks."))
+        blocks = [".".join(("blocks", *number)) for number in numbers]
+        return {name: _translate_efficientnet(name, tensors, blocks) for name in tensors}
+    parts = match_sequential(tensors)
+    return {name: _translate_resnet(name, parts) for name in tensors}
+
+
+def _translate_resnet(name: str, parts: Mapping[str, str]) -> str:
     first, dot, rest = name.partition(".")
     name = parts.get(first, first) + dot + rest
     return re.sub(r"^(layer\d+\.\d+\.)shortcut\.", r"\1downsample.", name)
+
+
+def _translate_efficientnet(name: str, names: Collection[str], blocks: list[str]) -> str:
+    found = re.match(r"_blocks\.(\d+)\.(\w+)\.(.*)", name)
+    if found is None:
+        first, dot, rest = name.partition(".")
+        return EFFICIENTNET.get(first, first) + dot + rest
+    number, module, rest = int(found[1]), found[2], found[3]
+    if number >= len(blocks):
+        return name
+    table = BLOCK if f"_blocks.{number}._expand_conv.weight" in names else FIRST_BLOCK
+    return f"{blocks[number]}.{table.get(module, module)}.{rest}"
 
 
 def match_sequential(tensors: Mapping[str, Tensor]) -> dict[str, str]:

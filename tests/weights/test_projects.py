@@ -19,6 +19,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.modules.backbones import BackboneConfig, create_backbone
 from sslzoo.modules.heads import Encoder
 from sslzoo.modules.momentum import Teacher
+from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.progress import print_field
 from sslzoo.training.setup import create_method
 from sslzoo.weights.load import load_checkpoint
@@ -211,6 +212,46 @@ def test_vision_transformer_has_the_features_of_the_project(
     loaded = create_backbone(config, in_chans=3, img_size=32).eval()
     x = torch.randn(4, 3, 32, 32)
     assert torch.equal(loaded(x), vit(x))
+
+
+def efficientnet_pytorch(model: nn.Module) -> dict[str, Tensor]:
+    """EfficientNet-PyTorch: lukemelas/EfficientNet-PyTorch, whose blocks are numbered through, in order of the model."""
+    blocks = [block for stage in model.blocks for block in stage]
+    parts = [("_conv_stem", model.conv_stem), ("_bn0", model.bn1)]
+    for number, block in enumerate(blocks):
+        expands = hasattr(block, "conv_pwl")
+        inside = [("_expand_conv", block.conv_pw), ("_bn0", block.bn1)] if expands else []
+        inside += [("_depthwise_conv", block.conv_dw), ("_bn1", block.bn2 if expands else block.bn1)]
+        if not isinstance(block.se, nn.Identity):
+            inside += [("_se_reduce", block.se.conv_reduce), ("_se_expand", block.se.conv_expand)]
+        inside += [("_project_conv", block.conv_pwl if expands else block.conv_pw)]
+        inside += [("_bn2", block.bn3 if expands else block.bn2)]
+        parts += [(f"_blocks.{number}.{name}", module) for name, module in inside]
+    parts += [("_conv_head", model.conv_head), ("_bn1", model.bn2)]
+    states = [under(name, module.state_dict()) for name, module in parts]
+    return {name: value for state in states for name, value in state.items()} | linear("_fc")
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "efficientnet_b0"])
+def test_efficientnet_has_the_features_of_the_project(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=0).eval()
+    torch.save(efficientnet_pytorch(model), tmp_path / "file.pth")
+    lines: list[str] = []
+    config = BackboneConfig(name=name, checkpoint=tmp_path / "file.pth")
+    loaded = create_backbone(config, in_chans=3, img_size=32, report=lines.append).eval()
+    n = len(model.state_dict())
+    assert lines == [
+        f"file.pth: EfficientNet-PyTorch: {n} of {n + 2} tensors loaded; left out: classifier.weight, classifier.bias"
+    ]
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded.to(memory_format=torch.contiguous_format)(x), model(x))
+
+
+def test_efficientnet_with_too_many_blocks_is_another_model(tmp_path: Path) -> None:
+    torch.save(efficientnet_pytorch(timm.create_model("efficientnet_b1", num_classes=0)), tmp_path / "file.pth")
+    with pytest.raises(UserError, match=r"weights of another model: .*unexpected: _blocks"):
+        load_checkpoint(timm.create_model("efficientnet_b0", num_classes=0), tmp_path / "file.pth")
 
 
 REPORTS = {
