@@ -600,6 +600,11 @@ def enormous(folder: Path) -> list[str]:
     return train_on(write_images(folder), "--method.queue-size", str(10**13))
 
 
+@fault("number", "more frozen blocks than the backbone has", r"--backbone\.freeze 12: must be below .* backbone, 4$")
+def frozen(folder: Path) -> list[str]:
+    return train_on(write_images(folder), "--backbone.freeze", "12", "--run-folder", str(folder / "run"))
+
+
 @fault("number", "queue of one key", r"the target's confidence needs at least 2 candidates and has 1; enlarge --method")
 def queue_of_one(folder: Path) -> list[str]:
     return train_on(write_images(folder), "--method.queue-size", "1", "--run-folder", str(folder / "run"))

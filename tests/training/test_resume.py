@@ -100,7 +100,16 @@ def read_metrics(training: TrainingLoop) -> list[dict[str, float]]:
 )
 def test_resumed_run_is_bit_identical(flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sslzoo.training.setup.create_backbone", lambda *_, **__: TinyBackbone())
-    experiment = compose([*FLAGS, *flags.split()])
+    require_bit_identical(compose([*FLAGS, *flags.split()]), tmp_path)
+
+
+def test_resumed_run_with_frozen_blocks_and_layer_decay_is_bit_identical(tmp_path: Path) -> None:
+    flags = ["--backbone", "test_vit", "--img-size", "32", "--backbone.freeze", "2", "--optimizer.layer-decay", "0.5"]
+    require_bit_identical(compose([*FLAGS, "--method", "ascl", *flags]), tmp_path)
+
+
+def require_bit_identical(experiment: Experiment, tmp_path: Path) -> None:
+    """Compare a run that is stopped after each of `STEPS` with an uninterrupted one."""
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
     whole = train(experiment, tmp_path / "whole")

@@ -215,7 +215,7 @@ def test_vision_transformer_has_the_features_of_the_project(
 
 
 def efficientnet_pytorch(model: nn.Module) -> dict[str, Tensor]:
-    """EfficientNet-PyTorch: lukemelas/EfficientNet-PyTorch, whose blocks are numbered through, in order of the model."""
+    """EfficientNet-PyTorch: lukemelas/EfficientNet-PyTorch, which numbers the blocks of all stages together."""
     blocks = [block for stage in model.blocks for block in stage]
     parts = [("_conv_stem", model.conv_stem), ("_bn0", model.bn1)]
     for number, block in enumerate(blocks):

@@ -1,0 +1,28 @@
+"""A run that starts from weights, with frozen blocks and a learning rate for each layer."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from test_command import TINY, run
+
+pytestmark = pytest.mark.long
+
+
+def test_frozen_blocks_keep_the_weights_that_training_starts_from(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=0, in_chans=1, channels=(8, 8, 8, 8))
+    save_file(model.state_dict(), tmp_path / "start.safetensors")
+    flags = ["--backbone", "resnet10t", "--backbone.checkpoint", tmp_path / "start.safetensors"]
+    flags += ["--backbone.stem", "standard", "--backbone.freeze", "2", "--config", "recipe/continue", "--epochs", "2"]
+    output = run("--method", "ascl", *TINY, *flags, "--run-folder", tmp_path / "run").stdout
+    assert "lr 0.0003 (times 0.75 for each earlier block), weight decay 0.05 on all but biases and norms" in output
+    assert " M of them frozen, 8 px, weights of " in output
+    trained, start = load_file(tmp_path / "run" / "backbone.safetensors"), model.state_dict()
+    frozen = [name for name in start if name.startswith(("conv1.", "bn1.", "layer1.", "layer2."))]
+    assert frozen
+    assert all(torch.equal(trained[name], start[name]) for name in frozen)
+    others = [name for name in start if name not in frozen and "downsample.0" not in name]
+    assert not any(torch.equal(trained[name], start[name]) for name in others)
