@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._triton import has_triton_package
 
+from sslzoo.modules.layers import is_frozen
 from sslzoo.runtime.distributed import sum_with_gradient, world_size
 
 
@@ -121,7 +122,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
 
 def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
-    """Replace every BatchNorm2d of a model by SplitBatchNorm2d.
+    """Replace every BatchNorm2d of a model by SplitBatchNorm2d, except in frozen layers.
 
     With one chunk, which is the whole batch, norms are replaced on a single process only; several processes use
     `synchronize_batch_norm`.
@@ -131,6 +132,8 @@ def split_batch_norm(model: nn.Module, splits: int) -> nn.Module:
     """
     if splits > 1 or world_size() == 1:
         for name, child in model.named_children():
+            if is_frozen(child):
+                continue
             if isinstance(child, nn.BatchNorm2d) and (splits > 1 or child.momentum is not None):
                 setattr(model, name, SplitBatchNorm2d(child, splits // world_size()))
             else:
@@ -180,11 +183,11 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronize_batch_norm(model: nn.Module) -> nn.Module:
-    """With several processes, replace plain batch norm by one over all processes; keep split batch norm."""
+    """With several processes, replace plain batch norm by one over all processes; keep it if split or frozen."""
     if world_size() == 1:
         return model
     for name, child in model.named_children():
-        if isinstance(child, SplitBatchNorm2d):
+        if isinstance(child, SplitBatchNorm2d) or is_frozen(child):
             continue
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             setattr(model, name, _synchronize_norm(child))

@@ -48,10 +48,15 @@ def freeze_layers(backbone: nn.Module, blocks: int) -> None:
             module.frozen = True  # type: ignore[assignment]
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """Whether `freeze_layers` has frozen a module, or the module of which it is a copy."""
+    return getattr(module, "frozen", False) is True
+
+
 def evaluate_frozen(model: nn.Module) -> None:
-    """Set the frozen modules of a model that is in training, and of its copies, to evaluation."""
+    """Set the frozen modules of a model, which may be in training, to evaluation."""
     for module in model.modules():
-        if getattr(module, "frozen", False):
+        if is_frozen(module):
             module.eval()
 
 

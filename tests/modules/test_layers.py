@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sslzoo.experiment.compose import compose
+from sslzoo.modules.batch_norm import SplitBatchNorm2d, split_batch_norm
+from sslzoo.modules.fuse import fuse
 from sslzoo.modules.layers import evaluate_frozen, freeze_layers, group_by_layer, number_layers
 from sslzoo.modules.optim import OptimizerConfig, ScheduleConfig, create_optimizer, create_schedule
 from sslzoo.runtime.errors import UserError
@@ -109,3 +111,16 @@ def test_gradient_does_not_reach_frozen_layers() -> None:
     freeze_layers(backbone, 4)
     F.normalize(backbone(torch.randn(2, 3, 32, 32))).sum().backward()
     assert all((parameter.grad is not None) == parameter.requires_grad for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+def test_norms_of_frozen_layers_are_not_replaced(splits: int) -> None:
+    backbone = create("resnet18")
+    freeze_layers(backbone, 2)
+    frozen = [name for name, parameter in backbone.named_parameters() if not parameter.requires_grad]
+    model = fuse(split_batch_norm(backbone, splits)).train()
+    evaluate_frozen(model)
+    assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == frozen
+    assert not model.bn1.training
+    assert isinstance(model.layer4[0].bn1, SplitBatchNorm2d)
+    assert not any(isinstance(norm, SplitBatchNorm2d) for norm in (model.bn1, model.layer1[0].bn1))
