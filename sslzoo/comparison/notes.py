@@ -36,6 +36,13 @@ def create_result_notes(comparison: Comparison) -> list[str]:
             "MIXED: the rows differ in more than the method, as the column `differing settings` shows; differences "
             "between them are not due to the method alone."
         )
+    for row in comparison.rows:
+        for run in row.runs:
+            if changes := run.summary.get("changes"):
+                notes.append(
+                    f"CHANGED: settings or data of {row.label}, seed {run.seed} changed during its training, which was "
+                    f"continued with --resume-anyway: {'; '.join(changes)}."
+                )
     return notes
 
 

@@ -48,6 +48,8 @@ class Summary(Part):
     """Content of summary.json."""
 
     health: Health | None = None
+    changes: list[str] = []
+    """Settings and data that changed during the training."""
     test: dict[str, EncoderScores] = {}
     peak_memory: PeakMemory = PeakMemory()
     train_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = None

@@ -12,7 +12,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
 from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.files import read_json
+from sslzoo.runtime.files import read_json, require_unchanged
 from sslzoo.training.folder import RunFolder
 
 
@@ -72,6 +72,7 @@ def read_finished_run(path: Path, command: str) -> FinishedRun:
             raise UserError(
                 f"{command} {path}: the run is not finished, it has no {file.name}; --resume {path} finishes it"
             )
+    require_unchanged(folder.summary, *(file.name for file in (folder.config, folder.backbone, folder.environment)))
     return FinishedRun(
         folder,
         compose(["--config", str(folder.config)]),

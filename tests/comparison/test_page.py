@@ -209,3 +209,12 @@ def test_text_in_csv_is_no_formula(value: str, tmp_path: Path) -> None:
     write_records(tmp_path / "a.csv", [{"label": value, "difference": -1.5}])
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.DictReader(file)) == [{"label": f"'{value}", "difference": "-1.5"}]
+
+
+def test_changes_during_a_training_are_noted(make_run: MakeRun, tmp_path: Path) -> None:
+    change = "step 9: split train had 24 images and now has 23"
+    runs = [make_run("moco", ["--method", "moco"]), make_run("ascl", ["--method", "ascl"], changes=[change])]
+    assert compare(parse_request(["--runs", *map(str, runs), "--folder", str(tmp_path / "out")])) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"ascl, seed 0 changed during its training, which was continued with --resume-anyway: {change}." in page
+    assert page.count("CHANGED: ") == 1

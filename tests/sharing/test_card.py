@@ -20,6 +20,7 @@ from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.evaluation.transform import choose_transform
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.input_config import describe_input
+from sslzoo.runtime.files import file_sha256
 
 MakeRun = Callable[..., tuple[Path, nn.Module]]
 
@@ -170,3 +171,16 @@ def test_invalid_requests_are_one_line(make_run: MakeRun, tmp_path: Path, capsys
     assert main(["card", str(path)]) == 2
     assert "summary.json: not readable as JSON" in capsys.readouterr().err
     assert not (path / "hub").exists()
+
+
+def test_weights_that_have_changed_are_not_shared(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = make_run(RUNS["small grayscale ResNet"])
+    summary = json.loads((path / "summary.json").read_text())
+    sums = {"backbone.safetensors": file_sha256(path / "backbone.safetensors")}
+    (path / "summary.json").write_text(json.dumps(summary | {"sha256": sums}))
+    assert main(["card", str(path)]) == 0
+    content = bytearray((path / "backbone.safetensors").read_bytes())
+    content[-1] ^= 1
+    (path / "backbone.safetensors").write_bytes(content)
+    assert main(["card", str(path)]) == 2
+    assert "backbone.safetensors: has changed since it was written (SHA-256 differs" in capsys.readouterr().err
