@@ -5,7 +5,8 @@
 
 All train a ResNet-18 with the stem for small images, split batch norm, a projector of width 2048, a queue of 4096 and
 SGD on prepared tensors. lightly's step consists of its backbone, head, loss, shuffling and momentum update, as in its
-tutorial for CIFAR-10.
+tutorial for CIFAR-10. The step of plain timm is MoCo in a few lines of torch, with one batch norm for the whole batch
+and no shuffling, which is less work. Steps in bf16 are timed if the device computes it natively.
 
 The floor is the number of floating-point operations of convolutions and matrix products, as counted by torch, divided
 by the rate of one large matrix product on this machine in the same precision.
@@ -20,11 +21,13 @@ from collections.abc import Callable
 
 os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # otherwise it contacts a server
 
+import timm
 import torch
 from rich.console import Console
 from rich.table import Table
 from rounds import DEVICE, Comparison, describe_conditions, parse_arguments, show
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sslzoo.data.load import load_data
@@ -34,7 +37,7 @@ from sslzoo.modules.momentum import Teacher
 from sslzoo.plan.clock import synchronize
 from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.precision import Precision
+from sslzoo.runtime.precision import Precision, has_native_bf16
 from sslzoo.training.setup import create_method
 
 REPEATS = 5
@@ -83,6 +86,33 @@ class LightlyMoCo(nn.Module):
         update_momentum(self.head, self.key_head, m=0.99)
 
 
+class PlainMoCo(nn.Module):
+    """MoCo in plain torch on timm's model, without split batch norm and shuffling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        backbone = timm.create_model("resnet18_cifar", num_classes=0).to(memory_format=torch.channels_last)
+        head = nn.Sequential(nn.Linear(512, 2048), nn.ReLU(), nn.Linear(2048, 128))
+        self.student = nn.Sequential(backbone, head)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.register_buffer("queue", F.normalize(torch.randn(4096, 128)))
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        """Compute the loss, and push the keys into the queue."""
+        queries = F.normalize(self.student(query).float())
+        with torch.no_grad():
+            keys = F.normalize(self.teacher(key).float())
+        queue = self.get_buffer("queue")
+        logits = torch.cat([(queries * keys).sum(dim=1, keepdim=True), queries @ queue.T], dim=1) / 0.1
+        self.queue = torch.cat([keys, queue[: -len(keys)]])
+        return F.cross_entropy(logits, torch.zeros(len(keys), dtype=torch.long, device=keys.device))
+
+    @torch.no_grad()
+    def update_teacher(self) -> None:
+        """Update the teacher by momentum."""
+        torch._foreach_lerp_([*self.teacher.parameters()], [*self.student.parameters()], 0.01)
+
+
 def create_steps(batch: int) -> dict[str, Callable[[], object]]:
     """Create the steps to time, all on the same images."""
     generator = torch.Generator().manual_seed(0)
@@ -91,13 +121,14 @@ def create_steps(batch: int) -> dict[str, Callable[[], object]]:
         query, key = (view.contiguous(memory_format=torch.channels_last) for view in (query, key))
     ids = torch.arange(batch, device=DEVICE)
 
-    def create_lightly_step() -> Callable[[], None]:
-        model = LightlyMoCo().to(DEVICE).train()
+    def create_step(model: LightlyMoCo | PlainMoCo, precision: Precision = "fp32") -> Callable[[], None]:
+        model.to(DEVICE).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
 
         def step() -> None:
             model.update_teacher()
-            loss = model(query, key)
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = model(query, key)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -121,10 +152,18 @@ def create_steps(batch: int) -> dict[str, Callable[[], object]]:
 
         return step
 
-    return {
-        "lightly, MoCo": create_lightly_step(),
+    steps: dict[str, Callable[[], object]] = {
+        "lightly, MoCo": create_step(LightlyMoCo()),
+        "plain timm, MoCo": create_step(PlainMoCo()),
         "sslzoo, MoCo": create_sslzoo_step("moco"),
         "sslzoo, ASCL": create_sslzoo_step("ascl"),
+    }
+    if not has_native_bf16(DEVICE):
+        return steps
+    return steps | {
+        "lightly, MoCo, bf16": create_step(LightlyMoCo(), "bf16"),
+        "plain timm, MoCo, bf16": create_step(PlainMoCo(), "bf16"),
+        "sslzoo, MoCo, bf16": create_sslzoo_step("moco", "bf16"),
         "sslzoo, ASCL, bf16": create_sslzoo_step("ascl", "bf16"),
     }
 
@@ -160,7 +199,7 @@ def create_floor_table(work: dict[str, Callable[[], object]], seconds: dict[str,
     table = Table(box=None, pad_edge=False)
     for column in ("", "GFLOP", "peak GFLOP/s", "floor, ms", "step, ms", "step / floor"):
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
-    for name in ("sslzoo, ASCL", "sslzoo, ASCL, bf16"):
+    for name in (name for name in work if name.startswith("sslzoo, ASCL")):
         with FlopCounterMode(display=False) as counter:
             work[name]()
         rate = measure_peak(torch.bfloat16 if "bf16" in name else torch.float32)
