@@ -48,7 +48,7 @@ def join_shards(
         metadata: of the file; the messages of skipped images are added as `skipped`.
 
     Raises:
-        UserError: no image could be decoded, or more than may be skipped could not.
+        UserError: no image could be decoded, and the shards are deleted; or more than may be skipped could not.
     """
     infos = [partial.read_info(shard) for shard in shards]
     skipped = [text for info in infos for text in info.skipped.values()]
@@ -57,6 +57,7 @@ def join_shards(
     bad = np.array([number for info in infos for number in info.skipped], dtype=np.int64)
     kept = ~np.isin(available.ids, bad)
     if not kept.any():
+        partial.delete()
         raise UserError(f"{skipped[0]}; no other image can be decoded either")
     ids = available.ids[kept]
     labels = available.labels[kept] if available.labels is not None and available.has_labels else None

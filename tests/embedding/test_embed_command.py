@@ -142,6 +142,7 @@ def test_limit_of_undecodable_images(words: Words, images: Path, tmp_path: Path,
     for file in images.rglob("*.png"):
         file.write_bytes(b"damaged")
     assert "no other image can be decoded either" in refuse([*words, *more[:3], str(tmp_path / "b.npz")], capsys)
+    assert not (tmp_path / "b.npz.partial").exists()
 
 
 def test_nonfinite_features_are_refused_with_the_name(
