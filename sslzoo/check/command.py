@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -13,16 +13,16 @@ from sslzoo.check.battery import CheckResult, run_check, run_checks, summarize_e
 from sslzoo.check.processes import Outcome, require_equal, train, train_on_two_processes
 from sslzoo.check.tiny import Tiny
 from sslzoo.check.training import check_collapse
-from sslzoo.config.registry import Registry, load_plugin
+from sslzoo.config.registry import load_plugin
 from sslzoo.losses import LOSSES
 from sslzoo.method.base import METHODS
 from sslzoo.method.combination import choose_loss, explain_mismatch
 from sslzoo.method.pair import PairMethod
+from sslzoo.report.parts import REGISTRIES
 from sslzoo.runtime.errors import UserError, near_misses
 from sslzoo.runtime.progress import show_stage
 from sslzoo.targets import TARGETS
 
-REGISTRIES: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
 PREFERRED_METHODS = ("moco", "byol")
 """Methods that a target or loss is combined with if possible."""
 

@@ -1,10 +1,12 @@
 """Layers of a backbone in order: freeze the first ones, or give each its own learning rate."""
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
-from sslzoo.runtime.errors import UserError
+from sslzoo.runtime.errors import UserError, near_misses
 
 
 def number_layers(backbone: nn.Module) -> dict[str, int]:
@@ -19,9 +21,9 @@ def number_layers(backbone: nn.Module) -> dict[str, int]:
     matcher: Any = getattr(backbone, "group_matcher", None)
     if matcher is None:
         raise UserError(f"--backbone: timm defines no blocks for {type(backbone).__name__}, so layers cannot differ")
-    from timm.models import group_parameters  # timm takes seconds to import
+    from timm import models  # takes seconds to import
 
-    numbers: dict[str, int] = group_parameters(backbone, matcher(coarse=False), reverse=True)
+    numbers: dict[str, int] = models.group_parameters(backbone, matcher(coarse=False), reverse=True)
     return numbers
 
 
@@ -60,32 +62,41 @@ def evaluate_frozen(model: nn.Module) -> None:
             module.eval()
 
 
-def group_by_layer(
-    model: nn.Module, backbone: nn.Module, *, layer_decay: float, weight_decay: float, decay_all: bool
+def group_parameters(
+    model: nn.Module,
+    backbone: nn.Module,
+    *,
+    layer_decay: float = 1,
+    lr_scale: Mapping[str, float] | None = None,
+    weight_decay: float,
+    decay_all: bool,
 ) -> list[dict[str, Any]]:
-    """Divide the trainable parameters of a model into optimizer groups, with a learning rate for each layer.
+    """Divide the trainable parameters of a model into optimizer groups by learning rate and weight decay.
 
-    The last layer of the backbone and everything outside it have `lr_scale` 1, and each earlier layer has `layer_decay`
-    times that of the next one (Bao et al., BEiT, ICLR 2022, appendix; timm's `param_groups_layer_decay`).
+    The last layer of the backbone and everything outside it have the whole learning rate, and each earlier layer has
+    `layer_decay` times that of the next one (Bao et al., BEiT, ICLR 2022, appendix).
 
     Args:
-        backbone: the part of the model with layers.
+        backbone: the part of the model with layers, or the model itself.
+        lr_scale: factor of the learning rate by pattern of parameter names; the first pattern that matches counts.
         decay_all: apply the weight decay to biases and norms as well.
-    """
-    from timm.optim import param_groups_layer_decay
 
-    number_layers(backbone)
-    named: Any = getattr(backbone, "no_weight_decay", tuple)
-    groups: list[dict[str, Any]] = param_groups_layer_decay(
-        backbone,
-        weight_decay=weight_decay,
-        no_weight_decay_list=() if decay_all else named(),
-        weight_decay_exclude_1d=not decay_all,
-        layer_decay=layer_decay,
-    )
-    inside = {id(parameter) for parameter in backbone.parameters()}
-    others = [part for part in model.parameters() if part.requires_grad and id(part) not in inside]
-    for decays in (True, False):
-        if parameters := [part for part in others if (decay_all or part.ndim > 1) == decays]:
-            groups.append({"params": parameters, "lr_scale": 1.0, "weight_decay": weight_decay if decays else 0.0})
-    return groups
+    Raises:
+        UserError: a pattern matches no trainable parameter, or timm defines no blocks for the backbone.
+    """
+    numbers = number_layers(backbone) if layer_decay < 1 else {}
+    names = {id(parameter): name for name, parameter in backbone.named_parameters()}
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for pattern in (lr_scale := lr_scale or {}):
+        if not any(fnmatchcase(name, pattern) for name in trained):
+            hint = near_misses(pattern, {name.rpartition(".")[0] + ".*" for name in trained})
+            raise UserError(f"--optimizer.lr-scale {pattern}: matches no trainable parameter{hint}")
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in trained.items():
+        scale = next((factor for pattern, factor in lr_scale.items() if fnmatchcase(name, pattern)), 1.0)
+        if numbers and id(parameter) in names:
+            scale *= layer_decay ** (max(numbers.values()) - numbers[names[id(parameter)]])
+        decays = decay_all or parameter.ndim > 1
+        new = {"params": [], "lr_scale": scale, "weight_decay": weight_decay if decays else 0.0}
+        groups.setdefault((scale, decays), new)["params"].append(parameter)
+    return list(groups.values())

@@ -1,5 +1,6 @@
 """Optimizers and learning rate schedules of timm."""
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
@@ -7,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sslzoo.config.schema import Config, YamlMapping
+from sslzoo.modules.layers import group_parameters
 from sslzoo.runtime.errors import UserError, near_misses
 
 if TYPE_CHECKING:
@@ -36,8 +38,19 @@ class OptimizerConfig(Config):
     layer_decay: float = Field(1, gt=0, le=1)
     """Learning rate of each block of the backbone as a fraction of that of the next one; below 1 the first blocks
     change less, which keeps what pretrained weights know."""
+    lr_scale: YamlMapping = {}
+    """Factors of the learning rate by pattern of parameter names, such as `{"student.projector.*": 10}`; the first
+    pattern that matches a name counts."""
     kwargs: YamlMapping = {}
     """Further arguments of the optimizer, such as `{betas: [0.9, 0.95]}`."""
+
+    @field_validator("lr_scale")
+    @classmethod
+    def _positive(cls, factors: dict[str, Any]) -> dict[str, float]:
+        for pattern, factor in factors.items():
+            if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
+                raise ValueError(f"{pattern}: {factor}: must be a positive number")
+        return {pattern: float(factor) for pattern, factor in factors.items()}
 
     @field_validator("name")
     @classmethod
@@ -86,19 +99,18 @@ def create_optimizer(
             overflows, fused SGD skips it and keeps an uninitialized momentum.
 
     Raises:
-        UserError: the optimizer does not accept these settings, or needs a package that is not installed; or the
-            backbone has no blocks.
+        UserError: the optimizer does not accept these settings, or needs a package that is not installed; see also
+            `group_parameters`.
     """
     from timm.optim import create_optimizer_v2
 
     parameters: nn.Module | list[dict[str, Any]] = model
-    if config.layer_decay < 1:
-        from sslzoo.modules.layers import group_by_layer
-
-        parameters = group_by_layer(
+    if config.layer_decay < 1 or config.lr_scale:
+        parameters = group_parameters(
             model,
             backbone or model,
             layer_decay=config.layer_decay,
+            lr_scale=config.lr_scale,
             weight_decay=config.weight_decay,
             decay_all=config.decay_all,
         )

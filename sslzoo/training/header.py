@@ -44,6 +44,7 @@ def print_header(
         lr += f" (scaled from {optimizer.lr:g} at batch {optimizer.lr_batch} to {experiment.batch_size})"
     if optimizer.layer_decay < 1:
         lr += f" (times {optimizer.layer_decay:g} for each earlier block)"
+    lr += "".join(f", times {factor:g} for {pattern}" for pattern, factor in optimizer.lr_scale.items())
     decayed = "all parameters" if optimizer.decay_all else "all but biases and norms"
     target = f", target {experiment.target.name}" if experiment.target else ""
     lines = {

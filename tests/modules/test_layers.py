@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sslzoo.config.schema import SettingError
 from sslzoo.experiment.compose import compose
 from sslzoo.modules.batch_norm import SplitBatchNorm2d, split_batch_norm
 from sslzoo.modules.fuse import fuse
-from sslzoo.modules.layers import evaluate_frozen, freeze_layers, group_by_layer, number_layers
+from sslzoo.modules.layers import evaluate_frozen, freeze_layers, group_parameters, number_layers
 from sslzoo.modules.optim import OptimizerConfig, ScheduleConfig, create_optimizer, create_schedule
 from sslzoo.runtime.errors import UserError
 from sslzoo.training.setup import create_method
@@ -71,20 +72,54 @@ def test_models_without_blocks_are_refused() -> None:
         number_layers(nn.Linear(2, 2))
 
 
+def create_model() -> nn.ModuleDict:
+    backbone = create("test_vit")
+    return nn.ModuleDict({"backbone": backbone, "projector": nn.Linear(backbone.num_features, 4)})
+
+
 @pytest.mark.parametrize("decay_all", [True, False])
 def test_learning_rate_decays_by_layer_of_the_backbone(decay_all: bool) -> None:
     """Each layer's rate is a power of the decay, restated here; the projector has the whole rate."""
-    backbone = create("test_vit")
-    model = nn.ModuleDict({"backbone": backbone, "projector": nn.Linear(backbone.num_features, 4)})
-    groups = group_by_layer(model, backbone, layer_decay=0.5, weight_decay=0.1, decay_all=decay_all)
+    model = create_model()
+    groups = group_parameters(model, model["backbone"], layer_decay=0.5, weight_decay=0.1, decay_all=decay_all)
     found = {id(parameter): group for group in groups for parameter in group["params"]}
-    assert len(found) == len(list(model.parameters()))
-    numbers = number_layers(backbone)
-    for name, parameter in backbone.named_parameters():
-        assert found[id(parameter)]["lr_scale"] == 0.5 ** (6 - numbers[name])
-        exempt = parameter.ndim <= 1 or name in ("pos_embed", "cls_token")
-        assert found[id(parameter)]["weight_decay"] == (0.0 if exempt and not decay_all else 0.1)
+    assert sum(len(group["params"]) for group in groups) == len(found) == len(list(model.parameters()))
+    for name, parameter in model["backbone"].named_parameters():
+        parts = name.split(".")
+        layer = int(parts[1]) + 1 if parts[0] == "blocks" else 6 if parts[0] == "norm" else 0
+        assert found[id(parameter)]["lr_scale"] == 0.5 ** (6 - layer)
     assert all(found[id(parameter)]["lr_scale"] == 1 for parameter in model["projector"].parameters())
+    for parameter in model.parameters():
+        exempt = parameter.ndim <= 1 and not decay_all
+        assert found[id(parameter)]["weight_decay"] == (0.0 if exempt else 0.1)
+
+
+def test_first_pattern_of_a_name_scales_its_rate() -> None:
+    model = create_model()
+    factors = {"projector.bias": 3.0, "projector.*": 2.0}
+    groups = group_parameters(
+        model, model["backbone"], layer_decay=0.5, lr_scale=factors, weight_decay=0, decay_all=True
+    )
+    found = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
+    assert found[id(model["projector"].bias)] == 3
+    assert found[id(model["projector"].weight)] == 2
+    assert found[id(model["backbone"].patch_embed.proj.weight)] == 0.5**6
+    both = group_parameters(
+        model, model["backbone"], layer_decay=0.5, lr_scale={"*": 2.0}, weight_decay=0, decay_all=True
+    )
+    assert {group["lr_scale"] for group in both} == {2 * 0.5**layer for layer in range(7)}
+
+
+def test_pattern_without_a_parameter_is_refused() -> None:
+    model = create_model()
+    with pytest.raises(UserError, match=r"lr-scale projecter.\*: matches no .*; did you mean projector.\*"):
+        group_parameters(model, model["backbone"], lr_scale={"projecter.*": 2.0}, weight_decay=0, decay_all=True)
+
+
+@pytest.mark.parametrize("factor", [0, -1, True, "ten", float("inf")])
+def test_factors_of_the_learning_rate_are_positive_numbers(factor: object) -> None:
+    with pytest.raises(SettingError, match="must be a positive number"):
+        OptimizerConfig(lr_scale={"projector.*": factor})
 
 
 @pytest.mark.parametrize("schedule", [ScheduleConfig(), ScheduleConfig(name="constant", warmup_epochs=0)])
