@@ -139,7 +139,7 @@ def create_stepper(experiment: "Experiment", images: int = 50_000 if CUDA else 5
     accelerator = start_accelerator(experiment)
     experiment = resolve_auto(experiment, accelerator)
     train = RandomImages()
-    data = Data(train, train, None, train.classes, Skipped(0))
+    data = Data(experiment.dataset, train, train, None, train.classes, Skipped(0))
     learner = create_learner(experiment, data, accelerator)
     learner.model.train()
     return Stepper(experiment, train, learner, accelerator, IntervalMeans())

@@ -44,6 +44,7 @@ def encode_test(run: Path) -> EncodedImages:
         raise UserError(f"{run}: its data set has no labeled test images")
     accelerator = create_accelerator(job.precision)
     job = job.model_copy(update={"precision": accelerator_precision(accelerator)})
+    job = job.model_copy(update={"dataset": data.config})
     transform = choose_transform(job)
     encoder, _ = create_encoder(job, transform)
     store = create_feature_store(job, encoder.to(accelerator.device), transform, accelerator)

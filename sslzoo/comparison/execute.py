@@ -47,7 +47,7 @@ def get_state(cell: Cell, path: Path) -> State:
     if folder.config.read_text(encoding="utf-8") != cell.experiment.as_yaml():
         run = compose(["--config", str(folder.config)])
         existing = comparable_settings(run)
-        requested = comparable_settings(cell.experiment.resolve_auto(run.precision, run.compile_augmentations))
+        requested = comparable_settings(cell.experiment.restore_auto(run))
         for name in find_differences([existing, requested]):
             raise UserError(
                 f"{path}: contains a run with {name} = {format_setting(existing.get(name))}, "

@@ -30,13 +30,15 @@ class AugmentationParameters(NamedTuple):
     """(B,) bool."""
     angle: Tensor
     """(B,) float32, degrees counter-clockwise."""
+    brightness: Tensor
+    """(B, C) float32: factor of each channel to which color operations do not apply; (B, 0) for grayscale and RGB."""
 
 
 class Batch(NamedTuple):
     """A batch of B stored images, padded to the largest of them."""
 
     pixels: Tensor
-    """(B, C, H, W) uint8; image i fills the top left `sizes[i]` pixels, the remaining pixels are zero."""
+    """(B, C, H, W) uint8, uint16 or float32; image i fills the top left `sizes[i]` pixels, the others are zero."""
     sizes: Tensor
     """(B, 2) int64: height and width of each image."""
     ids: Tensor

@@ -2,7 +2,7 @@
 
 The folder of a split is named by the fingerprint of its images and contains
 
-- `pixels.bin`: the pixels of all images, uint8, each (channels, height, width), one after the other;
+- `pixels.bin`: the pixels of all images, each (channels, height, width), one after the other;
 - `sizes.npy`: (n, 2) int32, height and width of each image, 0 for an undecodable one;
 - `checksums.npy`: (n, 8) uint8, the start of the SHA-256 of each image's pixels;
 - `skipped.json`: the error message of each undecodable image, by its position;
@@ -29,6 +29,7 @@ from rich.console import Console
 from sslzoo.data.batch import Batch
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.images import FORMAT, EncodedImages, Images, Indices, digest, pad
+from sslzoo.data.pixels import Pixels
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
@@ -53,7 +54,8 @@ class CachedImages(Images):
     decoded = True
 
     def __init__(self, folder: Path, encoded: EncodedImages) -> None:
-        self.classes, self.channels, self.fingerprint = encoded.classes, encoded.channels, encoded.fingerprint
+        self.classes, self.fingerprint = encoded.classes, encoded.fingerprint
+        self.channels, self.dtype = encoded.channels, encoded.dtype
         self._folder = folder
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         for name in _INDEX:
@@ -61,7 +63,7 @@ class CachedImages(Images):
                 raise ValueError(f"{folder}/{name}: damaged")
         sizes: Indices = np.load(folder / "sizes.npy").astype(np.int64)
         lengths = sizes.prod(axis=1) * self.channels
-        self._pixels: NDArray[np.uint8] = np.asarray(np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r"))
+        self._pixels: Pixels = np.asarray(np.memmap(folder / "pixels.bin", dtype=self.dtype, mode="r"))
         skipped = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
         valid = lengths > 0
         if len(sizes) != len(encoded) or self._pixels.size != lengths.sum() or len(skipped) != (~valid).sum():
@@ -75,7 +77,7 @@ class CachedImages(Images):
         self._checked = np.zeros(len(self._sizes), dtype=bool)
         if (self._sizes == self._sizes[0]).all():
             self._pixels = self._pixels.reshape(-1, self.channels, *self._sizes[0].tolist())
-        if self._pixels.size <= _GIB:
+        if self._pixels.nbytes <= _GIB:
             self._check(np.arange(len(self)))
 
     def _check(self, indices: Indices) -> None:
@@ -97,7 +99,7 @@ class CachedImages(Images):
             pixels, sizes = pad([self._image(index) for index in indices])
         return self._batch(pixels, sizes, indices)
 
-    def stacked(self) -> NDArray[np.uint8] | None:
+    def stacked(self) -> Pixels | None:
         if self._pixels.ndim != 4:
             return None
         self._require_intact(np.arange(len(self)))
@@ -109,9 +111,9 @@ class CachedImages(Images):
         except ValueError as error:
             raise UserError(f"{error}; delete this folder, and its images are decoded again") from None
 
-    def _image(self, index: np.int64) -> NDArray[np.uint8]:
+    def _image(self, index: np.int64) -> Pixels:
         if self._pixels.ndim == 4:
-            image: NDArray[np.uint8] = self._pixels[index]
+            image: Pixels = self._pixels[index]
             return image
         height, width = self._sizes[index]
         end = self._ends[index]
@@ -246,6 +248,7 @@ def _build(folder: Path, images: EncodedImages) -> None:
             "what": images.name,
             "images": len(images),
             "channels": images.channels,
+            "dtype": images.dtype,
             "short_side": images.short_side,
             "format": FORMAT,
             "sha256": {name: file_sha256(partial / name) for name in _INDEX},
@@ -277,7 +280,7 @@ def _write_pixels(file: Path, images: EncodedImages) -> tuple[list[tuple[int, in
     return sizes, checksums, skipped
 
 
-def _checksum(image: NDArray[np.uint8]) -> bytes:
+def _checksum(image: Pixels) -> bytes:
     """Return the first 8 bytes of the SHA-256 of an image's pixels."""
     return hashlib.sha256(image.data).digest()[:8]
 
@@ -288,7 +291,7 @@ def _find_undecodable(images: EncodedImages) -> dict[int, str]:
     return {position: image for position, image in decoded if isinstance(image, str)}
 
 
-def _decode_all(images: EncodedImages, what: str) -> Iterator[NDArray[np.uint8] | str]:
+def _decode_all(images: EncodedImages, what: str) -> Iterator[Pixels | str]:
     """Decode all images in order, in threads (decoders release the GIL); yield pixels or an error message.
 
     Raises:

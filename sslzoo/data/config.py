@@ -1,11 +1,13 @@
 """The settings of a data set."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sslzoo.config.schema import Config
+from sslzoo.config.schema import Config, SettingError
+from sslzoo.data.pixels import IMAGENET_MEAN, IMAGENET_STD, MAX_CHANNELS, RANGES, Dtype
+from sslzoo.runtime.errors import UserError
 
 
 class DatasetConfig(Config):
@@ -37,12 +39,22 @@ class DatasetConfig(Config):
     """Column of the labels; found automatically if there is only one."""
     unlabeled: bool = False
     """Ignore labels, for a folder whose subfolders are not classes."""
-    channels: Literal[1, 3] = 3
-    """Channels that every image is converted to: 3 is RGB, 1 is grayscale."""
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    """Mean of the pixels in [0, 1], one value per channel or one for all; by default that of ImageNet."""
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    """Standard deviation of the pixels in [0, 1], one value per channel or one for all."""
+    channels: int = Field(default=0, ge=0, le=MAX_CHANNELS)
+    """Channels of the images, up to 16. 8-bit images are converted to 3, RGB, or 1, grayscale. 0 is the number of the
+    first image, and 3 if that has 8 bits and a format such as JPEG or PNG."""
+    dtype: Literal["auto", Dtype] = "auto"
+    """Type of the stored pixels. `auto`: uint8 if `channels` is 1 or 3, otherwise the type of the first image."""
+    range: tuple[float, ...] = ()
+    """Smallest and largest pixel value, which become 0 and 1. Empty: 0 and 255 or 65535, and for floating-point pixels
+    the extremes that are measured on training images."""
+    rgb: tuple[int, int, int] | None = None
+    """Numbers, from 0, of the red, green and blue channel, to which color operations apply; (3, 2, 1) for Sentinel-2.
+    None: images of 3 channels are RGB, others have no such channels."""
+    mean: tuple[float, ...] = ()
+    """Mean of the pixels in [0, 1], one value per channel or one for all. Empty: that of ImageNet for 8-bit RGB images,
+    otherwise measured on training images."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of the pixels in [0, 1], likewise."""
     short_side: int | None = Field(default=None, ge=1)
     """Shorter side in pixels to which larger images are shrunk when they are decoded."""
     limit: int | None = Field(default=None, ge=1)
@@ -72,13 +84,66 @@ class DatasetConfig(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for name in ("mean", "std"):
-            if len(getattr(self, name)) not in (1, self.channels):
+            if self.channels and len(getattr(self, name)) not in (0, 1, self.channels):
                 raise ValueError(
                     f"{name} has {len(getattr(self, name))} values: give one, or one for each of the"
                     f" {self.channels} channels"
                 )
-        if min(self.std) <= 0:
+        if min(self.std, default=1) <= 0:
             raise ValueError("std must be above 0")
+        if self.range and (len(self.range) != 2 or not self.range[0] < self.range[1]):
+            raise ValueError("range must be two numbers, the smaller one first")
+        if self.range and self.dtype == "uint8" and self.range != RANGES["uint8"]:
+            raise ValueError("range must be 0 and 255 for pixels of uint8")
+        if self.rgb is not None:
+            bound = self.channels or MAX_CHANNELS
+            if len(set(self.rgb)) < 3 or min(self.rgb) < 0 or max(self.rgb) >= bound:
+                raise ValueError(f"rgb must be three different channels, numbers from 0 to {bound - 1}")
         if self.streaming and self.epoch_images is None:
             raise ValueError("streaming needs epoch_images, the number of images per epoch")
         return self
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether `channels`, `dtype`, `range`, `mean` and `std` have values."""
+        return all(getattr(self, name) != unset for name, unset in MEASURED.items())
+
+    @property
+    def known_dtype(self) -> Dtype | None:
+        """The type of the pixels; None if it must be detected."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "uint8" if self.channels in (1, 3) else None
+
+    @property
+    def pixel_dtype(self) -> Dtype:
+        """The type of the pixels, after it was detected."""
+        assert self.dtype != "auto"
+        return self.dtype
+
+    def fill_defaults(self, channels: int, dtype: Dtype) -> Self:
+        """Return the settings for images of these channels and this type, with the values that need no measurement."""
+        values: dict[str, Any] = {"channels": channels, "dtype": dtype, "range": self.range or RANGES.get(dtype, ())}
+        if (channels, dtype) == (3, "uint8"):
+            values |= {"mean": self.mean or IMAGENET_MEAN, "std": self.std or IMAGENET_STD}
+        return self.revise(values)
+
+    def restore_measured(self, saved: Self) -> Self:
+        """Return the settings with the measured values of saved ones where they have none."""
+        unset = [name for name, value in MEASURED.items() if getattr(self, name) == value]
+        return self.model_copy(update={name: getattr(saved, name) for name in unset})
+
+    def revise(self, values: dict[str, Any]) -> Self:
+        """Return the settings with other values, after validating them.
+
+        Raises:
+            UserError: they are inconsistent.
+        """
+        try:
+            return type(self)(**{**self.model_dump(), **values})
+        except SettingError as error:
+            raise UserError(f"--dataset.{error}") from None
+
+
+MEASURED: dict[str, Any] = {"channels": 0, "dtype": "auto", "range": (), "mean": (), "std": ()}
+"""Settings that are measured on the images unless they are set, and the value that stands for this."""

@@ -1,56 +1,122 @@
-"""Decode an image to pixels of a given color mode and maximum size."""
+"""Decode an image to pixels of given channels, type and maximum size."""
 
 import io
 import os
 import warnings
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from datasets.utils.file_utils import is_local_path, xopen
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "TGA", "AVIF")
-"""Pillow's names of the formats that are read: pixels only, none that starts another program as EPS does."""
+from sslzoo.data.arrays import is_npy, read_native
+from sslzoo.data.formats import open_lazily
+from sslzoo.data.pixels import Dtype, Pixels, name_dtype
 
 
-def decode(cell: Any, *, channels: int, short_side: int | None = None, folder: Path | None = None) -> NDArray[np.uint8]:
-    """Decode an image: upright by its EXIF orientation, 8 bits, grayscale or RGB, shrunk with antialiasing.
+def decode(
+    cell: Any, *, channels: int, dtype: Dtype = "uint8", short_side: int | None = None, folder: Path | None = None
+) -> Pixels:
+    """Decode an image: upright by its EXIF orientation, shrunk with antialiasing.
 
-    A JPEG that is shrunk to a quarter or less is decoded at a lower resolution, at least twice the final size.
+    Images of 8 bits become grayscale or RGB if `channels` is 1 or 3; other images must have these channels and this
+    type. A JPEG that is shrunk to a quarter or less is decoded at a lower resolution, at least twice the final size.
 
     Args:
         cell: an undecoded cell of a `datasets` column: a mapping of `bytes` and `path`.
-        channels: 1 or 3.
+        channels: 1 to 16.
+        dtype: type of the pixels.
         short_side: pixels; an image whose shorter side is longer is shrunk to this length.
         folder: see `open_file`.
 
     Returns:
-        (channels, height, width) uint8.
+        (channels, height, width) of `dtype`.
 
     Raises:
         ValueError, OSError, SyntaxError: the image cannot be decoded; the message is Pillow's.
     """
+    with _open_cell(cell, folder) as file:
+        if is_converted(channels, dtype) and not is_npy(file):
+            image = convert_mode(open_image(file, short_side), "L" if channels == 1 else "RGB")
+            array = np.array(image)
+            pixels = torch.from_numpy(array[None] if channels == 1 else array.transpose(2, 0, 1))
+        else:
+            pixels = torch.from_numpy(_read_unconverted(file, channels, dtype))
+    if short_side is not None and min(pixels.shape[1:]) > short_side:
+        pixels = _shrink(pixels, short_side)
+    return np.ascontiguousarray(pixels.numpy())
+
+
+def is_converted(channels: int, dtype: Dtype) -> bool:
+    """Whether images are converted to these channels and this type."""
+    return channels in (1, 3) and dtype == "uint8"
+
+
+def detect_pixels(cell: Any, channels: int = 0, folder: Path | None = None) -> tuple[int, Dtype]:
+    """Return the channels and the type of the pixels of an image; 3 and uint8 for one of 8 bits that Pillow reads.
+
+    Args:
+        channels: expected number; 0 if it is not known.
+        folder: see `open_file`.
+
+    Raises:
+        ValueError, OSError, SyntaxError: the image cannot be decoded.
+    """
+    with _open_cell(cell, folder) as file:
+        native = read_native(file, channels)
+    if native is None:
+        return channels or 3, "uint8"
+    dtype = name_dtype(native.dtype)
+    assert dtype is not None
+    return len(native), dtype
+
+
+@contextmanager
+def _open_cell(cell: Any, folder: Path | None) -> Iterator[BinaryIO]:
+    """Open the encoded image of a cell without warnings of Pillow."""
     if cell is None:
         raise ValueError("the cell is empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # damaged EXIF data is harmless
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow refuses images of twice this size
         with open_file(cell, folder) as file:
-            image = open_image(file, short_side)
-        image = convert_mode(image, "L" if channels == 1 else "RGB")
-    pixels = torch.from_numpy(np.array(image))
-    pixels = pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
-    if short_side is not None and min(image.size) > short_side:
-        scale = short_side / min(image.size)
-        width, height = (max(short_side, round(side * scale)) for side in image.size)
-        pixels = resize(pixels, [height, width], InterpolationMode.BICUBIC, antialias=True)  # faster than Pillow's
-    return np.ascontiguousarray(pixels.numpy())
+            yield file
+
+
+def _read_unconverted(file: BinaryIO, channels: int, dtype: Dtype) -> Pixels:
+    """Read an image that must have these channels and this type.
+
+    Raises:
+        ValueError: it has others.
+    """
+    pixels = read_native(file, channels)
+    if pixels is None:
+        image = open_image(file, None)
+        bands = np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK") else image.convert("RGB"))
+        pixels = np.ascontiguousarray(bands.transpose(2, 0, 1) if bands.ndim == 3 else bands[None])
+    if (len(pixels), pixels.dtype.name) != (channels, dtype):
+        found = f"{len(pixels)} of {pixels.dtype.name}"
+        raise ValueError(f"its channels are {found}, those of the data set {channels} of {dtype}")
+    return pixels
+
+
+def _shrink(pixels: Tensor, short_side: int) -> Tensor:
+    """Shrink an image (C, H, W), so that its shorter side has this many pixels."""
+    scale = short_side / min(pixels.shape[1:])
+    size = [max(short_side, round(side * scale)) for side in pixels.shape[1:]]
+    sharp = pixels if pixels.dtype == torch.uint8 else pixels.float()
+    shrunk: Tensor = resize(sharp, size, InterpolationMode.BICUBIC, antialias=True)  # faster than Pillow's
+    if pixels.dtype == torch.uint8:
+        return shrunk
+    shrunk = shrunk.clamp(sharp.min(), sharp.max())  # bicubic interpolation overshoots
+    return shrunk if pixels.dtype == torch.float32 else shrunk.round().to(pixels.dtype)
 
 
 def open_file(cell: dict[str, Any], folder: Path | None) -> BinaryIO:
@@ -83,23 +149,13 @@ def open_file(cell: dict[str, Any], folder: Path | None) -> BinaryIO:
     return Path(path).open("rb")
 
 
-@cache
-def find_formats() -> tuple[str, ...]:
-    """Return those of `FORMATS` that this build of Pillow can open."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
 def open_image(file: BinaryIO, short_side: int | None) -> Image.Image:
     """Open an image upright, a large JPEG at 1/2, 1/4 or 1/8 of its size.
 
     Raises:
         ValueError: the file is not an image in one of `FORMATS`.
     """
-    try:
-        image: Image.Image = Image.open(file, formats=find_formats())
-    except UnidentifiedImageError:
-        raise ValueError("cannot identify image file") from None
+    image = open_lazily(file)
     if short_side is not None and image.format == "JPEG":
         image.draft(image.mode, (2 * short_side, 2 * short_side))
     image.load()

@@ -10,6 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from datasets import Dataset, DatasetInfo, Features, Image
 
 from sslzoo.data.config import DatasetConfig
+from sslzoo.data.detect import detect_images
 from sslzoo.data.folder import create_cells
 from sslzoo.data.images import EncodedImages
 from sslzoo.data.skipped import Skipped
@@ -39,13 +40,16 @@ def load_files(files: Sequence[str], config: DatasetConfig) -> EncodedImages:
         absolute.append(os.path.normpath(path))
     features = Features(image=Image())
     table = pa.table({"image": create_cells(pa.array(absolute, pa.string()))}).cast(features.arrow_schema)
+    rows = Dataset(table, DatasetInfo(features=features), fingerprint=state.hexdigest()[:32])
+    config = detect_images(config, rows, "image")
     return EncodedImages(
-        Dataset(table, DatasetInfo(features=features), fingerprint=state.hexdigest()[:32]),
+        rows,
         "image",
         ids=np.arange(len(files)),
         labels=None,
         classes=[],
         channels=config.channels,
+        dtype=config.pixel_dtype,
         short_side=config.short_side,
         name="--images",
         skipped=Skipped(config.max_skipped),

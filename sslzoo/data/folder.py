@@ -29,6 +29,9 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 
+ARRAY_SUFFIX = ".npy"
+"""Ending of arrays, which are images if the folder contains no other ones."""
+
 SPLIT_NAMES = {name: str(split) for split, names in SPLIT_KEYWORDS.items() for name in names}
 """Folders that are splits, and the names of these splits, as `datasets` has them: `val` is `validation`."""
 
@@ -41,7 +44,8 @@ class Listing:
     """The files of a folder, hidden ones and those in hidden folders left out."""
 
     images: list[str]
-    """Paths of the image files relative to the folder, with forward slashes, sorted."""
+    """Paths of the image files, or of the .npy files if there are none, relative to the folder, with forward slashes,
+    sorted."""
     suffixes: Counter[str]
     """Number of files by suffix in lower case, images included."""
     has_metadata: bool
@@ -58,19 +62,20 @@ def list_folder(folder: Path) -> Listing:
         OSError: a folder cannot be read.
     """
     images: list[str] = []
+    arrays: list[str] = []
     suffixes: Counter[str] = Counter()
     has_metadata = False
-    state = hashlib.sha256()
+    state, state_of_arrays = hashlib.sha256(), hashlib.sha256()
     console, lines = Console(quiet=rank() != 0), LineTimer(first=2)
     started = time.monotonic()
     for count, (path, entry) in enumerate(_walk(str(folder), "", {os.path.realpath(folder)})):
         suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122  (five times as fast as Path)
         suffixes[suffix] += 1
-        if suffix in IMAGE_SUFFIXES:
-            images.append(path)
+        if suffix in IMAGE_SUFFIXES or suffix == ARRAY_SUFFIX:
+            (arrays if suffix == ARRAY_SUFFIX else images).append(path)
             size, modified = _version(entry)
             try:
-                state.update(f"{path}\0{size}\0{modified}\0".encode())
+                (state_of_arrays if suffix == ARRAY_SUFFIX else state).update(f"{path}\0{size}\0{modified}\0".encode())
             except UnicodeEncodeError:
                 name = path.encode(errors="backslashreplace").decode()
                 raise UserError(
@@ -80,7 +85,9 @@ def list_folder(folder: Path) -> Listing:
             has_metadata |= entry.name in METADATA
         if count % 1000 == 999 and lines.is_due():
             lines.restart()
-            print_note(console, f"{folder}: {len(images):,} images so far")
+            print_note(console, f"{folder}: {len(images or arrays):,} images so far")
+    if not images:
+        images, state = arrays, state_of_arrays
     if (seconds := time.monotonic() - started) > 2:
         print_note(console, f"{folder}: {len(images):,} images, listed in {seconds:.0f} s")
     return Listing(images, suffixes, has_metadata, state.hexdigest())

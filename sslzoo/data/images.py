@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.decode import decode
+from sslzoo.data.pixels import Dtype, Pixels
 from sslzoo.data.skipped import Skipped
 from sslzoo.runtime.errors import UserError
 
@@ -35,7 +36,9 @@ class Images(ABC):
     classes: list[str]
     """Names of the classes, empty if there are none."""
     channels: int
-    """1 (grayscale) or 3 (RGB)."""
+    """1 to 16."""
+    dtype: Dtype = "uint8"
+    """Type of the pixels."""
     fingerprint: str
     """Changes whenever the pixels or their order change, and if the files are copied or modified."""
     pixel_digest: str | None = None
@@ -64,7 +67,7 @@ class Images(ABC):
             UserError: an image cannot be decoded.
         """
 
-    def stacked(self) -> NDArray[np.uint8] | None:
+    def stacked(self) -> Pixels | None:
         """Return all pixels (n, channels, height, width) if they are decoded and of one size, else None."""
         return None
 
@@ -90,7 +93,7 @@ class Subset(Images):
         self.ids = images.ids[self._indices]
         self.labels = None if images.labels is None else images.labels[self._indices]
         self.classes = images.classes
-        self.channels = images.channels
+        self.channels, self.dtype = images.channels, images.dtype
         self.decoded = images.decoded
         self.fingerprint = digest(images.fingerprint, self._indices.tobytes())
         if images.pixel_digest is not None:
@@ -99,7 +102,7 @@ class Subset(Images):
     def gather(self, indices: Indices) -> Batch:
         return self._images.gather(self._indices[indices])
 
-    def stacked(self) -> NDArray[np.uint8] | None:
+    def stacked(self) -> Pixels | None:
         whole = self._images.stacked()
         return None if whole is None else whole[self._indices]
 
@@ -113,7 +116,7 @@ class EncodedImages(Images):
         ids: (n,) the selected rows.
         labels: (n,) class numbers of these rows, or None.
         classes: names of the classes.
-        channels: 1 or 3.
+        channels, dtype: of the pixels, see `decode`.
         short_side: pixels, see `decode`.
         name: name of the split in error messages.
         skipped: collects undecodable images.
@@ -131,6 +134,7 @@ class EncodedImages(Images):
         labels: Indices | None,
         classes: list[str],
         channels: int,
+        dtype: Dtype = "uint8",
         short_side: int | None,
         name: str,
         skipped: Skipped,
@@ -138,16 +142,19 @@ class EncodedImages(Images):
     ) -> None:
         rows = b"all" if len(ids) == len(table) else ids.tobytes()
         shrunk = None if short_side is None else f"{short_side} by torch, JPEG in two steps"
-        settings = f"{FORMAT} {table._fingerprint} {column} {channels} {shrunk}"
+        settings = f"{FORMAT} {table._fingerprint} {column} {channels} {shrunk}" + (
+            "" if dtype == "uint8" else f" {dtype}"
+        )
         self.fingerprint = digest(settings, rows)
-        self.ids, self.labels, self.classes, self.channels = ids, labels, classes, channels
+        self.ids, self.labels, self.classes = ids, labels, classes
+        self.channels, self.dtype = channels, dtype
         self.short_side, self.name, self.skipped = short_side, name, skipped
         self.folder = folder
         self._cells = table.select_columns([column]).cast_column(column, Image(decode=False))
         self._column = column
 
-    def decode(self, indices: Indices) -> list[NDArray[np.uint8] | str]:
-        """Decode the images at these positions; each is (channels, height, width) uint8, or an error message."""
+    def decode(self, indices: Indices) -> list[Pixels | str]:
+        """Decode the images at these positions; each is (channels, height, width), or an error message."""
         rows = self.ids[indices].tolist()
         cells = self._cells[rows][self._column]
         return [
@@ -155,6 +162,7 @@ class EncodedImages(Images):
                 cell,
                 f"{self.name}, row {row}",
                 channels=self.channels,
+                dtype=self.dtype,
                 short_side=self.short_side,
                 folder=self.folder,
             )
@@ -190,11 +198,11 @@ class EncodedImages(Images):
 
 
 def decode_or_report(
-    cell: dict[str, Any] | None, row: str, *, channels: int, short_side: int | None, folder: Path | None
-) -> NDArray[np.uint8] | str:
-    """Decode an image to (channels, height, width) uint8, or return its place, file and error as one line."""
+    cell: dict[str, Any] | None, row: str, *, channels: int, dtype: Dtype, short_side: int | None, folder: Path | None
+) -> Pixels | str:
+    """Decode an image to (channels, height, width), or return its place, file and error as one line."""
     try:
-        return decode(cell, channels=channels, short_side=short_side, folder=folder)
+        return decode(cell, channels=channels, dtype=dtype, short_side=short_side, folder=folder)
     except Exception as error:  # decoders fail in many ways on damaged files
         path = cell.get("path") if cell else None
         file = f" ({path})" if path else ""
@@ -202,11 +210,11 @@ def decode_or_report(
         return f"{row}{file}: not an image that can be decoded: {reason}"
 
 
-def pad(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+def pad(images: Sequence[Pixels]) -> tuple[Tensor, Tensor]:
     """Pad images (C, h, w) with zeros to `pixels` (B, C, H, W) and `sizes` (B, 2) of a `Batch`."""
     sizes = torch.tensor([image.shape[1:] for image in images], dtype=torch.int64)
     height, width = sizes.max(dim=0).values.tolist()
-    pixels = np.zeros((len(images), images[0].shape[0], height, width), dtype=np.uint8)
+    pixels = np.zeros((len(images), images[0].shape[0], height, width), dtype=images[0].dtype)
     for padded, image in zip(pixels, images, strict=True):
         padded[:, : image.shape[1], : image.shape[2]] = image
     return torch.from_numpy(pixels), sizes

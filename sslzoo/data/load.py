@@ -10,10 +10,12 @@ import numpy as np
 from sslzoo.data.cache import load_cached
 from sslzoo.data.columns import encode_labels, find_image_column, find_label_column
 from sslzoo.data.config import DatasetConfig
+from sslzoo.data.detect import detect_images
 from sslzoo.data.held_out import HeldOutTest, choose_test_images, read_file_names
 from sslzoo.data.images import EncodedImages, Images, Indices
 from sslzoo.data.skipped import Skipped
 from sslzoo.data.sources import Source, open_source
+from sslzoo.data.statistics import measure_statistics
 from sslzoo.data.stream import StreamedImages
 from sslzoo.runtime.counter_rng import permutation
 from sslzoo.runtime.errors import UserError
@@ -29,6 +31,8 @@ ALL = "all"
 class Data:
     """The data sets of a run."""
 
+    config: DatasetConfig
+    """The settings, with the channels, type, range, mean and standard deviation of the pixels."""
     train: Images | StreamedImages
     """Images for pre-training."""
     labeled: Images | None
@@ -62,19 +66,40 @@ def load_data(config: DatasetConfig) -> Data:
         split: source.head(split, limit) if config.streaming else source.load(split) for split, limit in limits.items()
     }
     skipped = Skipped(config.max_skipped)
+    config = _detect(config, tables, source.folder)
     encoded, classes = encode_tables(tables, limits, config, skipped, source.folder)
     images = {split: load_cached(table, config) for split, table in encoded.items()}
-    train = _open_stream(source, skipped) if config.streaming else images[config.train]
+    train = _open_stream(source, config, skipped) if config.streaming else images[config.train]
     split = config.labeled or config.train
     labeled = None if split not in images else _select_labeled(images[split])
-    if config.test is not None:
-        return Data(train, labeled, images[config.test], classes, skipped)
-    data = Data(train, labeled, None, classes, skipped)
-    if labeled is None or not config.test_share:
-        return data
-    table = tables[split]
-    names = read_file_names(table, find_image_column(table.features, config), source.folder)
-    return _hold_out_test(data, config, names)
+    data = Data(config, train, labeled, images[config.test] if config.test is not None else None, classes, skipped)
+    if config.test is None and labeled is not None and config.test_share:
+        table = tables[split]
+        names = read_file_names(table, find_image_column(table.features, config), source.folder)
+        data = _hold_out_test(data, config, names)
+    return replace(data, config=_measure(config, data.train))
+
+
+def _detect(config: DatasetConfig, tables: "Mapping[str, Dataset]", folder: Path | None) -> DatasetConfig:
+    """Set channels and type by the first table with rows; a stream without tables is 8-bit RGB by default."""
+    for table in tables.values():
+        if len(table):
+            return detect_images(config, table, find_image_column(table.features, config), folder)
+    return config.fill_defaults(config.channels or 3, "uint8" if config.dtype == "auto" else config.dtype)
+
+
+def _measure(config: DatasetConfig, train: Images | StreamedImages) -> DatasetConfig:
+    """Measure the statistics of the training images that the settings leave open.
+
+    Raises:
+        UserError: the images are a stream.
+    """
+    if isinstance(train, Images):
+        return measure_statistics(config, train)
+    if not config.is_measured:
+        missing = next(name for name in ("range", "mean", "std") if not getattr(config, name))
+        raise UserError(f"--dataset.{missing}: missing; it cannot be measured on a stream")
+    return config
 
 
 def load_split(config: DatasetConfig, split: str) -> EncodedImages:
@@ -103,6 +128,7 @@ def load_table(
     Raises:
         UserError: the column of images is missing or ambiguous, or the table is empty.
     """
+    config = _detect(config, {split: table}, folder)
     encoded, _ = encode_tables({split: table}, {split: config.limit}, config, Skipped(config.max_skipped), folder)
     return encoded[split]
 
@@ -144,6 +170,7 @@ def encode_tables(
             labels=None if kept is None else kept[ids],
             classes=classes,
             channels=config.channels,
+            dtype=config.pixel_dtype,
             short_side=config.short_side,
             name=_split_name(config, split),
             skipped=skipped,
@@ -203,8 +230,7 @@ def _select_rows(n: int, labels: Indices | None, limit: int | None) -> Indices:
     return np.sort(order[:limit])
 
 
-def _open_stream(source: Source, skipped: Skipped) -> StreamedImages:
-    config = source.config
+def _open_stream(source: Source, config: DatasetConfig, skipped: Skipped) -> StreamedImages:
     stream = source.stream(config.train)
     assert config.epoch_images is not None  # checked by the config
     return StreamedImages(
@@ -212,6 +238,7 @@ def _open_stream(source: Source, skipped: Skipped) -> StreamedImages:
         find_image_column(stream.features, config),
         find_label_column(stream.features, config),
         channels=config.channels,
+        dtype=config.pixel_dtype,
         short_side=config.short_side,
         epoch_images=config.epoch_images,
         shuffle_buffer=config.shuffle_buffer,

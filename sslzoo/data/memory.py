@@ -12,6 +12,7 @@ from datasets import Dataset, Image, IterableDataset, IterableDatasetDict
 from sslzoo.data.columns import find_image_column
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.decode import decode
+from sslzoo.data.detect import detect_images
 from sslzoo.data.images import digest
 from sslzoo.data.items import write_items
 from sslzoo.data.sources import DATASETS, Source
@@ -95,11 +96,12 @@ def choose_image_size(dataset: Mapping[str, Any]) -> int:
     config = DatasetConfig(**{"source": NAME, **dataset})
     table = Memory(config).load(config.train)
     column = find_image_column(table.features, config)
+    pixels = detect_images(config, table, column)
     cells = table.select_columns([column]).cast_column(column, Image(decode=False))
     sides = []
     for row in range(0, len(table), max(1, len(table) // SAMPLE)):
         try:
-            sides.append(min(decode(cells[row][column], channels=3).shape[1:]))
+            sides.append(min(decode(cells[row][column], channels=pixels.channels, dtype=pixels.pixel_dtype).shape[1:]))
         except Exception:  # an undecodable image, which is reported when all images are decoded
             continue
     return min(int(np.median(sides)), LARGEST_DEFAULT_SIZE) if sides else LARGEST_DEFAULT_SIZE

@@ -22,7 +22,7 @@ class ResidentImages:
     """The images of a split on one device.
 
     Args:
-        pixels: (N, C, H, W) uint8.
+        pixels: (N, C, H, W).
         images: the split that contains them.
     """
 

@@ -6,14 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import ClassLabel, Image, IterableDataset
 from datasets.distributed import split_dataset_by_node
-from numpy.typing import NDArray
 
 from sslzoo.data.batch import Batch
 from sslzoo.data.images import decode_or_report, digest, pad
+from sslzoo.data.pixels import Dtype, Pixels
 from sslzoo.data.skipped import Skipped
 from sslzoo.data.threads import threaded_map
 from sslzoo.runtime.counter_rng import random_bits
@@ -27,7 +26,7 @@ class StreamedImages:
         stream: the rows.
         image: the column of the images.
         label: the column of the labels, or None; only a ClassLabel column is used.
-        channels: 1 or 3.
+        channels, dtype: of the pixels, see `decode`.
         short_side: pixels, see `decode`.
         epoch_images: images per epoch, over all processes.
         shuffle_buffer: size of the buffer from which the next image is sampled.
@@ -43,6 +42,7 @@ class StreamedImages:
         label: str | None,
         *,
         channels: int,
+        dtype: Dtype = "uint8",
         short_side: int | None,
         epoch_images: int,
         shuffle_buffer: int,
@@ -54,7 +54,7 @@ class StreamedImages:
         self._image, self._label = image, label if numbered else None
         columns = [image] if self._label is None else [image, self._label]
         self._stream = stream.select_columns(columns).cast_column(image, Image(decode=False))
-        self.channels, self.short_side = channels, short_side
+        self.channels, self.dtype, self.short_side = channels, dtype, short_side
         self._epoch_images, self._shuffle_buffer = epoch_images, shuffle_buffer
         self.name, self.skipped, self._folder = name, skipped, folder
 
@@ -123,8 +123,10 @@ class StreamedImages:
         chunks = threaded_map(read, range(start, batches), threads=1, ahead=threads + 1)  # one thread: in order
         return threaded_map(decode_chunk, chunks, threads=threads, ahead=threads + 1)
 
-    def _decode(self, cell: dict[str, Any] | None) -> NDArray[np.uint8] | str:
+    def _decode(self, cell: dict[str, Any] | None) -> Pixels | str:
         content = (cell or {}).get("bytes")
         suffix = f" of SHA-256 {digest(content)}" if isinstance(content, bytes) else ""  # other rows have a file name
         row = f"{self.name}, a row{suffix}"
-        return decode_or_report(cell, row, channels=self.channels, short_side=self.short_side, folder=self._folder)
+        return decode_or_report(
+            cell, row, channels=self.channels, dtype=self.dtype, short_side=self.short_side, folder=self._folder
+        )

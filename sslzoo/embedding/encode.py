@@ -49,7 +49,7 @@ class ShardEncoder:
         """Return the size of the features of one image in bytes."""
         size = self.transform.augmentation.size
         assert size is not None
-        pixels = torch.zeros(1, self.images.channels, size, size, dtype=torch.uint8)
+        pixels = torch.zeros(1, self.images.channels, size, size, dtype=getattr(torch, self.images.dtype))
         blank = Batch(pixels, torch.full((1, 2), size), torch.zeros(1, dtype=torch.int64), torch.full((1,), -1))
         with evaluation_mode(self.encoder):
             return 4 * encode_batch(self.encoder, blank, self.transform, self.accelerator).numel()

@@ -29,6 +29,26 @@ def open_images(job: EmbeddingJob, transform: Transform) -> EncodedImages:
     config = job.dataset
     if config.short_side is None:
         config = config.model_copy(update={"short_side": choose_short_side(transform)})
+    return _open(job, config)
+
+
+def resolve_pixels(job: EmbeddingJob, images: EncodedImages | None = None) -> EmbeddingJob:
+    """Set the channels and the type of the images where the settings leave them open.
+
+    Args:
+        images: images in memory; None opens those of the job if needed.
+
+    Raises:
+        UserError: see `open_images`.
+    """
+    channels, dtype = job.dataset.channels, job.dataset.known_dtype
+    if not channels or not dtype:
+        images = images or _open(job, job.dataset)
+        channels, dtype = images.channels, images.dtype
+    return job.model_copy(update={"dataset": job.dataset.fill_defaults(channels, dtype)})
+
+
+def _open(job: EmbeddingJob, config: DatasetConfig) -> EncodedImages:
     if job.images and config.path is None:
         return load_files(list_files(job.images), config)
     return load_split(config, choose_split(job))

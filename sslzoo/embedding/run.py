@@ -7,7 +7,7 @@ from rich.console import Console
 from sslzoo.data.images import EncodedImages
 from sslzoo.embedding.describe import create_identity, create_metadata
 from sslzoo.embedding.encode import ShardEncoder
-from sslzoo.embedding.images import cache_if_asked, choose_split, open_images
+from sslzoo.embedding.images import cache_if_asked, choose_split, open_images, resolve_pixels
 from sslzoo.embedding.job import EmbeddingJob
 from sslzoo.embedding.output import is_finished, join_shards, locate_skipped, write_output
 from sslzoo.embedding.partial import Partial, Shard, create_shards
@@ -49,6 +49,7 @@ def embed_images(
     device = describe_device(accelerator, job.precision)
     job = job.model_copy(update={"precision": accelerator_precision(accelerator)})
     console = Console(quiet=not accelerator.is_main_process) if console is None else console
+    job = resolve_pixels(job, images)
     transform = choose_transform(job)
     images = open_images(job, transform) if images is None else images
     backbone, weights = create_encoder(job, transform)

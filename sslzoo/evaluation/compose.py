@@ -199,7 +199,7 @@ def _run_layers(run: Path, dataset: str | None, command: str) -> list[Layer]:
     layer["run"] = str(run)
     if dataset is None or dataset == experiment.dataset.name:
         return [layer]
-    normalization = {key: layer["dataset"][key] for key in ("channels", "mean", "std")}
+    normalization = {key: layer["dataset"][key] for key in ("channels", "dtype", "range", "rgb", "mean", "std")}
     return [_dataset_layer(dataset), {**layer, "dataset": normalization, "evaluation": {}}]
 
 

@@ -60,12 +60,13 @@ def evaluate(jobs: list[tuple[str, Job]], *, quiet: bool = False) -> tuple[dict[
     accelerator = create_accelerator(job.precision)
     device = describe_device(accelerator, job.precision)
     precision = accelerator_precision(accelerator)
-    jobs = [(name, each.model_copy(update={"precision": precision})) for name, each in jobs]
-    job = jobs[0][1]
     console = Console(quiet=quiet or not accelerator.is_main_process)
+    data = load_data(job.dataset)
+    values = {"precision": precision, "dataset": data.config}
+    jobs = [(name, each.model_copy(update=values)) for name, each in jobs]
+    job = jobs[0][1]
     protocols = [(name, each) for name, each in jobs if each.evaluation.classifiers]
     with_quality = any(each.quality for _, each in jobs)
-    data = load_data(job.dataset)
     if not protocols and not with_quality:
         raise UserError("evaluation.classifiers = []: leaves nothing to do; --quality measures the representation")
     train, test = select_labeled_images(data, job) if protocols else select_images_without_labels(data)

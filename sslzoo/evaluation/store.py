@@ -55,7 +55,7 @@ class FeatureStore:
         """Return the path of the features of these images, whether or not the file exists."""
         key = self._identity | {
             "images": images.fingerprint,
-            "transform": [transform.augmentation.model_dump(), transform.mean, transform.std],
+            "transform": [transform.augmentation.model_dump(), transform.mean, transform.std, *transform.own_range],
         }
         return self.root / f"{digest(json.dumps(key, sort_keys=True))}.npy"
 

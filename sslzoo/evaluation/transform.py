@@ -12,6 +12,8 @@ from torch import Tensor
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
+from sslzoo.data.decode import is_converted
+from sslzoo.data.pixels import RANGES
 from sslzoo.evaluation.job import EncoderJob
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
@@ -34,6 +36,10 @@ class Transform:
     std: tuple[float, ...]
     origin: str
     """Where the transform comes from, for display."""
+    value_range: tuple[float, ...] = ()
+    """Smallest and largest pixel value, which become 0 and 1; not needed for uint8."""
+    rgb: tuple[int, int, int] | None = None
+    """Channels of red, green and blue, see `find_color_channels`."""
 
     def __call__(self, batch: Batch) -> Tensor:
         """Create the test view (B, C, size, size) float32 of a batch."""
@@ -43,7 +49,17 @@ class Transform:
         """Create a view of a batch by another augmentation, by default with the size of the test view."""
         if augmentation.size is None:
             augmentation = augmentation.model_copy(update={"size": self.augmentation.size})
-        return create_view(augmentation, batch, seed=seed, epoch=epoch, view=0, mean=self.mean, std=self.std)
+        return create_view(
+            augmentation,
+            batch,
+            seed=seed,
+            epoch=epoch,
+            view=0,
+            mean=self.mean,
+            std=self.std,
+            value_range=self.value_range,
+            rgb=self.rgb,
+        )
 
     def __str__(self) -> str:
         crop = (
@@ -53,25 +69,59 @@ class Transform:
         )
         mean, std = (", ".join(f"{value:.4g}" for value in numbers) for numbers in (self.mean, self.std))
         size, interpolation = self.augmentation.size, self.augmentation.interpolation
-        return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std} ({self.origin})"
+        own = ", range {:.6g} to {:.6g}".format(*self.own_range) if self.own_range else ""
+        return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std}{own} ({self.origin})"
+
+    @property
+    def own_range(self) -> tuple[float, ...]:
+        """The range of the pixels unless it is that of uint8; then it is empty."""
+        return () if self.value_range == RANGES["uint8"] else self.value_range
 
 
 def choose_transform(job: EncoderJob) -> Transform:
     """Choose the transform of the images by `transform` and `img_size`.
 
+    Args:
+        job: with the channels of the images, see `Data.config`.
+
     Raises:
-        UserError: weights need a transform that `Augmentation` does not support, or timm's weights other channels.
+        UserError: weights need a transform that `Augmentation` does not support, or timm's weights other channels, or
+            mean or standard deviation of the images are missing.
     """
+    dataset = job.dataset
+    if dataset.known_dtype is not None:
+        dataset = dataset.fill_defaults(dataset.channels, dataset.known_dtype)
+        job = job.model_copy(update={"dataset": dataset})
+    transform = _choose_by_weights(job)
+    if transform is None:
+        augmentation = job.augmentation("test")
+        size = job.img_size or augmentation.size
+        if size is None:
+            raise UserError(f"--img-size: {dataset.name} has no default size; give the side in pixels")
+        origin = "of the run" if job.run is not None else "of the data set's config"
+        transform = Transform(augmentation.model_copy(update={"size": size}), dataset.mean, dataset.std, origin)
+    transform = replace(transform, value_range=transform.value_range or dataset.range, rgb=dataset.rgb)
+    for name, values in (("mean", transform.mean), ("std", transform.std), ("range", transform.value_range)):
+        if not values:
+            raise UserError(
+                f"--dataset.{name}: missing for images of {dataset.channels} channels of {dataset.dtype}; give the "
+                "values that the weights were trained with, as in the config.yaml of their run"
+            )
+    return transform
+
+
+def _choose_by_weights(job: EncoderJob) -> Transform | None:
+    """Choose the transform of the weights; None for that of the run or the data set."""
+    dataset, channels = job.dataset, job.dataset.channels
     if job.transform == "weights" or (job.transform == "auto" and job.backbone.pretrained):
-        return resolve_weights_transform(job.backbone, job.dataset.channels, job.img_size)
-    if job.transform == "auto" and job.run is None and (transform := find_file_transform(job)):
-        return transform
-    augmentation = job.augmentation("test")
-    size = job.img_size or augmentation.size
-    if size is None:
-        raise UserError(f"--img-size: {job.dataset.name} has no default size; give the side in pixels")
-    origin = "of the run" if job.run is not None else "of the data set's config"
-    return Transform(augmentation.model_copy(update={"size": size}), job.dataset.mean, job.dataset.std, origin)
+        if is_converted(channels, dataset.pixel_dtype):
+            return resolve_weights_transform(job.backbone, channels, job.img_size)
+        transform = resolve_weights_transform(job.backbone, None, job.img_size)
+        if len(transform.mean) == channels:
+            return transform
+        origin = f"{transform.origin}, with mean and std of the data set"
+        return replace(transform, mean=dataset.mean, std=dataset.std, origin=origin)
+    return find_file_transform(job) if job.transform == "auto" and job.run is None else None
 
 
 def find_file_transform(job: EncoderJob) -> Transform | None:
@@ -106,11 +156,11 @@ def find_file_transform(job: EncoderJob) -> Transform | None:
     return replace(resolve_weights_transform(backbone, channels, job.img_size), origin=origin)
 
 
-def resolve_weights_transform(backbone: BackboneConfig, channels: int, size: int | None = None) -> Transform:
+def resolve_weights_transform(backbone: BackboneConfig, channels: int | None, size: int | None = None) -> Transform:
     """Resolve the transform that timm's weights were trained for, with `timm.data.resolve_model_data_config`.
 
     Args:
-        channels: channels of the images.
+        channels: channels of the images; None accepts weights for any, whose first layer timm adapts.
         size: image size; None uses that of the weights.
 
     Raises:
@@ -123,7 +173,7 @@ def resolve_weights_transform(backbone: BackboneConfig, channels: int, size: int
     except Exception as error:  # timm and the hub raise errors of many types
         raise UserError(f"--backbone {name}: timm raised: {' '.join(str(error).split())}") from error
     wanted: dict[str, Any] = timm.data.resolve_model_data_config(model)
-    if wanted["input_size"][0] != channels:
+    if channels is not None and wanted["input_size"][0] != channels:
         raise UserError(
             f"--dataset.channels {channels}: {name} takes {wanted['input_size'][0]}; "
             f"--dataset.channels {wanted['input_size'][0]} converts the images"
@@ -157,4 +207,5 @@ def _create_transform(wanted: Mapping[str, Any], name: str, size: int | None, or
         crop_pct=wanted["crop_pct"],
         interpolation=wanted["interpolation"],
     )
-    return Transform(augmentation, tuple(wanted["mean"]), tuple(wanted["std"]), origin)
+    value_range = tuple(wanted.get("range", ()))
+    return Transform(augmentation, tuple(wanted["mean"]), tuple(wanted["std"]), origin, value_range)

@@ -3,10 +3,12 @@
 from typing import Any
 
 from sslzoo.experiment.schema import Experiment
+from sslzoo.weights.export import RANGE
 
 
 def describe_input(experiment: Experiment) -> dict[str, Any]:
-    """Return size, interpolation, crop, mean and std of a run's test view, under timm's names.
+    """Return size, interpolation, crop, mean and std of a run's test view, under timm's names; and `range` unless the
+    pixels have 8 bits.
 
     timm's crops are `center` and `squash`; a random crop of the test view becomes `center`.
     """
@@ -14,6 +16,7 @@ def describe_input(experiment: Experiment) -> dict[str, Any]:
     mean, std = (
         list(values) * dataset.channels if len(values) == 1 else list(values) for values in (dataset.mean, dataset.std)
     )
+    own_range = {RANGE: list(dataset.range)} if dataset.dtype not in ("auto", "uint8") else {}
     return {
         "input_size": [dataset.channels, test.size, test.size],
         "interpolation": test.interpolation,
@@ -21,4 +24,5 @@ def describe_input(experiment: Experiment) -> dict[str, Any]:
         "crop_mode": "center" if test.crop == "random" else test.crop,
         "mean": mean,
         "std": std,
+        **own_range,
     }

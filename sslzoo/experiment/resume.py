@@ -54,16 +54,16 @@ def compose_resumed(
     saved = compose(["--config", str(config)], prog=prog)
     if not anyway:
         require_same_settings(run, saved, requested)
-    return requested.resolve_auto(saved.precision, saved.compile_augmentations)
+    return requested.restore_auto(saved)
 
 
 def require_same_settings(run: Path, saved: Experiment, requested: Experiment) -> None:
-    """Check that a resumed run keeps its fixed settings; `auto` equals any saved value.
+    """Check that a resumed run keeps its fixed settings; `auto` and unset measurements equal any saved value.
 
     Raises:
         UserError: another setting differs.
     """
-    requested = requested.resolve_auto(saved.precision, saved.compile_augmentations)
+    requested = requested.restore_auto(saved)
     for change in find_changed_settings(dump_fixed_settings(saved), dump_fixed_settings(requested)):
         raise UserError(
             f"--resume {run}: a resumed run keeps its settings, but {change}; --config {run / 'config.yaml'} starts a "

@@ -171,6 +171,16 @@ class Experiment(Config):
         values = {"precision": precision, "compile_augmentations": compile_augmentations}
         return self.model_copy(update={name: values[name] for name in values if getattr(self, name) == "auto"})
 
+    def restore_auto(self, saved: Self) -> Self:
+        """Return the settings with `auto` and unset measurements of the data set replaced by those of a saved run."""
+        dataset = self.dataset.restore_measured(saved.dataset)
+        restored = self.resolve_auto(saved.precision, saved.compile_augmentations)
+        return restored.model_copy(update={"dataset": dataset})
+
+    def with_dataset(self, dataset: DatasetConfig) -> Self:
+        """Return the settings with those of a data set whose images have been measured, see `Data.config`."""
+        return self.model_copy(update={"dataset": dataset})
+
     def settings(self) -> dict[str, Any]:
         """Return all settings as plain values, without unused augmentations."""
         settings = self.model_dump(mode="json")

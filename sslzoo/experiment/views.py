@@ -21,6 +21,8 @@ def create_views(
             view=index,
             mean=experiment.dataset.mean,
             std=experiment.dataset.std,
+            value_range=experiment.dataset.range,
+            rgb=experiment.dataset.rgb,
             compiled=experiment.compile_augmentations is True,
             memory_format=memory_format,
         )

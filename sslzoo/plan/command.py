@@ -32,7 +32,7 @@ def plan(asked: Namespace, experiment: Experiment) -> int:
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)
     print_field(console, "device", describe_device(accelerator, experiment.precision))
-    experiment = resolve_auto(experiment, accelerator)
+    experiment = resolve_auto(experiment, accelerator).with_dataset(data.config)
     measured = measure_with_progress(console, "some steps", experiment, data, asked.seconds)
     report(console, experiment, data, measured)
     shares, training = group_shares(measured), estimate(experiment, data, measured).training

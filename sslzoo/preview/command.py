@@ -29,6 +29,7 @@ def preview(asked: Namespace, experiment: Experiment) -> int:
     console = Console()
     experiment = experiment.resolve_auto("fp32", explain_missing_kernel("cpu") is None)
     data = load_data(experiment.dataset.model_copy(update={"cache": "none"}))  # decodes the drawn images only
+    experiment = experiment.with_dataset(data.config)
     stem = slugify(f"augmentations-{experiment.method.name}-{experiment.dataset.name}")
     path = asked.file or Path(f"{stem}.png")
     try:

@@ -74,7 +74,15 @@ class TrainingBatches:
         """Sample the augmentation parameters of each view for images with these sizes (N, 2) and ids (N,)."""
         augmentations = [self.experiment.augmentation(name) for name in self.experiment.method.views]
         return tuple(
-            sample_parameters(augmentation, sizes, ids, seed=self.experiment.seed, epoch=epoch, view=view)
+            sample_parameters(
+                augmentation,
+                sizes,
+                ids,
+                seed=self.experiment.seed,
+                epoch=epoch,
+                view=view,
+                channels=self.images.channels,
+            )
             for view, augmentation in enumerate(augmentations)
         )
 

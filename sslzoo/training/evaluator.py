@@ -142,6 +142,8 @@ class Evaluator:
                 view=0,
                 mean=dataset.mean,
                 std=dataset.std,
+                value_range=dataset.range,
+                rgb=dataset.rgb,
                 compiled=self.experiment.compile_augmentations is True,
             )
             yield view, batch.labels

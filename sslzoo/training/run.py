@@ -72,6 +72,7 @@ def pretrain(
     requested_precision, experiment = experiment.precision, resolve_auto(experiment, accelerator)
     console = Console(quiet=quiet or not accelerator.is_main_process)
     data = load_data(experiment.dataset)
+    experiment = experiment.with_dataset(data.config)
     learner = create_learner(experiment, data, accelerator, report=partial(print_field, console, "weights"))
     evaluator = Evaluator(experiment, data, accelerator, console)
     require_knn_images(experiment, evaluator)

@@ -39,9 +39,8 @@ def find_unfinished_run(experiment: Experiment, *, anyway: bool = False) -> Path
 
 
 def restore_auto_settings(folder: RunFolder, experiment: Experiment) -> Experiment:
-    """Resolve `auto` to the values of the run that is resumed."""
-    earlier = _read_settings(folder)
-    return experiment.resolve_auto(earlier.precision, earlier.compile_augmentations)
+    """Resolve `auto` and measured settings to the values of the run that is resumed."""
+    return experiment.restore_auto(_read_settings(folder))
 
 
 def _has_equal_settings(folder: RunFolder, experiment: Experiment) -> bool:

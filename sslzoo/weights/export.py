@@ -12,6 +12,8 @@ from sslzoo.runtime.files import write_bytes
 
 INPUT_KEYS = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """Entries of timm's `pretrained_cfg` that describe the images of an encoder."""
+RANGE = "range"
+"""A further entry: the two pixel values that become 0 and 1; not for pixels of 8 bits, where they are 0 and 255."""
 
 
 def export_backbone(
@@ -30,27 +32,34 @@ def export_backbone(
     Args:
         name: name of the model in timm.
         arguments: arguments of the model in timm, such as `{"in_chans": 1, "num_classes": 0}`.
-        input_config: `INPUT_KEYS` of the images that the backbone was trained with, if they are known.
+        input_config: `INPUT_KEYS` of the images that the backbone was trained with, and `RANGE` if it is not that of 8
+            bits; None if they are not known.
     """
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in backbone.state_dict().items()}
     metadata = {"format": "pt", "timm_model": name, "timm_arguments": json.dumps(arguments)}
     if input_config is not None:
-        metadata["timm_input"] = json.dumps({key: input_config[key] for key in INPUT_KEYS})
+        metadata["timm_input"] = json.dumps(
+            {key: input_config[key] for key in (*INPUT_KEYS, RANGE) if key in INPUT_KEYS or key in input_config}
+        )
     write_bytes(path, _sort_header(save(weights, metadata=metadata)))
 
 
 def read_input_config(metadata: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return `INPUT_KEYS` from the metadata of an exported file; None if they are missing or invalid."""
+    """Return `INPUT_KEYS` and `RANGE` from the metadata of an exported file; None if they are missing or invalid."""
     try:
         stated = json.loads(metadata["timm_input"])
         size, mean, std = (
             list(map(kind, stated[key])) for key, kind in (("input_size", int), ("mean", float), ("std", float))
         )
         text = {key: str(stated[key]) for key in ("interpolation", "crop_mode")}
+        value_range = list(map(float, stated.get(RANGE, (0, 1))))
         read = {"input_size": size, "mean": mean, "std": std, "crop_pct": float(stated["crop_pct"]), **text}
     except (KeyError, TypeError, ValueError):
         return None
-    return read if len(size) == 3 and len(mean) == len(std) == size[0] and min(*size, *std) > 0 else None
+    if RANGE in stated:
+        read[RANGE] = value_range
+    valid = len(size) == 3 and len(mean) == len(std) == size[0] and min(*size, *std) > 0
+    return read if valid and len(value_range) == 2 and value_range[0] < value_range[1] else None
 
 
 def _sort_header(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Color operations on batches (B, C, H, W) in [0, 1], with separate factors (B,) for each image.
+"""Color operations on batches (B, C, H, W) in [0, 1] of 1 or 3 channels, with separate factors (B,) for each image.
 
 They equal `torchvision.transforms.v2.functional` on float images. Saturation, hue and grayscale do not change images
 of one channel.
@@ -36,6 +36,17 @@ def jitter(images: Tensor, chosen: Tensor, order: Tensor, factors: Tensor) -> Te
     return images
 
 
+def scale_channels(images: Tensor, chosen: Tensor, factors: Tensor) -> Tensor:
+    """Multiply each channel of the chosen images by a factor of its own.
+
+    Args:
+        images: (B, C, H, W) of any channels.
+        chosen: (B,) bool.
+        factors: (B, C).
+    """
+    return (images * torch.where(chosen[:, None], factors, 1.0)[:, :, None, None]).clamp_(0, 1)
+
+
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the luma of each pixel; a factor of 0 gives grayscale."""
     return _blend(images, _luma(images), factor)
@@ -56,6 +67,15 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
     center, slope, height = device_constant(_TRAPEZOIDS, images.device).view(3, 3, 1, 1).unbind(0)
     share = (shifted - center).abs_().mul_(slope).add_(height).clamp_(0, 1)
     return share.sub_(1).mul_(chroma).add_(value)
+
+
+def solarize(images: Tensor, chosen: Tensor, threshold: float) -> Tensor:
+    """Invert the values from a threshold on in the chosen images.
+
+    Args:
+        chosen: (B,) bool.
+    """
+    return torch.where(_per_image(chosen) & (images >= threshold), 1 - images, images)
 
 
 def _luma(images: Tensor) -> Tensor:

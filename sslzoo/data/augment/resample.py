@@ -12,7 +12,7 @@ def resized_crop(pixels: Tensor, box: Tensor, flip: Tensor, size: int, interpola
     Equals torchvision's `resized_crop` with antialiasing.
 
     Args:
-        pixels: (B, C, H, W) uint8.
+        pixels: (B, C, H, W) uint8, or float32 in [0, 1].
         box: (B, 4) int64: top, left, height, width.
         flip: (B,) bool, whether to flip the result horizontally.
 
@@ -125,4 +125,7 @@ def _outputs(size: int, flip: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _resample(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return apply_separable(pixels.float(), rows, columns).div_(255).clamp_(0, 1)  # the cubic filter overshoots
+    views = apply_separable(pixels.float(), rows, columns)
+    if pixels.dtype == torch.uint8:
+        views.div_(255)
+    return views.clamp_(0, 1)  # the cubic filter overshoots

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.data.augment import blur, color, resample
+from sslzoo.data.augment.channels import Channels, apply_to, find_color_channels
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.device import device_constant
 from sslzoo.data.augment.rotate import rotate
@@ -42,6 +43,8 @@ def create_view(
     view: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    value_range: tuple[float, ...] = (),
+    rgb: tuple[int, int, int] | None = None,
     compiled: bool = False,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
@@ -50,7 +53,10 @@ def create_view(
     The parameters are those of the batch, or are sampled if it has none.
 
     Args:
-        compiled: use the device's kernel in `KERNELS`, unless the augmentation rotates.
+        value_range: smallest and largest pixel value, which become 0 and 1; not needed for uint8.
+        rgb: channels of red, green and blue, see `find_color_channels`.
+        compiled: use the device's kernel in `KERNELS`, unless the augmentation rotates, or the images are not grayscale
+            or RGB of uint8.
         memory_format: memory format of the view.
 
     Raises:
@@ -59,19 +65,27 @@ def create_view(
     if batch.parameters:
         parameters = batch.parameters[view]
     else:
-        parameters = sample_parameters(augmentation, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view)
-    if compiled and not augmentation.rotate:
+        parameters = sample_parameters(
+            augmentation, batch.sizes, batch.ids, seed=seed, epoch=epoch, view=view, channels=batch.pixels.shape[1]
+        )
+    colored = find_color_channels(batch.pixels.shape[1], rgb)
+    if compiled and not augmentation.rotate and colored is None and batch.pixels.dtype == torch.uint8:
         kernel = import_module(KERNELS[batch.pixels.device.type])
         views: Tensor = kernel.create_views(
             augmentation, parameters, batch.pixels, batch.sizes, mean, std, memory_format
         )
         return views
-    plain = normalize(apply_augmentation(augmentation, parameters, batch.pixels, batch.sizes), mean, std)
+    pixels = batch.pixels if batch.pixels.dtype == torch.uint8 else scale(batch.pixels, value_range)
+    plain = normalize(apply_augmentation(augmentation, parameters, pixels, batch.sizes, colored), mean, std)
     return plain.contiguous(memory_format=memory_format)
 
 
 def apply_augmentation(
-    augmentation: Augmentation, parameters: AugmentationParameters, pixels: Tensor, sizes: Tensor
+    augmentation: Augmentation,
+    parameters: AugmentationParameters,
+    pixels: Tensor,
+    sizes: Tensor,
+    colored: Channels = None,
 ) -> Tensor:
     """Apply an augmentation to a batch with given parameters.
 
@@ -80,8 +94,10 @@ def apply_augmentation(
     are float32; the reference rounds to 8 bits after each operation, so its views differ by a few levels.
 
     Args:
-        pixels: (B, C, H, W) uint8, padded as in `Batch`; with C = 1, color operations do not change them.
+        pixels: (B, C, H, W) uint8 or float32 in [0, 1], padded as in `Batch`.
         sizes: (B, 2) int64.
+        colored: channels to which color operations apply. Of the others, the jitter changes the brightness, each by a
+            factor of its own.
 
     Returns:
         (B, C, size, size) float32 in [0, 1].
@@ -105,15 +121,34 @@ def apply_augmentation(
     if augmentation.rotate:
         views = rotate(views, parameters.angle)
     if augmentation.jitter:
-        views = color.jitter(views, parameters.jitter, parameters.order, parameters.factors)
+        views = apply_to(
+            colored,
+            lambda rgb: color.jitter(rgb, parameters.jitter, parameters.order, parameters.factors),
+            views,
+        )
+        if colored is not None:
+            others = [channel for channel in range(views.shape[1]) if channel not in colored]
+            views[:, others] = color.scale_channels(
+                views[:, others], parameters.jitter, parameters.brightness[:, others]
+            )
     if augmentation.grayscale:
-        views = color.saturation(views, 1 - parameters.grayscale.float())
+        views = apply_to(colored, lambda rgb: color.saturation(rgb, 1 - parameters.grayscale.float()), views)
     if augmentation.blur:
         views = blur.gaussian_blur(views, parameters.blur, parameters.sigma, augmentation.taps)
     if augmentation.solarize:
-        bright = parameters.solarize[:, None, None, None] & (views >= augmentation.solarize_threshold / 255)
-        views = torch.where(bright, 1 - views, views)
+        threshold = augmentation.solarize_threshold / 255
+        views = apply_to(colored, lambda rgb: color.solarize(rgb, parameters.solarize, threshold), views)
     return views
+
+
+def scale(pixels: Tensor, value_range: tuple[float, ...]) -> Tensor:
+    """Scale pixels (B, C, H, W) to float32 in [0, 1]; values outside of the range are clipped.
+
+    Args:
+        value_range: smallest and largest value.
+    """
+    low, high = value_range
+    return (pixels.float() - low).div_(high - low).clamp_(0, 1)
 
 
 def normalize(views: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
