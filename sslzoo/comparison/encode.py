@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sslzoo.data.augment.view import create_view
+from sslzoo.data.display import choose_display, is_shown_unchanged
 from sslzoo.data.images import Images
 from sslzoo.data.load import load_data
 from sslzoo.evaluation.compose import compose_jobs
@@ -53,8 +54,20 @@ def encode_test(run: Path) -> EncodedImages:
 
 
 def render_images(experiment: Experiment, images: Images, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Render the test views at these indices (n,) as images (n, H, W, C) in [0, 1]."""
-    batch = images.gather(indices)
-    views = create_view(experiment.augmentation("test"), batch, seed=0, epoch=0, view=0, mean=(0.0,), std=(1.0,))
-    rendered: NDArray[np.float32] = views.clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    return rendered
+    """Render the test views at these indices (n,) as images (n, H, W, 1 or 3) in [0, 1]."""
+    batch, dataset = images.gather(indices), experiment.dataset
+    views = create_view(
+        experiment.augmentation("test"),
+        batch,
+        seed=0,
+        epoch=0,
+        view=0,
+        mean=(0.0,),
+        std=(1.0,),
+        value_range=dataset.range,
+        rgb=dataset.rgb,
+    )
+    values = views.clamp(0, 1).numpy()
+    if is_shown_unchanged(batch.pixels[0].numpy(), dataset.rgb):
+        return values.transpose(0, 2, 3, 1)
+    return np.stack([choose_display(value, dataset.rgb).render(value) for value in values])

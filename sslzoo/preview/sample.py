@@ -10,6 +10,7 @@ from torch import Tensor
 from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.augment.sampling import sample_parameters
 from sslzoo.data.batch import Batch
+from sslzoo.data.display import choose_display, is_shown_unchanged
 from sslzoo.data.images import Images
 from sslzoo.data.loader import epoch_batches
 from sslzoo.data.stream import StreamedImages
@@ -27,7 +28,7 @@ class ViewSample:
     size: int
     """Side of the views in pixels."""
     pixels: NDArray[np.float32]
-    """(N, size, size, C) in [0, 1]."""
+    """(N, size, size, 1 or 3) in [0, 1], shown like the image."""
     boxes: NDArray[np.float32]
     """(N, 4): top, left, height and width of the crop, in pixels of the image."""
 
@@ -37,7 +38,7 @@ class Preview:
     """Training images and their views."""
 
     images: list[NDArray[np.uint8]]
-    """N images (height, width, C)."""
+    """N images (height, width, 1 or 3), see `choose_display`."""
     views: list[ViewSample]
 
 
@@ -47,29 +48,36 @@ def sample_preview(
     """Create the views of the first images of an epoch, equal to those that training sees.
 
     Args:
+        experiment: with the settings of the measured images, see `Data.config`.
         count: number of images; fewer if there are not as many.
 
     Raises:
         UserError: an image cannot be decoded.
     """
     batch = _load_first_images(experiment, images, count, epoch).to(torch.device(device))
+    dataset = experiment.dataset
     mean, std = (
-        torch.tensor(values, device=batch.pixels.device).view(-1, 1, 1)
-        for values in (experiment.dataset.mean, experiment.dataset.std)
+        torch.tensor(values, device=batch.pixels.device).view(-1, 1, 1) for values in (dataset.mean, dataset.std)
     )
-    views = [
-        ViewSample(
-            name=name,
-            size=view.shape[-1],
-            pixels=(view * std + mean).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy(),
-            boxes=_find_boxes(experiment, batch, epoch, index).cpu().numpy(),
+    pixels = batch.pixels.cpu().numpy()
+    originals = [image[:, :h, :w] for image, (h, w) in zip(pixels, batch.sizes.tolist(), strict=True)]
+    displays = [choose_display(image, dataset.rgb) for image in originals]
+    low, high = dataset.range
+    views = []
+    for index, (name, view) in enumerate(
+        zip(experiment.method.views, create_views(experiment, batch, epoch), strict=True)
+    ):
+        values = (view * std + mean).clamp(0, 1).cpu().numpy()
+        if is_shown_unchanged(originals[0], dataset.rgb):
+            shown = values.transpose(0, 2, 3, 1)
+        else:
+            values = low + values * (high - low)
+            shown = np.stack([display.render(value) for display, value in zip(displays, values, strict=True)])
+        views.append(
+            ViewSample(name, view.shape[-1], shown, _find_boxes(experiment, batch, epoch, index).cpu().numpy())
         )
-        for index, (name, view) in enumerate(
-            zip(experiment.method.views, create_views(experiment, batch, epoch), strict=True)
-        )
-    ]
-    whole = batch.pixels.permute(0, 2, 3, 1).cpu().numpy()
-    return Preview([image[:h, :w] for image, (h, w) in zip(whole, batch.sizes.tolist(), strict=True)], views)
+    rendered = [display.render_bytes(image) for display, image in zip(displays, originals, strict=True)]
+    return Preview(rendered, views)
 
 
 def _load_first_images(experiment: Experiment, images: Images | StreamedImages, count: int, epoch: int) -> Batch:

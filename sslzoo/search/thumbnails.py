@@ -3,13 +3,16 @@
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from sslzoo.data.decode import decode
+from sslzoo.data.config import DatasetConfig
+from sslzoo.data.decode import decode, is_converted
+from sslzoo.data.display import choose_display
 from sslzoo.data.images import EncodedImages
+from sslzoo.data.pixels import Pixels
 from sslzoo.embedding.compose import restore_job
 from sslzoo.embedding.embeddings import Embeddings
 from sslzoo.embedding.images import open_images
@@ -33,6 +36,7 @@ class Thumbnails:
         self._collection = collection
         root = collection.metadata.get("root")
         self._root = None if root is None else Path(root)
+        self._dataset = _restore_dataset(collection.metadata)
         self._images: EncodedImages | None = None
         self._opened = False
         self._by_position: dict[int, str | None] = {}
@@ -41,15 +45,15 @@ class Thumbnails:
         """Create the thumbnail of an image as a data URI; None if the image is not there any more."""
         if position not in self._by_position:
             pixels = self._read(position)
-            self._by_position[position] = None if pixels is None else create_data_uri(pixels)
+            self._by_position[position] = None if pixels is None else create_data_uri(pixels, self._dataset.rgb)
         return self._by_position[position]
 
-    def _read(self, position: int) -> NDArray[np.uint8] | None:
+    def _read(self, position: int) -> Pixels | None:
         path = self._collection.get_path(position)
         if path is not None:
             file = Path(path) if self._root is None else self._root / path
             if file.is_file():
-                return _decode_file(file)
+                return _decode_file(file, self._dataset)
         images = self._open_images()
         if images is None:
             return None
@@ -74,17 +78,34 @@ class Thumbnails:
         return self._images
 
 
-def create_data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Encode an image (C, h, w) as a thumbnail of at most `SIDE` pixels."""
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2))
+def create_data_uri(pixels: Pixels, rgb: tuple[int, int, int] | None = None) -> str:
+    """Encode an image (C, h, w) as a thumbnail of at most `SIDE` pixels.
+
+    Args:
+        rgb: channels of red, green and blue, see `choose_display`.
+    """
+    shown = choose_display(pixels, rgb).render_bytes(pixels)
+    image = Image.fromarray(shown[..., 0] if shown.shape[2] == 1 else shown)
     image.thumbnail((SIDE, SIDE))
     content, kind = io.BytesIO(), "png" if max(image.size) <= LOSSLESS else "jpeg"
     image.save(content, kind, **({"quality": 82, "optimize": True} if kind == "jpeg" else {"optimize": True}))
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _decode_file(file: Path) -> NDArray[np.uint8] | None:
+def _restore_dataset(metadata: dict[str, Any]) -> DatasetConfig:
+    """Restore the settings of the images, by default those of 8-bit RGB images."""
+    default = DatasetConfig().fill_defaults(3, "uint8")
     try:
-        return decode({"bytes": None, "path": str(file)}, channels=3, short_side=SIDE)
+        dataset = restore_job(metadata["settings"]).dataset
+    except (UserError, KeyError, TypeError):
+        return default
+    dtype = dataset.known_dtype
+    return default if dtype is None or is_converted(dataset.channels, dtype) else dataset
+
+
+def _decode_file(file: Path, dataset: DatasetConfig) -> Pixels | None:
+    cell = {"bytes": None, "path": str(file)}
+    try:
+        return decode(cell, channels=dataset.channels, dtype=dataset.pixel_dtype, short_side=SIDE)
     except Exception:  # decoders fail in many ways on damaged files
         return None

@@ -8,7 +8,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from sslzoo.config.layers import dump_layer
+from sslzoo.data.config import DatasetConfig
 from sslzoo.experiment.format import FORMAT
+from sslzoo.experiment.input_config import describe_input
 from sslzoo.method.base import METHODS
 from sslzoo.modules.backbones import SMALL_STEMS
 from sslzoo.modules.heads import feature_width
@@ -46,6 +48,8 @@ def collect_content(run: FinishedRun, license: str | None) -> dict[str, Any]:
         "parameters": f"{sum(parameter.numel() for parameter in backbone.parameters()) / 1e6:.2f}",
         "width": feature_width(backbone),
         "mode": "L" if experiment.dataset.channels == 1 else "RGB",
+        "input": experiment.dataset if is_unusual(experiment.dataset) else None,
+        "input_config": describe_input(experiment),
         "dataset": experiment.dataset.name,
         "hub_dataset": path if on_hub else None,
         "method": method.name,
@@ -59,6 +63,11 @@ def collect_content(run: FinishedRun, license: str | None) -> dict[str, Any]:
         "plots": [(name, CAPTIONS[name]) for name in PLOTS if (run.folder.path / name).is_file()],
         "versions": list_versions(run),
     }
+
+
+def is_unusual(dataset: DatasetConfig) -> bool:
+    """Whether Pillow and timm's transform do not read the images of a run: other channels, or more than 8 bits."""
+    return dataset.channels not in (1, 3) or dataset.dtype in ("uint16", "float32")
 
 
 def list_settings(run: FinishedRun) -> list[tuple[str, str]]:

@@ -333,7 +333,16 @@ def test_folders_and_files_without_images_are_errors(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"channels": 1}, {"mean": (0.5, 0.5)}, {"std": (0.0,)}, {"streaming": True}, {"limit": 0}, {"typo": 1}],
+    [
+        {"channels": 1, "mean": (0.5, 0.4, 0.3)},
+        {"channels": 17},
+        {"std": (0.0,)},
+        {"range": (1.0,)},
+        {"rgb": (0, 1, 1)},
+        {"streaming": True},
+        {"limit": 0},
+        {"typo": 1},
+    ],
 )
 def test_inconsistent_settings_are_errors(settings):
     with pytest.raises(UserError):

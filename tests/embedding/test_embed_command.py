@@ -20,7 +20,7 @@ import sslzoo
 from sslzoo import Embeddings, UserError
 from sslzoo.cli import main
 from sslzoo.embedding.compose import compose_embedding
-from sslzoo.embedding.images import open_images
+from sslzoo.embedding.images import open_images, resolve_pixels
 from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.evaluation.encoder import create_encoder
 from sslzoo.evaluation.features import encode_images
@@ -58,7 +58,7 @@ def test_folder_of_images(words: Words, images: Path, tmp_path: Path, capsys: An
 
 def test_features_equal_those_of_evaluate(words: Words, images: Path, tmp_path: Path) -> None:
     found = embed(words, tmp_path / "a.npz", "--images", str(images), "--batch-size", "4")
-    job = compose_embedding([*words, "--images", str(images), "--output", "a.npz"])
+    job = resolve_pixels(compose_embedding([*words, "--images", str(images), "--output", "a.npz"]))
     transform = choose_transform(job)
     encoder, _ = create_encoder(job, transform)
     accelerator = create_accelerator("fp32")
@@ -168,7 +168,7 @@ def test_features_of_patches(images: Path, tmp_path: Path) -> None:
     transformer = embed(["--backbone", "test_vit"], tmp_path / "vit.npz", *more, *few)
     assert transformer.vectors.shape == (3, 9, 64)  # 3 x 3 patches of 16 pixels
     network = embed(["--backbone", "test_resnet"], tmp_path / "resnet.parquet", *more, *few)
-    job = compose_embedding(["--backbone", "test_resnet", *more, *few, "--output", "a.npz"])
+    job = resolve_pixels(compose_embedding(["--backbone", "test_resnet", *more, *few, "--output", "a.npz"]))
     encoder, _ = create_encoder(job, choose_transform(job))
     batch = open_images(job, choose_transform(job)).gather(np.arange(3))
     with torch.no_grad():

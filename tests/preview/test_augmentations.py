@@ -45,6 +45,7 @@ def test_preview_equals_the_first_views_of_training(compiled: bool) -> None:
     flags = ["--method", "ascl", "--compile-augmentations", str(compiled).lower(), "--seed", "3"]
     experiment = compose(flags)
     data = load_data(experiment.dataset)
+    experiment = experiment.with_dataset(data.config)
     preview = sample_preview(experiment, data.train, 8, epoch=2)
     batches = TrainingBatches(experiment, data.train, create_accelerator("fp32"), torch.nn.Conv2d(1, 1, 3))
     batch = next(batches.load_epoch(2))
@@ -62,7 +63,8 @@ def test_boxes_are_the_crops_of_the_views(crop: str, photographs: Path) -> None:
     flags = ["--method", "moco", "--dataset", "folder", "--dataset.path", str(photographs), "--img-size", "24"]
     more = ["--augmentations.strong.crop", crop, "--augmentations.strong.flip", "0", "--compile-augmentations", "false"]
     experiment = compose([*flags, *PLAIN, *more, "--augmentations.strong.crop-pct", "0.8"])
-    preview = sample_preview(experiment, load_data(experiment.dataset).train, 8)
+    data = load_data(experiment.dataset)
+    preview = sample_preview(experiment.with_dataset(data.config), data.train, 8)
     for view in preview.views:
         for image, pixels, box in zip(preview.images, view.pixels, view.boxes, strict=True):
             top, left, height, width = np.rint(box).astype(int).tolist()
