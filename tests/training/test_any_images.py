@@ -61,8 +61,8 @@ def test_images_of_13_bands_are_trained_on_evaluated_and_embedded(bands: Path, t
 
     run("evaluate", tmp_path / "run", "--protocol", "knn", "--output", tmp_path / "evaluation")
     run("embed", tmp_path / "run", "--images", bands / "test", "--output", tmp_path / "features.npz")
-    assert np.load(tmp_path / "features.npz")["features"].shape == (16, 8)
-    run("search", tmp_path / "features.npz", "--output", tmp_path / "search")
+    assert (16, 8) in [array.shape for array in np.load(tmp_path / "features.npz").values()]
+    run("search", "duplicates", tmp_path / "features.npz", "--folder", tmp_path / "search")
 
 
 def test_13_bands_resume_with_the_measured_values(bands: Path, tmp_path: Path) -> None:
