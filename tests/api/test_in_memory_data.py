@@ -258,5 +258,5 @@ def test_folder_trains_as_on_the_command_line(tmp_path: Path) -> None:
         ],
         {**OWN, "img_size": 10, "run_folder": run.path, "dataset": {}},
     )
-    assert run.config.as_yaml() == config.resolve_auto("fp32", True).as_yaml()
+    assert run.config.as_yaml() == config.resolve_auto("fp32", True).restore_auto(run.config).as_yaml()
     assert run.summary["test"]["trained"]["knn"]["accuracy"] >= 0

@@ -118,6 +118,7 @@ def test_transform_agrees_with_that_of_timm(weights: str, tmp_path: Path) -> Non
     ((_, job),) = compose_jobs([*words, "--dataset.unlabeled", "false", "--dataset.test", "test"])
     data = load_data(job.dataset)
     assert data.test is not None
+    job = job.model_copy(update={"dataset": data.config})
     ours = choose_transform(job)(data.test.gather(np.arange(6)))
     model = timm.create_model(weights, pretrained=True)
     theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
