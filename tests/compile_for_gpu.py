@@ -62,7 +62,7 @@ def launches_of(module: Any, names: list[str], work: Any) -> list[tuple[Any, dic
 
 def usage(kernel: Any, arguments: dict[str, Any], capability: int) -> dict[str, Any]:
     """Registers a thread, and bytes of local memory that registers spill to."""
-    options = {"num_warps": arguments.pop("num_warps", 4)}
+    options = {name: arguments.pop(name) for name in ("num_warps", "maxnreg") if name in arguments}
     fixed = {
         name: value
         for name, value in arguments.items()

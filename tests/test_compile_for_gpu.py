@@ -28,4 +28,5 @@ def test_kernels_compile_without_spills(capability: int) -> None:
     assert {usage["kernel"] for usage in usages} >= {"augment_image", "sum_chunks", "normalize", "propagate"}
     for usage in usages:
         assert usage["local_bytes"] == 0, usage
-        assert usage["registers"] * usage["num_warps"] * 32 <= 65536 // 2, usage  # two programs fit a multiprocessor
+        threads = usage.get("num_warps", 4) * 32
+        assert usage["registers"] * threads <= 65536 // 2, usage  # two programs fit a multiprocessor

@@ -19,8 +19,8 @@ from sslzoo.data.batch import AugmentationParameters
 
 PIXELS = 1024
 """Pixels of a view that a program processes at once."""
-WARPS = 8
-"""Warps per program; with half as many, a program would need all available registers."""
+LAUNCH = {"num_warps": 8} | ({"maxnreg": 128} if torch.version.hip is None else {})
+"""Warps of a program, and registers of a thread, so that two programs fit a multiprocessor (ROCm sets no limit)."""
 
 
 def create_views(
@@ -85,7 +85,7 @@ def create_views(
         "TAPS": augmentation.taps,
         "PIXELS": PIXELS,
     }
-    augment_image[(count,)](**arguments, **constants, num_warps=WARPS)
+    augment_image[(count,)](**arguments, **constants, **LAUNCH)
     return views
 
 
