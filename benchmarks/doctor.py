@@ -33,7 +33,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.health.verdict import Examination
 from sslzoo.method.base import METHODS
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores
+from sslzoo.runtime.launch import prepare_cpu
 from sslzoo.training.checkpoint import Checkpoints
 from sslzoo.training.console import TrainingDisplay
 from sslzoo.training.evaluator import Evaluator
@@ -129,7 +129,7 @@ def measure_knn(evaluator: Evaluator, backbone: nn.Module) -> float:
 
 def measure(asked: argparse.Namespace) -> None:
     """Run what is missing in runs.jsonl, and append a line for each run."""
-    claim_cores(1)
+    prepare_cpu(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     done = {(run["kind"], run["name"], run["seed"]) for run in read_runs(asked.out)}
     for seed in asked.seeds:

@@ -82,12 +82,12 @@ def time_extraction(images: Path, words: Sequence[str], folder: Path) -> float:
     from sslzoo.embedding.images import open_images
     from sslzoo.evaluation.encoder import create_encoder, create_feature_store
     from sslzoo.evaluation.transform import choose_transform
-    from sslzoo.runtime.launch import claim_cores, create_accelerator
+    from sslzoo.runtime.launch import create_accelerator, prepare_cpu
     from sslzoo.runtime.progress import Steps
 
     words = [*words, "--images", str(images), "--dataset.cache-dir", str(folder / "cache")]
     job = compose_embedding(words, needs_output=False)
-    claim_cores(job.threads)
+    prepare_cpu(job.threads)
     accelerator = create_accelerator(job.precision)
     transform = choose_transform(job)
     opened = open_images(job, transform)

@@ -31,7 +31,7 @@ from sslzoo.evaluation.transform import choose_transform
 from sslzoo.plan.clock import synchronize
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, create_accelerator
+from sslzoo.runtime.launch import create_accelerator, prepare_cpu
 
 REPEATS = 3
 TIMED_EPOCHS = 2
@@ -50,7 +50,7 @@ def measure_seconds(work: Callable[[], object]) -> float:
 def main(words: list[str]) -> None:
     """Time the three kinds of probe and print a table."""
     ((_, job),) = compose_jobs(["--untrained", *words], prog="benchmarks/probe.py")
-    claim_cores(job.threads)
+    prepare_cpu(job.threads)
     accelerator = create_accelerator(job.precision)
     quiet, console = Console(quiet=True), Console()
     data = load_data(job.dataset)

@@ -23,7 +23,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.plan.measure import StepRunner
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores
+from sslzoo.runtime.launch import prepare_cpu
 
 STEPS, MAX_ROWS = 3, 12
 
@@ -65,7 +65,7 @@ class Profile(NamedTuple):
 def profile_steps(flags: list[str], trace: str | None) -> Profile:
     """Profile some steps of a run."""
     experiment = compose(flags, prog="benchmarks/profile_step.py")
-    claim_cores(experiment.threads)
+    prepare_cpu(experiment.threads)
     runner = StepRunner(experiment, load_data(experiment.dataset))
     runner.time_steps(0)
     on_gpu = runner.accelerator.device.type == "cuda"

@@ -25,7 +25,7 @@ from sslzoo.experiment.compose import compose
 from sslzoo.plan.measure import Measurement, measure
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores
+from sslzoo.runtime.launch import prepare_cpu
 
 SECONDS = 20
 LINKS = {"NVLink, 8 GPUs of a machine": (8, 300e9), "InfiniBand of 400 Gbit/s for each GPU, 64 GPUs": (64, 40e9)}
@@ -37,7 +37,7 @@ OVERLAPPED = "gradients"
 def measure_process(flags: list[str], result: Path) -> None:
     """Measure as one of several processes; the main process writes the result."""
     experiment = compose(flags, prog="benchmarks/scaling.py")
-    claim_cores(experiment.threads)
+    prepare_cpu(experiment.threads)
     measured = measure(experiment, load_data(experiment.dataset), SECONDS)
     if os.environ.get("RANK", "0") == "0":
         result.write_text(json.dumps(asdict(measured)))

@@ -16,7 +16,7 @@ from sslzoo.comparison.rows import Comparison, Row, Run, check_rows, find_baseli
 from sslzoo.comparison.tables import create_results_table
 from sslzoo.config.registry import MAIN
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores
+from sslzoo.runtime.launch import prepare_cpu
 from sslzoo.training.stop import Interrupted
 
 
@@ -72,7 +72,7 @@ def run_comparison(request: Request, console: Console) -> Outcome:
         failed = run_cells(cells, folder, request.launch, console, request.command)
         comparison = _compare_cells(cells, folder, request, baseline, failed)
     if comparison is not None:
-        claim_cores(comparison.runs[0].experiment.threads)
+        prepare_cpu(comparison.runs[0].experiment.threads)
         write_page(comparison, folder, console)
         console.print(create_text_table(comparison))
         console.print(f"page: {folder.html}", highlight=False, soft_wrap=True, markup=False)

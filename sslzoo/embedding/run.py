@@ -18,10 +18,10 @@ from sslzoo.runtime.distributed import state_sha256
 from sslzoo.runtime.errors import UserError, join_names
 from sslzoo.runtime.launch import (
     accelerator_precision,
-    claim_cores,
     count_cores,
     create_accelerator,
     describe_device,
+    prepare_cpu,
     run_on_main_process,
 )
 from sslzoo.runtime.progress import Steps, print_field, print_note, print_warning
@@ -44,7 +44,7 @@ def embed_images(
     """
     assert job.output is not None
     output = job.output.expanduser()
-    claim_cores(job.threads)
+    prepare_cpu(job.threads)
     accelerator = create_accelerator(job.precision)
     device = describe_device(accelerator, job.precision)
     job = job.model_copy(update={"precision": accelerator_precision(accelerator)})

@@ -29,9 +29,9 @@ from sslzoo.evaluation.transform import choose_transform
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.launch import (
     accelerator_precision,
-    claim_cores,
     create_accelerator,
     describe_device,
+    prepare_cpu,
     run_on_main_process,
 )
 from sslzoo.runtime.progress import print_warning
@@ -56,7 +56,7 @@ def evaluate(jobs: list[tuple[str, Job]], *, quiet: bool = False) -> tuple[dict[
         UserError: a setting, the data or the weights are invalid.
     """
     job = jobs[0][1]
-    claim_cores(job.threads)
+    prepare_cpu(job.threads)
     accelerator = create_accelerator(job.precision)
     device = describe_device(accelerator, job.precision)
     precision = accelerator_precision(accelerator)

@@ -12,7 +12,7 @@ from sslzoo.plan.advice import group_shares, list_hints, suggest_flags
 from sslzoo.plan.estimate import estimate
 from sslzoo.plan.measure import Measurement, measure
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, describe_device, run_on_main_process
+from sslzoo.runtime.launch import describe_device, prepare_cpu, run_on_main_process
 from sslzoo.runtime.progress import print_field, show_stage
 from sslzoo.training.nonfinite import NonFiniteError
 from sslzoo.training.setup import resolve_auto, start_accelerator
@@ -27,7 +27,7 @@ def plan(asked: Namespace, experiment: Experiment) -> int:
     Raises:
         UserError: a setting is invalid, or a step produced NaN or Inf.
     """
-    claim_cores(experiment.threads)
+    prepare_cpu(experiment.threads)
     accelerator = start_accelerator(experiment)
     console = Console(quiet=not accelerator.is_main_process)
     data = load_data(experiment.dataset)

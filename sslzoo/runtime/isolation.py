@@ -9,14 +9,16 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
+from sslzoo.runtime.allocator import return_freed_memory
+
 
 @contextmanager
 def preserve_process() -> Iterator[None]:
     """Start from the state of a new process, and restore that of the caller on exit.
 
-    The state is that of torch (threads, default dtype and device, gradient mode, cuDNN), of Accelerate (device,
-    precision and gradient accumulation of the process), of the random generators, of the filters of warnings, and of
-    the environment variables.
+    The state is that of torch (threads, default dtype and device, gradient mode, cuDNN), of the allocator, of
+    Accelerate (device, precision and gradient accumulation of the process), of the random generators, of the filters of
+    warnings, and of the environment variables.
     """
     with ExitStack() as stack:
         for context in (
@@ -61,7 +63,7 @@ def _preserve_environment() -> Iterator[None]:
 
 @contextmanager
 def _preserve_torch() -> Iterator[None]:
-    """Restore threads, defaults and cuDNN's settings on exit; within, the default dtype is float32 on the CPU."""
+    """Restore threads, allocator, defaults and cuDNN's settings on exit; the default dtype within is float32."""
     threads, dtype, device = torch.get_num_threads(), torch.get_default_dtype(), torch.get_default_device()
     deterministic = torch.backends.cudnn.deterministic
     torch.set_default_dtype(torch.float32)
@@ -75,6 +77,7 @@ def _preserve_torch() -> Iterator[None]:
         if device.type != "cpu":
             torch.set_default_device(device)
         torch.backends.cudnn.deterministic = deterministic
+        return_freed_memory()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 
+from sslzoo.runtime.allocator import keep_freed_memory
 from sslzoo.runtime.distributed import rank, world_size
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision, PrecisionSetting, choose_precision, launcher_precision
@@ -19,12 +20,13 @@ if TYPE_CHECKING:  # importing it takes seconds, and reading settings needs only
 Result = TypeVar("Result")
 
 
-def claim_cores(threads: int) -> None:
-    """Set the number of CPU threads of this process.
+def prepare_cpu(threads: int) -> None:
+    """Set the number of CPU threads of this process, and keep freed memory for the next step.
 
     With `threads` 0 the cores are divided among the local processes, unless the user set OMP_NUM_THREADS. A value of 1
     counts as unset: launchers set it by default, which would leave a CPU run on one core.
     """
+    keep_freed_memory()
     if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         threads = count_cores()
     if threads:

@@ -15,7 +15,7 @@ from sslzoo.embedding.run import embed_images
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError, escape_controls
 from sslzoo.runtime.files import write_csv, write_json
-from sslzoo.runtime.launch import claim_cores
+from sslzoo.runtime.launch import prepare_cpu
 from sslzoo.runtime.progress import Steps, print_field, print_note, show_stage
 from sslzoo.search.find import find
 from sslzoo.search.findings import Findings
@@ -43,7 +43,7 @@ def search(request: Request, words: Sequence[str]) -> Path | None:
         features = request.features
     if rank() != 0:
         return None
-    claim_cores(0)
+    prepare_cpu(0)
     console = Console()
     collection = Embeddings.load(features)
     for label, text in {"features": str(features), "images": describe_collection(collection)}.items():

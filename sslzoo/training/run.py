@@ -13,7 +13,7 @@ from sslzoo.data.load import Data, load_data
 from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import Method
 from sslzoo.runtime.errors import UserError
-from sslzoo.runtime.launch import claim_cores, join_processes, run_on_main_process
+from sslzoo.runtime.launch import join_processes, prepare_cpu, run_on_main_process
 from sslzoo.runtime.progress import print_field, print_warning
 from sslzoo.training.callbacks import Callbacks
 from sslzoo.training.checkpoint import Checkpoints
@@ -64,7 +64,7 @@ def pretrain(
         UserError: a setting, the data or the weights are invalid.
         Interrupted: a signal requested a stop; a checkpoint has been saved.
     """
-    claim_cores(experiment.threads)
+    prepare_cpu(experiment.threads)
     unfinished = choose_run(experiment, resume, anyway=anyway)
     if unfinished is not None:
         experiment = restore_auto_settings(RunFolder.open(unfinished), experiment)

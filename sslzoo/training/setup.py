@@ -162,10 +162,8 @@ def create_learner(
     if accelerator.device.type == "cuda":
         torch.backends.cudnn.deterministic = True
     if experiment.compile:
-        from torch._inductor import config as inductor  # its import takes seconds
-
-        inductor.triton.mix_order_reduction = False  # torch 2.11 fails to fuse split batch norm with it
-        method.compile()
+        # torch 2.11 fails to fuse split batch norm with this option
+        method.compile(options={"triton.mix_order_reduction": False})
     optimizer = create_optimizer(
         experiment.optimizer,
         method,
