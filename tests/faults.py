@@ -605,6 +605,15 @@ def frozen(folder: Path) -> list[str]:
     return train_on(write_images(folder), "--backbone.freeze", "12", "--run-folder", str(folder / "run"))
 
 
+@fault(
+    "number",
+    "adapters for a network without linear layers",
+    r"--backbone\.lora 4: ResNet has no linear layers to adapt",
+)
+def no_linear_layers(folder: Path) -> list[str]:
+    return train_on(write_images(folder), "--backbone.lora", "4", "--run-folder", str(folder / "run"))
+
+
 @fault("number", "queue of one key", r"the target's confidence needs at least 2 candidates and has 1; enlarge --method")
 def queue_of_one(folder: Path) -> list[str]:
     return train_on(write_images(folder), "--method.queue-size", "1", "--run-folder", str(folder / "run"))

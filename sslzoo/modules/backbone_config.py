@@ -22,6 +22,9 @@ class BackboneConfig(Config):
     """Prefix of the encoder in that file, such as `module.encoder_k`; None selects the one its project evaluates."""
     freeze: NonNegativeInt = 0
     """Number of first blocks that keep their weights in training, with everything before them; 0 trains everything."""
+    lora: NonNegativeInt = 0
+    """Rank of low-rank adapters (LoRA) of linear layers; they are trained instead of the weights, and added to them on
+    export; 0 trains the weights."""
     stem: Literal["auto", "standard", "small", "small-pool"] = "auto"
     """First layer of a ResNet: timm's `standard` one; `small`: 3x3 convolution of stride 1, no max-pool;
     `small-pool`: the same with max-pool; `auto`: small up to 32 pixels, small-pool up to 64, else standard."""

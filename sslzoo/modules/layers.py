@@ -44,6 +44,11 @@ def freeze_layers(backbone: nn.Module, blocks: int) -> None:
         raise UserError(f"--backbone.freeze {blocks}: must be below the number of blocks of the backbone, {last}")
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(numbers[name] > blocks)
+    mark_frozen(backbone)
+
+
+def mark_frozen(backbone: nn.Module) -> None:
+    """Mark the modules whose parameters are all excluded from training; see `evaluate_frozen`."""
     for module in backbone.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
@@ -51,7 +56,7 @@ def freeze_layers(backbone: nn.Module, blocks: int) -> None:
 
 
 def is_frozen(module: nn.Module) -> bool:
-    """Whether `freeze_layers` has frozen a module, or the module of which it is a copy."""
+    """Whether `mark_frozen` has marked a module, or the module of which it is a copy."""
     return getattr(module, "frozen", False) is True
 
 

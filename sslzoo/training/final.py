@@ -11,6 +11,7 @@ from sslzoo.evaluation.summary import create_summary_table
 from sslzoo.experiment.input_config import describe_input
 from sslzoo.experiment.schema import Experiment
 from sslzoo.health.verdict import HEALTHY
+from sslzoo.modules.adapters import merge_adapters
 from sslzoo.modules.backbones import model_arguments, resolve_name
 from sslzoo.runtime.files import write_json
 from sslzoo.runtime.progress import print_note, print_warning, show_stage
@@ -45,6 +46,8 @@ def finalize_run(
     Returns:
         The summary.
     """
+    if experiment.backbone.lora:
+        backbone = merge_adapters(backbone)
     export_weights(experiment, backbone, folder, console, write=evaluator.accelerator.is_main_process)
     encoders = score_encoders(experiment, evaluator, backbone, untrained)
     results = {name: encoder.scores for name, encoder in encoders.items() if encoder.scores is not None}

@@ -19,6 +19,7 @@ from sslzoo.experiment.schema import Experiment
 from sslzoo.method.base import METHODS, Method
 from sslzoo.method.build import build_method
 from sslzoo.method.in_batch import InBatchMethod
+from sslzoo.modules.adapters import add_adapters
 from sslzoo.modules.backbones import create_backbone
 from sslzoo.modules.layers import freeze_layers
 from sslzoo.modules.optim import create_optimizer, create_schedule
@@ -122,11 +123,13 @@ def create_method(experiment: Experiment, report: Callable[[str], None] | None =
         report: called with a line about the loaded and skipped tensors of the backbone's checkpoint.
 
     Raises:
-        UserError: the backbone cannot be created, or has too few blocks to freeze.
+        UserError: the backbone cannot be created, has too few blocks to freeze, or cannot have adapters.
     """
     backbone = create_seeded_backbone(experiment, report)
     if experiment.backbone.freeze:
         freeze_layers(backbone, experiment.backbone.freeze)
+    if experiment.backbone.lora:
+        add_adapters(backbone, experiment.backbone.lora)
     return build_method(experiment.method, experiment.target, experiment.loss, backbone, seed=experiment.seed)
 
 

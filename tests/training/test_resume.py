@@ -103,8 +103,10 @@ def test_resumed_run_is_bit_identical(flags: str, tmp_path: Path, monkeypatch: p
     require_bit_identical(compose([*FLAGS, *flags.split()]), tmp_path)
 
 
-def test_resumed_run_with_frozen_blocks_and_layer_decay_is_bit_identical(tmp_path: Path) -> None:
+@pytest.mark.parametrize("adapters", [[], ["--backbone.lora", "2"]], ids=["weights", "adapters"])
+def test_resumed_run_with_frozen_blocks_and_layer_decay_is_bit_identical(adapters: list[str], tmp_path: Path) -> None:
     flags = ["--backbone", "test_vit", "--img-size", "32", "--backbone.freeze", "2", "--optimizer.layer-decay", "0.5"]
+    flags += adapters
     require_bit_identical(compose([*FLAGS, "--method", "ascl", *flags]), tmp_path)
 
 
