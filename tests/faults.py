@@ -279,6 +279,15 @@ def write_paths(folder: Path, path: str) -> Path:
     return images / "train.parquet"
 
 
+@fault("data set", "arrays of few rows and few channels", r"is \(16, 16, 4\); the channels may .* set --dataset\.ch")
+def unclear_arrays(folder: Path) -> list[str]:
+    images = folder / "images"
+    images.mkdir()
+    for number in range(24):
+        np.save(images / f"{number:02d}.npy", np.zeros((16, 16, 4), np.uint16))
+    return train_on(images, "--run-folder", str(folder / "run"))
+
+
 @fault("data set", "cell with a URL", r"row 0 .*: its path is a URL, and a local data set reads local files only")
 def remote_cell(folder: Path) -> list[str]:
     return train_on(write_paths(folder, "http://localhost:9/1.png"))

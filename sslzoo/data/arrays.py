@@ -24,6 +24,10 @@ class MissingReader(ValueError):
     """An image needs a package that is not installed."""
 
 
+class UnknownLayout(ValueError):
+    """The shape of an array does not show which axis is that of the channels."""
+
+
 def is_npy(file: BinaryIO) -> bool:
     """Whether a file, which is at its start, is an .npy file."""
     return _starts_with(file, NPY)
@@ -99,19 +103,19 @@ def find_layout(shape: tuple[int, ...], channels: int = 0) -> tuple[int, int, in
         None for (H, W).
 
     Raises:
-        ValueError: neither axis fits, or both do.
+        UnknownLayout: neither axis fits, or both do.
     """
     if len(shape) == 2:
         return None
     if len(shape) != 3:
-        raise ValueError(f"its shape is {shape}; must be (C, H, W), (H, W, C) or (H, W)")
+        raise UnknownLayout(f"its shape is {shape}; must be (C, H, W), (H, W, C) or (H, W)")
     fits = [axis for axis in (0, 2) if (shape[axis] == channels if channels else shape[axis] <= MAX_CHANNELS)]
     if not fits:
         wanted = f"the {channels} channels of the data set" if channels else f"at most {MAX_CHANNELS} channels"
-        raise ValueError(f"its shape is {shape}; neither the first nor the last axis is that of {wanted}")
+        raise UnknownLayout(f"its shape is {shape}; neither the first nor the last axis is that of {wanted}")
     if len(fits) == 2:
         hint = "" if channels else "; set --dataset.channels"
-        raise ValueError(f"its shape is {shape}; the channels may be the first or the last axis{hint}")
+        raise UnknownLayout(f"its shape is {shape}; the channels may be the first or the last axis{hint}")
     return (0, 1, 2) if fits == [0] else (2, 0, 1)
 
 

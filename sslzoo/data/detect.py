@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets import Dataset, Image
 
-from sslzoo.data.arrays import MissingReader
+from sslzoo.data.arrays import MissingReader, UnknownLayout
 from sslzoo.data.config import DatasetConfig
 from sslzoo.data.decode import detect_pixels
 from sslzoo.data.pixels import Dtype
@@ -19,13 +19,15 @@ TRIED = 8
 def detect_images(config: DatasetConfig, table: Dataset, column: str, folder: Path | None = None) -> DatasetConfig:
     """Set the channels and the type of the images of a table where the settings leave them open.
 
-    The first image that can be decoded decides. If none can, they are 3 channels of uint8.
+    The first image that can be decoded decides. If none can, they are 3 channels of uint8, unless it is for lack of
+    channels in the settings.
 
     Args:
         folder: see `open_file`.
 
     Raises:
-        UserError: an image needs a package that is not installed, or the settings do not fit its channels.
+        UserError: an image needs a package that is not installed, its shape does not show its channels, or the settings
+            do not fit them.
     """
     dtype = config.known_dtype
     if config.channels and dtype:
@@ -38,11 +40,17 @@ def detect_images(config: DatasetConfig, table: Dataset, column: str, folder: Pa
 
 
 def _detect(cells: Iterable[Any], channels: int, folder: Path | None) -> tuple[int, Dtype]:
+    unknown: list[str] = []
     for cell in cells:
+        name = cell["path"] or "the first image"
         try:
             return detect_pixels(cell, channels, folder)
         except MissingReader as missing:
-            raise UserError(f"{cell['path'] or 'the first image'}: {missing}") from None
+            raise UserError(f"{name}: {missing}") from None
+        except UnknownLayout as error:
+            unknown.append(f"{name}: {error}")
         except Exception:  # decoders fail in many ways on damaged files, which are reported when all are decoded
             continue
+    if unknown and not channels:
+        raise UserError(unknown[0])
     return channels or 3, "uint8"

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from PIL import Image
 
-from sslzoo.data.arrays import MissingReader, find_layout
+from sslzoo.data.arrays import MissingReader, UnknownLayout, find_layout
+from sslzoo.data.config import DatasetConfig
 from sslzoo.data.decode import decode, detect_pixels
+from sslzoo.data.detect import detect_images
 from sslzoo.data.pixels import Pixels
+from sslzoo.runtime.errors import UserError
 
 
 def cell_of(content: bytes) -> dict[str, object]:
@@ -62,7 +66,7 @@ def test_axis_of_the_channels(shape: tuple[int, ...], channels: int, axes: tuple
     ],
 )
 def test_array_of_unclear_shape_is_refused(shape: tuple[int, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UnknownLayout, match=message):
         find_layout(shape)
 
 
@@ -151,3 +155,14 @@ def test_shrinking_keeps_the_type_and_the_range(bands: Pixels) -> None:
     assert decoded.shape == (13, 10, 15)
     assert decoded.dtype == np.uint16
     assert bands.min() <= decoded.min() <= decoded.max() <= bands.max()
+
+
+def test_detection_reports_an_unclear_shape_unless_another_image_is_clear(tmp_path: Path) -> None:
+    for number, shape in enumerate([(7, 7, 16), (20, 20, 16)]):
+        np.save(tmp_path / f"{number}.npy", np.zeros(shape, np.uint16))
+    paths = [str(tmp_path / f"{number}.npy") for number in range(2)]
+    config = DatasetConfig(name="folder", source="huggingface", path=str(tmp_path))
+    unclear, both = (Dataset.from_dict({"image": chosen}) for chosen in (paths[:1], paths))
+    with pytest.raises(UserError, match=r"0.npy: its shape is \(7, 7, 16\); the channels may be .* set --dataset.ch"):
+        detect_images(config, unclear, "image", tmp_path)
+    assert detect_images(config, both, "image", tmp_path).channels == 16
