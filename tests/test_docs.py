@@ -47,6 +47,7 @@ def commands(page: str) -> list[str]:
 def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    Path("examples").symlink_to(ROOT / "examples")
     for name, content in files(text).items():
         Path(name).write_text(content, encoding="utf-8")
     for command in commands(text):
