@@ -1,6 +1,8 @@
 """Runs that are killed at random times and resumed are bit-identical to uninterrupted runs on as many processes.
 
-SSLZOO_KILLED_RUNS sets the number of runs with one process and with two, 1 by default; each is killed twice.
+Environment variables set what is killed: SSLZOO_KILLED_RUNS, the number of runs of each method with one process and
+with two, each of which is killed twice (1); SSLZOO_KILLED_METHODS, separated by spaces (ascl); SSLZOO_KILLED_PRECISION
+(auto).
 """
 
 import os
@@ -19,10 +21,14 @@ from test_command import ENVIRONMENT, MOCO, ROOT, TINY, load_last_state, read_me
 pytestmark = pytest.mark.long
 
 RUNS = int(os.environ.get("SSLZOO_KILLED_RUNS", "1"))
-FLAGS = [
-    "--method", "ascl", "--epochs", "3", *TINY, *MOCO, "--accumulate", "2", "--log-every", "3", "--save-every", "2",
-    "--knn-every", "2", "--evaluation.linear.epochs", "1",
+METHODS = os.environ.get("SSLZOO_KILLED_METHODS", "ascl").split()
+COMMON = [
+    "--epochs", "3", *TINY, "--accumulate", "2", "--log-every", "3", "--save-every", "2", "--knn-every", "2",
+    "--evaluation.linear.epochs", "1", "--precision", os.environ.get("SSLZOO_KILLED_PRECISION", "auto"),
 ]  # fmt: skip
+OWN = {"ascl": MOCO, "w-mse": ["--accumulate", "1", "--method.sub-batch", "32"]}
+"""Flags of a method besides the common ones."""
+FLAGS = ["--method", "ascl", *COMMON, *MOCO]
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
@@ -41,16 +47,17 @@ def run_and_kill(folder: Path, flags: list[str], launcher: tuple[str, ...], step
     assert not (folder / "summary.json").exists()
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("launcher", [(), TWO], ids=["one process", "two processes"])
-def test_killed_run_resumes_bit_identically(launcher: tuple[str, ...], tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    run(*FLAGS, "--run-folder", whole, launcher=launcher)
+def test_killed_run_resumes_bit_identically(launcher: tuple[str, ...], method: str, tmp_path: Path) -> None:
+    whole, flags = tmp_path / "whole", ["--method", method, *COMMON, *OWN.get(method, [])]
+    run(*flags, "--run-folder", whole, launcher=launcher)
     generator = random.Random(len(launcher))
     for number in range(RUNS):
         cut = tmp_path / f"cut-{number}"
         for half in (0, 12):
-            run_and_kill(cut, FLAGS, launcher, step=half + generator.choice([2, 4, 6]), delay=0.3 * generator.random())
-        run(*FLAGS, "--run-folder", cut, "--resume", "auto", launcher=launcher)
+            run_and_kill(cut, flags, launcher, step=half + generator.choice([2, 4, 6]), delay=0.3 * generator.random())
+        run(*flags, "--run-folder", cut, "--resume", "auto", launcher=launcher)
         assert read_metrics(cut) == read_metrics(whole)
         states = [load_last_state(folder) for folder in (whole, cut)]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
