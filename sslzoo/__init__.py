@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sslzoo.api.compare import compare
+    from sslzoo.api.embed import embed
     from sslzoo.api.evaluate import Evaluation, evaluate
     from sslzoo.api.run import Run
     from sslzoo.api.train import train
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from sslzoo.data import DATASETS, Source
     from sslzoo.data.augment import Augmentation
     from sslzoo.data.load import load_data
-    from sslzoo.embedding.api import embed
     from sslzoo.embedding.embeddings import Embeddings
     from sslzoo.experiment.compose import compose
     from sslzoo.losses import LOSSES, Loss
@@ -74,6 +74,7 @@ __all__ = [
 
 _MODULES = {
     "sslzoo.api.compare": ("compare",),
+    "sslzoo.api.embed": ("embed",),
     "sslzoo.api.evaluate": ("Evaluation", "evaluate"),
     "sslzoo.api.run": ("Run",),
     "sslzoo.api.train": ("train",),
@@ -82,7 +83,6 @@ _MODULES = {
     "sslzoo.data": ("DATASETS", "Source"),
     "sslzoo.data.augment": ("Augmentation",),
     "sslzoo.data.load": ("load_data",),
-    "sslzoo.embedding.api": ("embed",),
     "sslzoo.embedding.embeddings": ("Embeddings",),
     "sslzoo.experiment.compose": ("compose",),
     "sslzoo.losses": ("LOSSES", "Loss"),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from rich.console import Console
 
+from sslzoo.data.pixels import MAX_CHANNELS
 from sslzoo.runtime.distributed import rank
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.progress import Steps
@@ -31,7 +32,8 @@ def write_items(data: Any, name: str, file: Path) -> Dataset:
     Args:
         data: has `__len__` and `__getitem__`. An item is an image, (image, label) or a mapping with the keys `image`
             and optionally `label`. An image is a PIL image, a tensor (C, H, W) or (H, W), or an array (H, W, C) or
-            (H, W): uint8, or floating-point numbers in [0, 1]; C is 1 or 3. A label is a number, a text or None.
+            (H, W). With 1 or 3 channels it is uint8, uint16, or floating-point numbers in [0, 1], which become uint8;
+            with up to 16 others uint8, uint16 or any floating-point numbers. A label is a number, a text or None.
         name: name of the data set in error messages.
         file: written; it must exist as long as the table is used.
 
@@ -92,7 +94,8 @@ def read_item(data: Any, row: int, name: str) -> tuple[bytes, Label]:
 
 
 def encode_image(image: Any, where: str) -> bytes:
-    """Encode an image without loss: as PPM, which costs no time, or PNG if it is neither grayscale nor RGB of 8 bits.
+    """Encode an image without loss: 8-bit grayscale and RGB as PPM, which costs no time, other PIL images as PNG, other
+    arrays as .npy.
 
     Args:
         where: place of the image, for error messages.
@@ -113,19 +116,26 @@ def encode_image(image: Any, where: str) -> bytes:
         pixels = image
     else:
         raise UserError(f"{where}: is a {type(image).__name__}, not a PIL image, tensor or array")
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or 0 in pixels.shape:
-        layout = "(C, H, W)" if isinstance(image, torch.Tensor) else "(H, W, C)"
-        raise UserError(
-            f"{where}: has shape {tuple(image.shape)}; an image is {layout} with 1 or 3 channels, or (H, W)"
-        )
-    return _encode_pixels(_convert_to_bytes(pixels, where))
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.ndim not in (2, 3) or channels > MAX_CHANNELS or 0 in pixels.shape:
+        layout = f"{'(C, H, W)' if isinstance(image, torch.Tensor) else '(H, W, C)'} with up to {MAX_CHANNELS} channels"
+        raise UserError(f"{where}: has shape {tuple(image.shape)}; an image is {layout}, or (H, W)")
+    floating = np.issubdtype(pixels.dtype, np.floating)
+    if pixels.dtype not in (np.uint8, np.uint16) and not floating:
+        raise UserError(f"{where}: has type {pixels.dtype}; pixels are uint8, uint16 or floating-point numbers")
+    if channels in (1, 3) and pixels.dtype != np.uint16:
+        return _encode_pixels(_round_to_bytes(pixels, where) if floating else pixels)
+    return _encode_array(pixels.astype(np.float32) if floating else pixels)
 
 
-def _convert_to_bytes(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return pixels
-    if not np.issubdtype(pixels.dtype, np.floating):
-        raise UserError(f"{where}: has type {pixels.dtype}; pixels are uint8, or floating-point numbers in [0, 1]")
+def _encode_array(pixels: NDArray[Any]) -> bytes:
+    """Encode pixels (H, W) or (H, W, C) as .npy with the channels first."""
+    content = io.BytesIO()
+    np.save(content, np.ascontiguousarray(pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels))
+    return content.getvalue()
+
+
+def _round_to_bytes(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):
         raise UserError(

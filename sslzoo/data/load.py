@@ -204,7 +204,8 @@ def _hold_out_test(data: Data, config: DatasetConfig, names: list[str] | None) -
 
 
 def _split_name(config: DatasetConfig, split: str) -> str:
-    return f"{config.path or config.source} ({split})"
+    name = "images in memory" if config.source == "memory" else config.path or config.source
+    return f"{name} ({split})"
 
 
 def _select_labeled(images: Images) -> Images | None:

@@ -1,8 +1,9 @@
 """Compose the settings of an embedding from weights, images and flags."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.layers import Layer
@@ -17,6 +18,7 @@ from sslzoo.evaluation.compose import (
     select_own_layers,
 )
 from sslzoo.evaluation.weights import select_weights
+from sslzoo.experiment.settings import PYTHON, find_part_names, nest_settings
 from sslzoo.runtime.errors import UserError
 
 HELP = """
@@ -39,12 +41,17 @@ FOLDER: Layer = {"dataset": {"unlabeled": False, "short_side": None}}
 
 
 def compose_embedding(
-    arguments: Sequence[str], *, prog: str = "run.py embed", needs_output: bool = True
+    arguments: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    prog: str = "run.py embed",
+    needs_output: bool = True,
 ) -> EmbeddingJob:
     """Compose the settings of an embedding.
 
     Args:
         arguments: words of the command line.
+        settings: further settings in Python, such as `{"dataset": "cifar10", "batch_size": 64}`.
         prog: name of the program in the text of `--help`.
         needs_output: whether `--output` must be given.
 
@@ -53,6 +60,8 @@ def compose_embedding(
         SystemExit: after `--help`.
     """
     named, flags = _parse_names(arguments)
+    values = nest_settings(settings or {})
+    named.dataset = named.dataset or find_part_names(values).get("dataset")
     helping = "--help" in flags or "-h" in flags
     if named.weights is not None:
         _add_weights(named)
@@ -67,8 +76,9 @@ def compose_embedding(
         if len(named.images) == 1 and Path(named.images[0]).expanduser().is_dir():
             images["dataset"]["path"] = named.images[0]
     layers = compose_layers(named.run, named, images, command="embed")
-    job = create_job(EmbeddingJob, layers, flags, prog, f"{EmbeddingJob.__doc__}\n{HELP}", command="embed")
-    job = prefer_own_transform(job, select_own_layers(read_named_layers(named)), flags)
+    job = create_job(EmbeddingJob, [*layers, values], flags, prog, f"{EmbeddingJob.__doc__}\n{HELP}", command="embed")
+    own = select_own_layers([*read_named_layers(named), (PYTHON, values)])
+    job = prefer_own_transform(job, own, flags)
     _check(job, needs_output=needs_output)
     return job
 

@@ -32,18 +32,15 @@ def open_images(job: EmbeddingJob, transform: Transform) -> EncodedImages:
     return _open(job, config)
 
 
-def resolve_pixels(job: EmbeddingJob, images: EncodedImages | None = None) -> EmbeddingJob:
+def resolve_pixels(job: EmbeddingJob) -> EmbeddingJob:
     """Set the channels and the type of the images where the settings leave them open.
-
-    Args:
-        images: images in memory; None opens those of the job if needed.
 
     Raises:
         UserError: see `open_images`.
     """
     channels, dtype = job.dataset.channels, job.dataset.known_dtype
     if not channels or not dtype:
-        images = images or _open(job, job.dataset)
+        images = _open(job, job.dataset)
         channels, dtype = images.channels, images.dtype
     return job.model_copy(update={"dataset": job.dataset.fill_defaults(channels, dtype)})
 

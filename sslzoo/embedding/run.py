@@ -27,15 +27,12 @@ from sslzoo.runtime.launch import (
 from sslzoo.runtime.progress import Steps, print_field, print_note, print_warning
 
 
-def embed_images(
-    job: EmbeddingJob, *, images: EncodedImages | None = None, console: Console | None = None, temporary: bool = False
-) -> None:
+def embed_images(job: EmbeddingJob, *, console: Console | None = None, temporary: bool = False) -> None:
     """Write the features of images to `job.output`; called by all processes.
 
     An unfinished embedding of the same images by the same weights continues. A finished one is left as it is.
 
     Args:
-        images: images in memory; None opens those of the job.
         console: for header and progress; None uses the terminal.
         temporary: whether the caller deletes the file, whose name is not printed then.
 
@@ -49,9 +46,9 @@ def embed_images(
     device = describe_device(accelerator, job.precision)
     job = job.model_copy(update={"precision": accelerator_precision(accelerator)})
     console = Console(quiet=not accelerator.is_main_process) if console is None else console
-    job = resolve_pixels(job, images)
+    job = resolve_pixels(job)
     transform = choose_transform(job)
-    images = open_images(job, transform) if images is None else images
+    images = open_images(job, transform)
     backbone, weights = create_encoder(job, transform)
     backbone.to(accelerator.device)
     identity = create_identity(job, state_sha256(backbone), images, transform)

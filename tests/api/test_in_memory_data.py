@@ -114,6 +114,16 @@ def test_identity_changes_with_the_content(change: str) -> None:
         assert one["path"] != other["path"]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("kind", ["tensors", "arrays"])
+def test_images_of_13_channels_keep_numbers_and_type(kind: str, dtype: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (6, 13, 20, 18)).astype(dtype)
+    data = torch.from_numpy(pixels) if kind == "tensors" else list(pixels.transpose(0, 2, 3, 1))
+    loaded = load(data)
+    assert (loaded.config.channels, loaded.config.pixel_dtype) == (13, dtype)
+    assert np.array_equal(loaded.train.gather(np.arange(6)).pixels.numpy(), pixels)
+
+
 def test_grayscale_unlabeled_and_large_images_and_names_of_classes() -> None:
     gray = load(TensorDataset(CHANNELS_FIRST[:, :1]), channels=1, mean=[0.5], std=[0.5])
     assert torch.equal(gray.train.gather(np.arange(48)).pixels, CHANNELS_FIRST[:, :1])
@@ -169,9 +179,9 @@ class RandomCrops(Photos):
         ([], "data (train): contains no images"),
         (RandomCrops(), "data (train): reading item 0 twice returns two images; remove random transforms"),
         ([(CHANNELS_FIRST[0] / 127 - 1, 0)], "item 0: has values from -1 to 1.01; pixels are in [0, 1]"),
-        ([CHANNELS_FIRST[0].int()], "item 0: has type int32; pixels are uint8, or floating-point"),
-        ([torch.zeros(4, 8, 8)], "item 0: has shape (4, 8, 8); an image is (C, H, W) with 1 or 3 channels"),
-        ([np.zeros((8, 8, 2))], "item 0: has shape (8, 8, 2); an image is (H, W, C) with 1 or 3 channels"),
+        ([CHANNELS_FIRST[0].int()], "item 0: has type int32; pixels are uint8, uint16 or floating-point"),
+        ([torch.zeros(17, 8, 8)], "item 0: has shape (17, 8, 8); an image is (C, H, W) with up to 16 channels"),
+        ([np.zeros((8, 8, 17))], "item 0: has shape (8, 8, 17); an image is (H, W, C) with up to 16 channels"),
         ([PIXELS[0], "text"], "item 1: is a str, not a PIL image, tensor or array"),
         ([(PIXELS[0], 1, 2)], "item 0: has 3 parts; must be an image, or an image and a label"),
         ([(PIXELS[0], 0.5)], "item 0: has the label 0.5; must be the number or name of a class, or None"),

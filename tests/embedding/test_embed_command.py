@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset, Features, Image, Value
 from embedding_images import WEIGHTS, write_images
 from PIL import Image as Pillow
+from torchvision.transforms.functional import pil_to_tensor
 
 import sslzoo
 from sslzoo import Embeddings, UserError
@@ -279,6 +280,9 @@ def test_python_accepts_images_in_memory(images: Path, checkpoint: Path, tmp_pat
     pictures = sslzoo.embed([Pillow.open(file) for file in files], checkpoint, **settings)
     assert "images in memory" in capsys.readouterr().out
     np.testing.assert_array_equal(pictures.vectors, listed.vectors)
+    tensors = [pil_to_tensor(Pillow.open(file).convert("RGB")) for file in files]
+    split = sslzoo.embed({"train": tensors[:1], "test": tensors}, checkpoint, split="test", **settings, progress=False)
+    np.testing.assert_array_equal(split.vectors, listed.vectors)
     features = Features({"image": Image(), "label": Value("int64")})
     table = Dataset.from_dict({"image": [str(file) for file in files], "label": [0, 1] * 3}, features=features)
     loaded = sslzoo.embed(table, checkpoint, output=tmp_path / "t.parquet", **settings, progress=False)
@@ -290,9 +294,9 @@ def test_python_accepts_images_in_memory(images: Path, checkpoint: Path, tmp_pat
     assert len(digits) == 20
     with pytest.raises(UserError, match="no such data set"):
         sslzoo.embed("digit", checkpoint, **settings)
-    with pytest.raises(UserError, match="data: int: must be a path"):
-        sslzoo.embed(3, checkpoint, **settings)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="batch-sise"):
+    with pytest.raises(UserError, match="data: train is a int; give a path"):
+        sslzoo.embed(3, checkpoint, **settings)
+    with pytest.raises(UserError, match="batch_sise"):
         sslzoo.embed(files, checkpoint, batch_sise=4, **settings)
 
 
