@@ -8,7 +8,8 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from test_command import run
+from test_command import read_metrics, run
+from test_kill import TWO
 
 pytestmark = pytest.mark.long
 
@@ -70,6 +71,19 @@ def test_13_bands_resume_with_the_measured_values(bands: Path, tmp_path: Path) -
     run(*FLAGS, *data, "--run-folder", tmp_path / "run")
     output = run(*FLAGS, *data, "--run-folder", tmp_path / "run", "--resume", "auto").stdout
     assert "measuring" not in output
+
+
+def test_two_processes_measure_and_train_on_13_bands_as_one(bands: Path, tmp_path: Path) -> None:
+    data = ["--dataset.path", bands, "--dataset.unlabeled", "false", "--method.projector.norm", "none"]
+    configs = []
+    for name, launcher in {"one": (), "two": TWO}.items():
+        cache = ["--dataset.cache-dir", tmp_path / f"cache-{name}"]
+        run(*FLAGS, *data, *cache, "--run-folder", tmp_path / name, launcher=launcher)
+        configs.append(yaml.safe_load((tmp_path / name / "config.yaml").read_text())["dataset"])
+    assert all(configs[0][key] == configs[1][key] for key in ("channels", "dtype", "range", "mean", "std"))
+    losses = [[line["loss"] for line in read_metrics(tmp_path / name) if "loss" in line] for name in ("one", "two")]
+    assert losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["16-bit PNG", "float .npy"])
