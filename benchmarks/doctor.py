@@ -99,7 +99,12 @@ def measure_run(flags: list[str], kind: str, steps: int) -> Run:
         folder = RunFolder(Path(name))
         provenance = describe_provenance(experiment, data, learner.steps_per_epoch)
         checkpoints = Checkpoints(accelerator, folder.checkpoints, IntervalMeans(), provenance, keep=1)
-        display = TrainingDisplay(QUIET, epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch)
+        display = TrainingDisplay(
+            QUIET,
+            epochs=experiment.epochs,
+            steps_per_epoch=learner.steps_per_epoch,
+            batch_size=experiment.batch_size,
+        )
         training = TrainingLoop(
             experiment, data.train, learner, accelerator, checkpoints.means, folder=folder, checkpoints=checkpoints,
             display=display, evaluate_knn=None,

@@ -12,10 +12,10 @@ from rich.text import Text
 from sslzoo.runtime.progress import LineTimer, Steps, can_animate, print_note, print_warning
 from sslzoo.training.remaining_time import RemainingTime
 
-FIRST_LINE_METRICS = ("loss", "lr", "images_per_second")
+FIRST_LINE_METRICS = ("loss", "lr")
 HIDDEN_METRICS = (
-    "seconds", "step", "epoch", "feature_std", "feature_rank", "centered_rank", "max_rank", "uniformity", "alignment",
-    "teacher_norm", "teacher_distance", "queue_age", "queue_std", "trivial_loss",
+    "seconds", "images_per_second", "step", "epoch", "feature_std", "feature_rank", "centered_rank", "max_rank",
+    "uniformity", "alignment", "teacher_norm", "teacher_distance", "queue_age", "queue_std", "trivial_loss",
 )  # fmt: skip
 """Metrics that are not shown: those of the health of a run that the verdict summarizes, and the position."""
 
@@ -29,6 +29,7 @@ class TrainingDisplay:
         *,
         epochs: int,
         steps_per_epoch: int,
+        batch_size: int,
         start: int = 0,
         knn_epochs: Collection[int] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -39,7 +40,7 @@ class TrainingDisplay:
             knn_epochs: epochs after which kNN is evaluated.
         """
         self.console = console
-        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.epochs, self.steps_per_epoch, self.batch_size = epochs, steps_per_epoch, batch_size
         self.total_steps = epochs * steps_per_epoch
         self.remaining = RemainingTime(clock)
         self._knn_epochs, self._knn = knn_epochs, ""
@@ -80,11 +81,13 @@ class TrainingDisplay:
         return self._lines.is_due()
 
     def show_metrics(self, step: int, values: dict[str, float]) -> None:
-        """Show metrics after `step` optimizer steps: loss, lr, images_per_second and the method's logs.
+        """Show metrics after `step` optimizer steps: loss, lr and the method's logs, and the speed of recent steps.
 
         Without a terminal, print a line when one is due, and after the last step.
         """
-        first = f"loss {values['loss']:.4f}  lr {values['lr']:.2g}  {values['images_per_second']:,.0f} images/s"
+        first = f"loss {values['loss']:.4f}  lr {values['lr']:.2g}"
+        if seconds := self.remaining.estimate_seconds(1):
+            first += f"  {self.batch_size / seconds:,.0f} images/s"
         shown = (*FIRST_LINE_METRICS, *HIDDEN_METRICS)
         others = "  ".join(f"{name} {value:.3g}" for name, value in values.items() if name not in shown)
         if self._bar is not None:

@@ -71,10 +71,8 @@ class IntervalMeans:
         return values | ({"grad_norm": total / count} if count else {})
 
     def compute_local(self) -> dict[str, float]:
-        """Compute the means over this process's steps, and images per second, without communication or a reset."""
-        self._update_clock()
-        means = {name: float(value) / self._batches for name, value in self._sums.items()}
-        return means | {"images_per_second": self._images / max(self._seconds, 1e-9)}
+        """Compute the means over this process's steps, without communication or a reset."""
+        return {name: float(value) / self._batches for name, value in self._sums.items()}
 
     def compute_and_reset(self, accelerator: Accelerator) -> dict[str, float]:
         """Compute the means over steps and processes, images per second and the interval's seconds; then reset."""

@@ -152,6 +152,7 @@ def create_training_loop(
         evaluator.console,
         epochs=experiment.epochs,
         steps_per_epoch=learner.steps_per_epoch,
+        batch_size=experiment.batch_size,
         start=step,
         knn_epochs=experiment.knn_epochs if with_knn else (),
     )

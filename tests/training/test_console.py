@@ -9,7 +9,7 @@ from rich.console import Console
 from sslzoo.runtime.progress import FIRST_LINE, NEXT_LINE
 from sslzoo.training.console import TrainingDisplay
 
-VALUES = {"loss": 5.4321, "lr": 0.03, "images_per_second": 1234.5, "confidence": 0.25}
+VALUES = {"loss": 5.4321, "lr": 0.03, "images_per_second": 1.0, "confidence": 0.25}
 STEPS = 400
 
 
@@ -28,6 +28,7 @@ def run_display(
         console,
         epochs=4,
         steps_per_epoch=STEPS // 4,
+        batch_size=1234,
         start=start,
         knn_epochs=[*knn_epochs],
         clock=lambda: now[0],
@@ -72,6 +73,12 @@ def test_remaining_time_includes_future_evaluations() -> None:
     assert "step 101/400  ETA 0:06:59  " in lines[5]  # 299 steps, and two of 60 seconds
 
 
+def test_speed_is_that_of_recent_steps() -> None:
+    """A metric of an interval that has just begun would be the speed of a single step."""
+    lines = [line for line in run_display(terminal=False, seconds=2).splitlines() if "step " in line]
+    assert all("617 images/s" in line for line in lines)
+
+
 def test_resumed_run_starts_at_its_step() -> None:
     first = run_display(terminal=False, start=100).splitlines()[0]
     assert "step 105/400  ETA 0:04:55  " in first
@@ -80,7 +87,7 @@ def test_resumed_run_starts_at_its_step() -> None:
 def test_terminal_shows_each_step_and_other_work_below_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     console = Console(file=io.StringIO(), force_terminal=True, force_interactive=True, width=80)
-    with TrainingDisplay(console, epochs=1, steps_per_epoch=10) as display:
+    with TrainingDisplay(console, epochs=1, steps_per_epoch=10, batch_size=1) as display:
         display.advance(1)
         assert display._bar is not None
         assert "step 1/10  ETA unknown" in display._bar.tasks[0].description

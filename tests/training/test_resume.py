@@ -53,7 +53,11 @@ def create_loop(experiment: Experiment, folder: Path) -> TrainingLoop:
     step = checkpoints.load_newest(report=pytest.fail)
     run.prepare_resuming(experiment, step, report=pytest.fail)
     display = TrainingDisplay(
-        Console(quiet=True), epochs=experiment.epochs, steps_per_epoch=learner.steps_per_epoch, start=step
+        Console(quiet=True),
+        epochs=experiment.epochs,
+        steps_per_epoch=learner.steps_per_epoch,
+        batch_size=experiment.batch_size,
+        start=step,
     )
     return TrainingLoop(
         experiment,
