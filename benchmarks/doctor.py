@@ -25,7 +25,6 @@ import torch
 from accelerate.state import AcceleratorState
 from collapses import PLANTS
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from sslzoo.data.load import load_data
@@ -151,10 +150,13 @@ def measure(asked: argparse.Namespace) -> None:
 
 
 def read_runs(folder: Path) -> Iterator[Run]:
-    """Read the lines of runs.jsonl."""
-    path = folder / "runs.jsonl"
-    if path.exists():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    """Read the lines of runs.jsonl; of a run that is there twice, the first one."""
+    path, seen = folder / "runs.jsonl", set()
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        run = json.loads(line)
+        if (key := (run["kind"], run["name"], run["seed"])) not in seen:
+            seen.add(key)
+            yield run
 
 
 def find_first_alarm(run: Run) -> tuple[int, str] | None:
@@ -168,37 +170,45 @@ def find_first_alarm(run: Run) -> tuple[int, str] | None:
 
 
 def judge(asked: argparse.Namespace) -> None:
-    """Print the verdicts on all measured runs."""
+    """Print the verdicts on all measured runs: a table in Markdown, and how many are right."""
     runs = [run for run in read_runs(asked.out) if run["seed"] in asked.seeds]
     untrained = {run["seed"]: run["knn"] for run in runs if run["kind"] == "untrained"}
-    table = Table(box=None, pad_edge=False)
-    for column in ("planted run", "mistake", "seed", "verdict", "at step", "kNN (%)", "untrained (%)"):
-        table.add_column(column, justify="right" if column in ("seed", "at step") or "%" in column else "left")
-    planted = [run for run in runs if run["kind"] == "planted"]
-    found, harmful, harmful_found = 0, 0, 0
-    for run in planted:
-        alarm = find_first_alarm(run)
-        in_time = alarm is not None and alarm[0] <= TENTH * run["total_steps"]
-        found += in_time
-        if run.get("knn", 0.0) <= untrained[run["seed"]] + HARMLESS_GAIN:
-            harmful, harmful_found = harmful + 1, harmful_found + in_time
-        step, verdict = alarm or ("", "healthy")
-        knn = f"{100 * run['knn']:.1f}" if "knn" in run else ""
-        name, reference = run["name"], f"{100 * untrained[run['seed']]:.1f}"
-        table.add_row(name, PLANTS[name].mistake, str(run["seed"]), verdict, str(step), knn, reference)
-    console = Console(width=160)
-    console.print(table)
-    healthy = [run for run in runs if run["kind"] == "healthy"]
-    alarms = [(run, alarm) for run in healthy if (alarm := find_first_alarm(run))]
-    whole = sum(run["step"] == run["total_steps"] for run in healthy)
-    console.print(f"\nplanted: {found} of {len(planted)} found in the first tenth")
-    console.print(
-        f"collapsed, with a kNN accuracy at most {100 * HARMLESS_GAIN:.0f} points above the untrained backbone's: "
-        f"{harmful_found} of {harmful} found in the first tenth"
-    )
-    console.print(f"healthy: {len(alarms)} false alarms in {len(healthy)} runs, of which {whole} are whole runs")
-    for run, (step, kind) in alarms:
-        console.print(f"  {run['name']}, seed {run['seed']}: {kind} at step {step}")
+    gains = {
+        (run["name"], run["seed"]): run.get("knn", 0.0) - untrained[run["seed"]]
+        for run in runs
+        if run["kind"] == "planted"
+    }
+    alarms = {(run["kind"], run["name"], run["seed"]): find_first_alarm(run) for run in runs if "records" in run}
+    columns = ["planted run", "mistake", *(f"seed {seed}" for seed in sorted(untrained)), "kNN, over untrained"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for name in dict.fromkeys(name for name, _ in gains):
+        seeds = [seed for seed in sorted(untrained) if (name, seed) in gains]
+        verdicts = [describe_alarm(alarms["planted", name, seed]) for seed in seeds]
+        knn = ", ".join(f"{100 * gains[name, seed]:+.1f}" for seed in seeds)
+        print(f"| `{name}` | {PLANTS[name].mistake} | {' | '.join(verdicts)} | {knn} |")
+    for seed in sorted(untrained):
+        planted = {run["name"]: run["total_steps"] for run in runs if run["kind"] == "planted" and run["seed"] == seed}
+        found = {
+            name
+            for name, steps in planted.items()
+            if (alarm := alarms["planted", name, seed]) and alarm[0] <= TENTH * steps
+        }
+        harmful = {name for name in planted if gains[name, seed] <= HARMLESS_GAIN}
+        print(
+            f"\nseed {seed}: {len(found)} of {len(planted)} planted mistakes found in the first tenth; "
+            f"{len(found & harmful)} of the {len(harmful)} that collapsed"
+        )
+        healthy = [run for run in runs if run["kind"] == "healthy" and run["seed"] == seed]
+        false = {run["name"]: alarm for run in healthy if (alarm := alarms["healthy", run["name"], seed])}
+        whole = sum(run["step"] == run["total_steps"] for run in healthy)
+        print(f"seed {seed}: {len(false)} false alarms in {len(healthy)} healthy runs, of which {whole} are whole runs")
+        for name, alarm in false.items():
+            print(f"  {name}: {describe_alarm(alarm)}")
+
+
+def describe_alarm(alarm: tuple[int, str] | None) -> str:
+    """Describe a verdict and the step at which it was given."""
+    return "not found" if alarm is None else f"{alarm[1]}, {alarm[0]}"
 
 
 def main(words: list[str]) -> None:

@@ -12,8 +12,8 @@ COLLAPSED_STD = 0.1
 CONTRACTED_STD = 0.5
 """Standard deviation below which embeddings are collapsing if they do not tell images apart at all."""
 
-INDISTINCT_SEPARATION = 0.1
-"""Separation below which embeddings do not tell images apart: 0 on average, with a noise of 1 / sqrt(B)."""
+INDISTINCT_SEPARATION = 0.15
+"""Separation below which embeddings do not tell images apart: about 0 on average, with a noise of 1 / sqrt(B)."""
 
 COLLAPSED_RANK = 0.05
 """Largest effective rank of collapsed embeddings, as a fraction of the possible rank; see also `MIN_RANK`."""
@@ -33,7 +33,11 @@ TRIVIAL_LOSS = 0.002
 """Distance from its trivial value below which a loss is trivial, as a fraction of that value, at least of 1."""
 
 UNLEARNED_SEPARATION = 0.3
-"""Separation below which an encoder does not recognize images; an untrained one has 0.1 to 0.2 on strong views."""
+"""Separation below which an encoder does not recognize images if its loss is above the trivial one; untrained encoders
+have 0.1 to 0.2 on strong views."""
+
+CONSTANT_SEPARATION = 0.25
+"""The same if the loss is constant."""
 
 CONSTANT_LOSS = 0.01
 """Decrease of the loss since its first value below which it is constant, as a fraction of that value, at least of 1."""
@@ -49,6 +53,9 @@ DISTANT_TEACHER = 0.7
 
 MOVED_STUDENT = 0.01
 """Distance of student and teacher at which a teacher that has not moved at all is frozen."""
+
+EQUAL_VIEWS = 1e-4
+"""Mean squared distance of two views below which they are equal."""
 
 UNIFORM_CERTAINTY = 0.001
 """Largest certainty or confidence of a target that is uniform: 0 is uniform, 1 is one-hot."""
@@ -84,8 +91,22 @@ def show_complete_collapse(measured: Measurement, first: Measurement) -> str | N
     std, separation = measured.get("embedding_std", 1.0), measured.get("separation", math.inf)
     if std < COLLAPSED_STD:
         return f"embedding std {std:.3f}, healthy is near 1"
-    if std < CONTRACTED_STD and separation < INDISTINCT_SEPARATION:
+    if std < CONTRACTED_STD and separation < INDISTINCT_SEPARATION and not tells_images_apart(measured):
         return f"embedding std {std:.3f}, separation of views {separation:.2f}"
+    return None
+
+
+def tells_images_apart(measured: Measurement) -> bool:
+    """Whether images have different targets although their embeddings may be alike, as early in DINO's training."""
+    used = measured.get("prototypes_used", 0.0)
+    return bool(used >= USED_PROTOTYPES and show_uniform_target(measured, measured) is None)
+
+
+def show_equal_views(measured: Measurement, first: Measurement) -> str | None:
+    """Recognize views that are the same image: they have equal embeddings, and images have different ones."""
+    alignment = measured.get("alignment", 1.0)
+    if alignment < EQUAL_VIEWS and measured.get("embedding_std", 0.0) > COLLAPSED_STD:
+        return f"mean squared distance of the views of an image {alignment:.2g}"
     return None
 
 
@@ -96,7 +117,7 @@ def show_dimensional_collapse(measured: Measurement, first: Measurement) -> str 
     separation = measured.get("separation", math.inf)
     if rank < max(MIN_RANK, COLLAPSED_RANK * possible):
         return f"rank {rank:.1f} of {possible:.0f}"
-    if centered < LOW_RANK * possible and separation < LOW_SEPARATION:
+    if centered < LOW_RANK * possible and separation < LOW_SEPARATION and not tells_images_apart(measured):
         return f"rank {centered:.1f} of {possible:.0f}, separation of views {separation:.2f}"
     return None
 
@@ -138,14 +159,16 @@ def show_no_learning(measured: Measurement, first: Measurement) -> str | None:
     A trivial loss of 0 or less is the smallest possible one, so that a larger one means nothing.
     """
     loss, start, trivial = measured["loss"], first["loss"], measured.get("trivial_loss")
+    if measured.get("grad_norm") == 0:
+        return "the gradient is 0"
     if trivial is not None and abs(loss - trivial) < TRIVIAL_LOSS * max(1.0, abs(trivial)):
         return f"loss {loss:.4g}, that of equal embeddings is {trivial:.4g}"
-    if measured.get("separation", math.inf) > UNLEARNED_SEPARATION:
-        return None
-    unlearned = f"separation of views {measured['separation']:.2f}, loss {loss:.4g}"
-    if trivial is not None and 0 < trivial < loss:
+    separation = measured.get("separation", math.inf)
+    unlearned = f"separation of views {separation:.2f}, loss {loss:.4g}"
+    if trivial is not None and 0 < trivial < loss and separation < UNLEARNED_SEPARATION:
         return f"{unlearned}, that of equal embeddings is {trivial:.4g}"
-    return f"{unlearned}, at first {start:.4g}" if loss > start - CONSTANT_LOSS * max(1.0, abs(start)) else None
+    constant = loss > start - CONSTANT_LOSS * max(1.0, abs(start))
+    return f"{unlearned}, at first {start:.4g}" if constant and separation < CONSTANT_SEPARATION else None
 
 
 SYMPTOMS = (
@@ -155,6 +178,7 @@ SYMPTOMS = (
         "no predictor, stop-gradient, negatives or variance term, no batch norm in the head, or images that are equal",
         show_complete_collapse,
     ),
+    Symptom("equal views", "no augmentation, or one that is too weak", show_equal_views),
     Symptom(
         "constant target",
         "no centering, no Sinkhorn iterations, or a temperature that is too low",

@@ -66,8 +66,9 @@ class Examination:
 
     def add(self, measured: Measurement) -> Verdict:
         """Add a measurement with a later step, and return the verdict."""
-        self._first = self._first or measured
-        if measured["step"] < self.start:
+        if self._first is None and measured.get("loss") != 0:  # it is 0 before prototypes are known
+            self._first = measured
+        if self._first is None or measured["step"] < self.start:
             return self.verdict
         shown = [(symptom, symptom.show(measured, self._first)) for symptom in SYMPTOMS]
         found = [self._judge(symptom, evidence, measured["step"]) for symptom, evidence in shown]

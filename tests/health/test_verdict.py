@@ -12,7 +12,7 @@ from sslzoo.health.verdict import HEALTHY, MIN_START, PATIENCE, Examination, Ver
 TOTAL = 600
 GOOD = {
     "loss": 4.0, "grad_norm": 1.0, "embedding_std": 0.8, "effective_rank": 22.0, "centered_rank": 20.0,
-    "max_rank": 64.0, "separation": 0.7, "trivial_loss": 5.0, "certainty": 0.5, "prototypes_used": 50.0,
+    "max_rank": 64.0, "separation": 0.7, "alignment": 0.5, "trivial_loss": 5.0, "certainty": 0.5,
     "teacher_distance": 0.1,
 }  # fmt: skip
 
@@ -24,6 +24,7 @@ SIGNS: dict[str, list[dict[str, float]]] = {
         {"effective_rank": 1.2, "max_rank": 3.0},
         {"centered_rank": 4.0, "separation": 0.05},
     ],
+    "equal views": [{"alignment": 0.0}],
     "constant target": [{"prototypes_used": 1.1}],
     "uniform target": [{"certainty": 1e-5}, {"confidence": 1e-5}],
     "frozen teacher": [{"teacher_norm": 40.0, "teacher_distance": 0.2}],
@@ -33,6 +34,7 @@ SIGNS: dict[str, list[dict[str, float]]] = {
         {"loss": 5.005},
         {"loss": 5.8, "separation": 0.1},
         {"loss": 5.99, "separation": 0.1},
+        {"grad_norm": 0.0},
     ],
 }
 """What is measured in a run with each symptom."""
@@ -112,6 +114,10 @@ def test_first_of_several_symptoms_is_named() -> None:
         {"embedding_std": 0.25, "separation": 0.3},  # MoCo early on
         {"loss": 0.3, "trivial_loss": 0.0},  # BYOL
         {"separation": 0.1},  # DINO early on: the loss falls
+        {"embedding_std": 0.4, "separation": 0.05, "prototypes_used": 20.0},  # DINO: targets differ between images
+        {"centered_rank": 3.0, "separation": 0.05, "prototypes_used": 20.0},
+        {"loss": 5.99, "trivial_loss": 7.0, "separation": 0.27},  # CLSA early on
+        {"alignment": 0.05},
         {"confidence": 0.0, "positive_weight": 1.0},  # a target that has become that of MoCo
         {"teacher_distance": 0.0, "teacher_norm": 40.0},  # neither student nor teacher moves
         {"prototypes_used": 5.0},
@@ -122,6 +128,12 @@ def test_first_of_several_symptoms_is_named() -> None:
 )
 def test_harmless_measurements_are_healthy(signs: dict[str, float]) -> None:
     assert diagnose(measure(range(300, 400, 10), signs), TOTAL) == HEALTHY
+
+
+def test_loss_of_zero_is_not_a_start() -> None:
+    """That of DeepCluster v2 is 0 until the first k-means."""
+    history = measure(range(20, 400, 10), {"loss": 3.7, "grad_norm": 2.3}, loss=0.0, grad_norm=0.0)
+    assert diagnose(history, TOTAL) == HEALTHY
 
 
 def test_examination_in_two_parts_equals_one() -> None:
