@@ -180,7 +180,7 @@ def _run_layers(run: Path, dataset: str | None, command: str) -> list[Layer]:
         hint = (
             f"; `{command} --backbone {resolve_name(experiment.backbone, experiment.img_size)} "
             f"--checkpoint {saved[-1]}` {command}s its newest checkpoint"
-            if saved and not experiment.backbone.lora
+            if saved
             else ""
         )
         raise UserError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslzoo.runtime.errors import UserError, join_names
+from sslzoo.weights.adapters import merge_adapters
 from sslzoo.weights.hints import find_head_mismatch, suggest_settings
 from sslzoo.weights.layouts import PLAIN, Layout, collect_spellings, count_by_prefix, find_layout
 from sslzoo.weights.names import lacks_relu, match_sequential, translate_names
@@ -62,7 +63,7 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
     tensors = read_tensors(path)
     wanted = model.state_dict()
     layout, prefix = _choose_encoder(path, tensors, wanted, encoder)
-    inside = _select_below(tensors, prefix)
+    inside = merge_adapters(_select_below(tensors, prefix))
     names = translate_names(inside, wanted)
     given = {names[name]: value for name, value in inside.items()}
     patterns = (*(f"{head}.*" for head in _classifier_names(model)), *layout.left_out)

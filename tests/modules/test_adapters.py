@@ -2,11 +2,13 @@
 
 import builtins
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from sslzoo.experiment.compose import compose
@@ -14,6 +16,7 @@ from sslzoo.modules.adapters import add_adapters, merge_adapters
 from sslzoo.modules.layers import freeze_layers, group_parameters
 from sslzoo.runtime.errors import UserError
 from sslzoo.training.setup import create_method
+from sslzoo.weights.load import load_checkpoint
 
 
 def create_vit() -> nn.Module:
@@ -87,6 +90,23 @@ def test_momentum_encoder_follows_the_adapters() -> None:
     found = {name: value for name, value in teacher.items() if "base_layer" in name}
     assert len(base) == len(found)
     assert all(torch.equal(one, other) for one, other in zip(found.values(), map(student.get, base), strict=True))
+
+
+def test_checkpoint_of_a_run_loads_into_the_plain_model(tmp_path: Path) -> None:
+    flags = ["--backbone", "test_vit", "--img-size", "32", "--backbone.lora", "2", "--dataset.channels", "3"]
+    student = create_method(compose(["--method", "moco", *flags])).student
+    train_adapters(student.backbone.eval())
+    tensors = {f"student.{name}": value for name, value in student.state_dict().items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    plain = timm.create_model("test_vit", num_classes=0, img_size=32).eval()
+    load_checkpoint(plain, tmp_path / "model.safetensors")
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(plain(images), student.backbone(images), rtol=1e-5, atol=1e-5)
+
+    del tensors["student.backbone.blocks.0.attn.qkv.lora_A.default.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"missing: blocks.0.attn.qkv.weight"):
+        load_checkpoint(plain, tmp_path / "model.safetensors")
 
 
 def test_networks_without_linear_layers_are_refused() -> None:
