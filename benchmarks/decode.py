@@ -3,7 +3,7 @@
     python benchmarks/decode.py
 
 Photographs are synthetic: enlarged color noise at quality 90, of 3000 x 2000 pixels as from a camera, and 500 x 375
-as in ImageNet. All are resized to a short side of 256 pixels with antialiasing.
+as in ImageNet. All are resized to a short side of 256 pixels with antialiasing, bicubic.
 """
 
 import io
@@ -43,7 +43,7 @@ def create_comparison(width: int, height: int, count: int) -> Comparison:
     def run_torchvision() -> None:
         for file in files:
             image = decode_jpeg(torch.frombuffer(bytearray(file), dtype=torch.uint8))
-            functional.resize(image, [size[1], size[0]], antialias=True)
+            functional.resize(image, [size[1], size[0]], functional.InterpolationMode.BICUBIC, antialias=True)
 
     def run_sslzoo() -> None:
         for cell in cells:

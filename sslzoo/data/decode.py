@@ -13,6 +13,7 @@ import torch
 from datasets.utils.file_utils import is_local_path, xopen
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
+from torchvision.io import decode_jpeg
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
@@ -44,9 +45,7 @@ def decode(
     """
     with _open_cell(cell, folder) as file:
         if is_converted(channels, dtype) and not is_npy(file):
-            image = convert_mode(open_image(file, short_side), "L" if channels == 1 else "RGB")
-            array = np.array(image)
-            pixels = torch.from_numpy(array[None] if channels == 1 else array.transpose(2, 0, 1))
+            pixels = _read_converted(file, "L" if channels == 1 else "RGB", short_side)
         else:
             pixels = torch.from_numpy(_read_unconverted(file, channels, dtype))
     if short_side is not None and min(pixels.shape[1:]) > short_side:
@@ -90,6 +89,43 @@ def _open_cell(cell: Any, folder: Path | None) -> Iterator[BinaryIO]:
             yield file
 
 
+def _read_converted(file: BinaryIO, mode: str, short_side: int | None) -> Tensor:
+    """Read an image as (1, H, W) or (3, H, W), a whole JPEG with torchvision's decoder: the pixels are the same."""
+    image, reduced = open_reduced(file, short_side)
+    if image.format == "JPEG" and image.mode == mode and not reduced and not _has_orientation(image):
+        pixels = _decode_jpeg(file)
+        if pixels is not None:
+            return pixels
+    array = np.array(convert_mode(_load_upright(image), mode))
+    return torch.from_numpy(array[None] if mode == "L" else array.transpose(2, 0, 1))
+
+
+def open_reduced(file: BinaryIO, short_side: int | None) -> tuple[Image.Image, bool]:
+    """Open an image without decoding it, a large JPEG at 1/2, 1/4 or 1/8 of its size.
+
+    Returns:
+        The image, and whether it is smaller than the file's.
+
+    Raises:
+        ValueError: the file is not an image in one of `FORMATS`.
+    """
+    image = open_lazily(file)
+    whole = image.size
+    if short_side is not None and image.format == "JPEG":
+        image.draft(image.mode, (2 * short_side, 2 * short_side))
+    return image, image.size != whole
+
+
+def _decode_jpeg(file: BinaryIO) -> Tensor | None:
+    """Decode a JPEG with torchvision, which copies the pixels less often than Pillow; None if it cannot."""
+    file.seek(0)
+    try:
+        pixels: Tensor = decode_jpeg(torch.frombuffer(file.read(), dtype=torch.uint8))
+    except RuntimeError:
+        return None
+    return pixels
+
+
 def _read_unconverted(file: BinaryIO, channels: int, dtype: Dtype) -> Pixels:
     """Read an image that must have these channels and this type.
 
@@ -98,7 +134,7 @@ def _read_unconverted(file: BinaryIO, channels: int, dtype: Dtype) -> Pixels:
     """
     pixels = read_native(file, channels)
     if pixels is None:
-        image = open_image(file, None)
+        image = _load_upright(open_lazily(file))
         bands = np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK") else image.convert("RGB"))
         pixels = np.ascontiguousarray(bands.transpose(2, 0, 1) if bands.ndim == 3 else bands[None])
     if (len(pixels), pixels.dtype.name) != (channels, dtype):
@@ -149,19 +185,15 @@ def open_file(cell: dict[str, Any], folder: Path | None) -> BinaryIO:
     return Path(path).open("rb")
 
 
-def open_image(file: BinaryIO, short_side: int | None) -> Image.Image:
-    """Open an image upright, a large JPEG at 1/2, 1/4 or 1/8 of its size.
+def _has_orientation(image: Image.Image) -> bool:
+    """Whether EXIF says how to rotate an image."""
+    return image.getexif().get(ExifTags.Base.Orientation) is not None
 
-    Raises:
-        ValueError: the file is not an image in one of `FORMATS`.
-    """
-    image = open_lazily(file)
-    if short_side is not None and image.format == "JPEG":
-        image.draft(image.mode, (2 * short_side, 2 * short_side))
+
+def _load_upright(image: Image.Image) -> Image.Image:
+    """Decode an image and rotate it as EXIF says."""
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation) is not None:
-        image = ImageOps.exif_transpose(image)
-    return image
+    return ImageOps.exif_transpose(image) if _has_orientation(image) else image
 
 
 def convert_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sslzoo.config.layers import config_names, configs_folder, find_layer, read_layer
 from sslzoo.data.config import DatasetConfig
-from sslzoo.data.decode import open_image
+from sslzoo.data.decode import decode, open_reduced
 from sslzoo.data.load import load_data
 from sslzoo.data.sources import DATASETS, Source
 from sslzoo.runtime.errors import UserError
@@ -178,14 +178,41 @@ def test_large_jpeg_is_decoded_at_a_lower_resolution(tmp_path, random_image, rot
     content = io.BytesIO((tmp_path / "0.jpg").read_bytes())
     sizes = {100: (400, 300), 150: (400, 300), 151: (800, 600), 300: (800, 600)}
     for short_side, size in sizes.items():
-        assert open_image(content, short_side).size == (size[::-1] if rotated else size)
-    assert open_image(content, None).size == ((1200, 1600) if rotated else (1600, 1200))
+        image, reduced = open_reduced(content, short_side)
+        assert (image.size, reduced) == (size, True)
+    assert open_reduced(content, 301)[1] is open_reduced(content, None)[1] is False
     whole = Image.open(tmp_path / "0.jpg").resize((133, 100), Image.Resampling.BICUBIC)
     expected = np.asarray(whole.rotate(-90, expand=True) if rotated else whole)
     (shrunk,) = pixels_of(load_data(config(tmp_path, test=None, short_side=100)).train)
     assert shrunk.shape == expected.shape
     assert np.abs(shrunk.astype(int) - expected).max() <= 6
     assert np.abs(shrunk.astype(int) - expected).mean() < 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}, {"exif": 6}],
+    ids=["4:4:4", "4:2:2", "4:2:0", "progressive", "rotated"],
+)
+def test_jpeg_has_the_pixels_of_pillow(random_image, mode, options):
+    options = dict(options)
+    if (orientation := options.pop("exif", None)) is not None:
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(random_image(13, 19)).convert(mode).save(file, "JPEG", quality=90, **options)
+    for channels, converted in ((3, "RGB"), (1, "L")):
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert(converted))
+        pixels = decode({"bytes": file.getvalue(), "path": None}, channels=channels)
+        np.testing.assert_array_equal(pixels, expected.transpose(2, 0, 1) if channels == 3 else expected[None])
+
+
+def test_truncated_jpeg_is_refused(random_image):
+    file = io.BytesIO()
+    Image.fromarray(random_image(60, 60)).save(file, "JPEG")
+    with pytest.raises(OSError, match="truncated"):
+        decode({"bytes": file.getvalue()[:-900], "path": None}, channels=3)
 
 
 def test_undecodable_image_is_named(tmp_path, random_image):
