@@ -3,10 +3,10 @@
     python benchmarks/cpu.py
     python benchmarks/cpu.py --batch 64 --repeats 3 --cores 1
 
-Plain: fp32, contiguous convolutions, augmentations in torch, freed memory returned to the system. Default: bf16 if the
-processor supports it, channels_last for convolutional networks, the compiled augmentation kernel, freed memory kept.
-Best flags: `--compile` in addition, which needs a C++ compiler. All are complete steps of ASCL, from stored images to
-the momentum update, on the digits of scikit-learn, enlarged and in color.
+Plain: fp32, contiguous convolutions, augmentations in torch. Default: bf16 if the processor supports it, channels_last
+for convolutional networks, the compiled augmentation kernel. Best flags: `--compile` in addition, which needs a C++
+compiler. All are complete steps of ASCL, from stored images to the momentum update, on the digits of scikit-learn,
+enlarged and in color. The allocator is that of a training run in all of them.
 """
 
 import sys
@@ -21,7 +21,7 @@ from step import compose_experiment
 
 from sslzoo.data.load import load_data
 from sslzoo.plan.measure import StepRunner
-from sslzoo.runtime.allocator import keep_freed_memory, return_freed_memory
+from sslzoo.runtime.allocator import prepare_allocator
 from sslzoo.runtime.environment import device_name
 from sslzoo.runtime.errors import UserError
 
@@ -49,9 +49,8 @@ def create_plain_runner(batch: int, *flags: str) -> StepRunner:
     return runner
 
 
-def run_step(step: Callable[[], object], threads: int, *, keep_memory: bool) -> None:
-    """Run a step with this number of threads, and freed memory kept or returned."""
-    (keep_freed_memory if keep_memory else return_freed_memory)()
+def run_step(step: Callable[[], object], threads: int) -> None:
+    """Run a step with this number of threads."""
     torch.set_num_threads(threads)
     step()
     torch.set_num_threads(1)
@@ -59,14 +58,11 @@ def run_step(step: Callable[[], object], threads: int, *, keep_memory: bool) -> 
 
 def create_steps(batch: int, cores: list[int], flags: tuple[str, ...]) -> dict[str, Callable[[], object]]:
     """Create the steps to time, by name."""
-    default = create_runner(batch, *flags)
-    runners = {"plain": create_plain_runner(batch, *flags), "default, memory returned": default, "default": default}
+    runners = {"plain": create_plain_runner(batch, *flags), "default": create_runner(batch, *flags)}
     if which("g++") or which("clang"):
         runners["best flags"] = create_runner(batch, *flags, "--compile")
     return {
-        f"{name}, {count} thread{'s' * (count > 1)}": partial(
-            run_step, runner.run_step, count, keep_memory=name in ("default", "best flags")
-        )
+        f"{name}, {count} thread{'s' * (count > 1)}": partial(run_step, runner.run_step, count)
         for count in cores
         for name, runner in runners.items()
     }
@@ -74,6 +70,7 @@ def create_steps(batch: int, cores: list[int], flags: tuple[str, ...]) -> dict[s
 
 def main() -> None:
     """Time all steps in turn and print a table per network."""
+    prepare_allocator()
     asked = parse_arguments(__doc__, batch=128, repeats=5, cores=(1, 2))
     console = Console()
     for name, flags in NETWORKS.items():

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
-from sslzoo.runtime.allocator import return_freed_memory
+from sslzoo.runtime.allocator import restore_allocator
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def _preserve_torch() -> Iterator[None]:
         if device.type != "cpu":
             torch.set_default_device(device)
         torch.backends.cudnn.deterministic = deterministic
-        return_freed_memory()
+        restore_allocator()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 
-from sslzoo.runtime.allocator import keep_freed_memory
+from sslzoo.runtime.allocator import prepare_allocator
 from sslzoo.runtime.distributed import rank, world_size
 from sslzoo.runtime.errors import UserError
 from sslzoo.runtime.precision import Precision, PrecisionSetting, choose_precision, launcher_precision
@@ -21,12 +21,12 @@ Result = TypeVar("Result")
 
 
 def prepare_cpu(threads: int) -> None:
-    """Set the number of CPU threads of this process, and keep freed memory for the next step.
+    """Set the number of CPU threads of this process, and prepare the allocator.
 
     With `threads` 0 the cores are divided among the local processes, unless the user set OMP_NUM_THREADS. A value of 1
     counts as unset: launchers set it by default, which would leave a CPU run on one core.
     """
-    keep_freed_memory()
+    prepare_allocator()
     if not threads and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         threads = count_cores()
     if threads:
