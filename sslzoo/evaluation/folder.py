@@ -5,8 +5,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sslzoo.config.folders import create_result_folder, slugify
 from sslzoo.data.images import Images
 from sslzoo.evaluation.images import get_labels
@@ -78,14 +76,15 @@ class ResultFolder:
 
     def _write_confusion(self, name: str, score: Score, classes: list[str], title: str) -> None:
         if len(classes) > MAX_CONFUSION_CLASSES:
-            pairs = np.argwhere(score.confusion)
-            counts = score.confusion[tuple(pairs.T)]
-            cells = ([classes[i], classes[j], n] for (i, j), n in zip(pairs.tolist(), counts.tolist(), strict=True))
-            write_csv(self.path / f"{name}.csv", chain([["class", "predicted", "images"]], cells))
+            cells = score.confusion.tocoo()
+            places = zip(*(part.tolist() for part in (*cells.coords, cells.data)), strict=True)
+            rows = ([classes[i], classes[j], count] for i, j, count in places)
+            write_csv(self.path / f"{name}.csv", chain([["class", "predicted", "images"]], rows))
             return
-        rows = [[row, *counts] for row, counts in zip(classes, score.confusion.tolist(), strict=True)]
-        write_csv(self.path / f"{name}.csv", [["class", *classes], *rows])
-        plots.draw_confusion(score.confusion, classes, self.path / name, title=title)
+        table = score.confusion.toarray()
+        rows = ([row, *counts] for row, counts in zip(classes, table.tolist(), strict=True))
+        write_csv(self.path / f"{name}.csv", chain([["class", *classes]], rows))
+        plots.draw_confusion(table, classes, self.path / name, title=title)
 
     def _write_labels(self, stem: str, job: Job, train: Images) -> None:
         held_out, draws = split_and_draw(get_labels(train), job.evaluation)

@@ -23,7 +23,7 @@ def test_score_matches_calculation_by_hand() -> None:
     assert score.accuracy == pytest.approx((0.5 + 1.0) / 2)
     assert score.std == pytest.approx(np.std([0.5, 1.0], ddof=1))
     assert score.per_class == [pytest.approx(0.75), 1.0, 0.5, None]
-    assert score.confusion.tolist() == [[3, 1, 0, 0], [0, 2, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+    assert score.confusion.toarray().tolist() == [[3, 1, 0, 0], [0, 2, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
     assert score.top5 is None
     assert score.interval[0] <= score.accuracy <= score.interval[1]
     assert "confusion" not in json.loads(json.dumps(score.as_dict()))
@@ -33,6 +33,13 @@ def test_top_five_accuracy_of_seven_classes() -> None:
     truth = torch.tensor([6, 4, 0])
     score = compute_score([create_ranking([0, 0, 0], 7)], truth, 7, **KNOWN)  # each ranking is 0, 1, 2, 3, 4
     assert (score.accuracy, score.top5) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+
+def test_confusion_of_many_classes_is_small() -> None:
+    truth = torch.arange(20_000)
+    score = compute_score([truth[:, None]], truth, 20_000, **KNOWN)
+    assert score.confusion.nnz == 20_000
+    assert score.per_class == [1.0] * 20_000
 
 
 def test_ties_are_resolved_in_favor_of_the_first_class() -> None:

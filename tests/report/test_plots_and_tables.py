@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.sparse import coo_array
 
 from sslzoo.evaluation.score import Score, Scores
 from sslzoo.evaluation.summary import create_summary_table
@@ -47,7 +48,7 @@ def test_confusion_matrix_is_written(classes: int, tmp_path: Path) -> None:
 
 
 def test_summary_table_shows_accuracies() -> None:
-    rest = {"interval": (0.1, 0.9), "top5": None, "per_class": [], "confusion": np.zeros((2, 2), dtype=np.int64)}
+    rest = {"interval": (0.1, 0.9), "top5": None, "per_class": [], "confusion": coo_array((2, 2)).tocsr()}
     score = Score(accuracy=0.871, std=0.029, chosen={"k": 5}, choice_accuracy=0.9, **rest)
     exact = Score(accuracy=0.5, std=None, chosen={"lr": 0.1}, choice_accuracy=0.5, **rest)
     scores = Scores({"knn": score, "linear": exact}, labels=10, draws=20)
