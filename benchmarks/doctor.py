@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate.state import AcceleratorState
@@ -59,11 +59,14 @@ QUIET = Console(quiet=True)
 
 
 class StopAfter(StopRequest):
-    """Stops a run after a step; 0 never stops it."""
+    """Stops a run after a step; 0 never stops it. Signals end the command as usual."""
 
     def __init__(self, step: int) -> None:
         super().__init__(100_000, torch.device("cpu"))
         self.step = step
+
+    def __enter__(self) -> Self:
+        return self
 
     def poll(self, step: int) -> tuple[bool, int]:
         """Return whether to save and stop after `step`."""

@@ -36,7 +36,7 @@ UNLEARNED_SEPARATION = 0.3
 """Separation below which an encoder does not recognize images if its loss is above the trivial one; untrained encoders
 have 0.1 to 0.2 on strong views."""
 
-CONSTANT_SEPARATION = 0.25
+CONSTANT_SEPARATION = 0.2
 """The same if the loss is constant."""
 
 CONSTANT_LOSS = 0.01
@@ -51,16 +51,24 @@ EXPLODED_GRADIENT = 100.0
 DISTANT_TEACHER = 0.7
 """Distance of student and teacher, relative to the norm of the teacher, at which they have lost each other."""
 
+UNCHANGED_NORM = 1e-6
+"""Change of the norm of the student's parameters, relative to the first norm, below which nothing is learned."""
+
 MOVED_STUDENT = 0.01
 """Distance of student and teacher at which a teacher that has not moved at all is frozen."""
 
-EQUAL_VIEWS = 1e-4
-"""Mean squared distance of two views below which they are equal."""
+EQUAL_VIEWS = 0.01
+"""Root mean square difference of two views, in standard deviations of the pixels, below which they are equal."""
+
+COLLAPSED_FEATURE_RANK = 10.0
+"""Rank about the mean below which the backbone's features have lost most directions, if they had twice as many.
+
+Features need few directions to tell a few classes apart: DINO on the digits has 15 of 63 and learns."""
 
 UNIFORM_CERTAINTY = 0.001
 """Largest certainty or confidence of a target that is uniform: 0 is uniform, 1 is one-hot."""
 
-USED_PROTOTYPES = 4.0
+USED_PROTOTYPES = 6.0
 """Number of used prototypes below which nearly all images have the same target."""
 
 
@@ -103,10 +111,10 @@ def tells_images_apart(measured: Measurement) -> bool:
 
 
 def show_equal_views(measured: Measurement, first: Measurement) -> str | None:
-    """Recognize views that are the same image: they have equal embeddings, and images have different ones."""
-    alignment = measured.get("alignment", 1.0)
-    if alignment < EQUAL_VIEWS and measured.get("embedding_std", 0.0) > COLLAPSED_STD:
-        return f"mean squared distance of the views of an image {alignment:.2g}"
+    """Recognize views that are the same image."""
+    distance = measured.get("view_distance", 1.0)
+    if distance < EQUAL_VIEWS:
+        return f"the views of an image differ by {distance:.2g} standard deviations of the pixels"
     return None
 
 
@@ -119,6 +127,9 @@ def show_dimensional_collapse(measured: Measurement, first: Measurement) -> str 
         return f"rank {rank:.1f} of {possible:.0f}"
     if centered < LOW_RANK * possible and separation < LOW_SEPARATION and not tells_images_apart(measured):
         return f"rank {centered:.1f} of {possible:.0f}, separation of views {separation:.2f}"
+    features, start = measured.get("feature_rank", math.inf), first.get("feature_rank", 0.0)
+    if features < min(COLLAPSED_FEATURE_RANK, start / 2):
+        return f"rank {features:.1f} of the backbone's features, at first {start:.1f}"
     return None
 
 
@@ -161,6 +172,9 @@ def show_no_learning(measured: Measurement, first: Measurement) -> str | None:
     loss, start, trivial = measured["loss"], first["loss"], measured.get("trivial_loss")
     if measured.get("grad_norm") == 0:
         return "the gradient is 0"
+    norm, initial = measured.get("student_norm", math.inf), first.get("student_norm", 0.0)
+    if abs(norm - initial) < UNCHANGED_NORM * initial:
+        return "the parameters do not change"
     if trivial is not None and abs(loss - trivial) < TRIVIAL_LOSS * max(1.0, abs(trivial)):
         return f"loss {loss:.4g}, that of equal embeddings is {trivial:.4g}"
     separation = measured.get("separation", math.inf)

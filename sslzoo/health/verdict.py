@@ -1,14 +1,16 @@
 """The verdict on a run: healthy, or a symptom, since when, and its usual causes."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from sslzoo.health.measurement import Measurement
-from sslzoo.health.symptoms import SYMPTOMS, Symptom
+from sslzoo.health.symptoms import SYMPTOMS
 
-PATIENCE = 3
-"""Number of consecutive measurements in which a symptom must appear."""
+WINDOW = 3
+"""Number of the latest measurements whose medians must show a symptom, besides the last of them."""
 
 START_FRACTION = 0.05
 """Fraction of training before which nothing is judged: warm-up, early embeddings and a queue of random keys."""
@@ -24,7 +26,7 @@ class Verdict:
     kind: str
     """`healthy`, or the kind of a symptom."""
     since: int
-    """Step of the first measurement with the symptom; 0 if healthy."""
+    """Step of the first of the measurements whose medians show the symptom; 0 if healthy."""
     evidence: str
     """The latest measurement of the symptom in words, such as `rank 4.0 of 64`."""
     causes: str
@@ -61,8 +63,7 @@ class Examination:
         self.start = max(MIN_START, START_FRACTION * total_steps)
         self.verdict = HEALTHY
         self._first: Measurement | None = None
-        self._streaks: dict[str, tuple[int, int]] = {}
-        """Number of the latest consecutive measurements with each symptom, and the step of the first of them."""
+        self._latest: deque[Measurement] = deque(maxlen=WINDOW)
 
     def add(self, measured: Measurement) -> Verdict:
         """Add a measurement with a later step, and return the verdict."""
@@ -70,19 +71,30 @@ class Examination:
             self._first = measured
         if self._first is None or measured["step"] < self.start:
             return self.verdict
-        shown = [(symptom, symptom.show(measured, self._first)) for symptom in SYMPTOMS]
-        found = [self._judge(symptom, evidence, measured["step"]) for symptom, evidence in shown]
-        self.verdict = next((verdict for verdict in found if verdict is not None), HEALTHY)
+        self._latest.append(measured)
+        if len(self._latest) == WINDOW:
+            self.verdict = self._judge(self._first)
         return self.verdict
 
-    def _judge(self, symptom: Symptom, evidence: str | None, step: int) -> Verdict | None:
-        """Count a symptom, and return its verdict if it has lasted."""
-        if evidence is None:
-            self._streaks.pop(symptom.kind, None)
-            return None
-        count, since = self._streaks.get(symptom.kind, (0, step))
-        self._streaks[symptom.kind] = count + 1, since
-        return Verdict(symptom.kind, since, evidence, symptom.causes) if count + 1 >= PATIENCE else None
+    def _judge(self, first: Measurement) -> Verdict:
+        """Return the verdict on the latest measurements."""
+        last, typical = self._latest[-1], take_medians(self._latest)
+        for symptom in SYMPTOMS:
+            evidence = symptom.show(last, first)
+            if evidence is not None and symptom.show(typical, first) is not None:
+                lasts = symptom.kind == self.verdict.kind
+                since = self.verdict.since if lasts else self._latest[0]["step"]
+                return Verdict(symptom.kind, since, evidence, symptom.causes)
+        return HEALTHY
+
+
+def take_medians(measurements: Sequence[Measurement]) -> Measurement:
+    """Return the median of each number that all measurements have; a single outlier changes nothing."""
+    return {
+        name: median(measured[name] for measured in measurements)
+        for name, value in measurements[-1].items()
+        if isinstance(value, int | float) and all(name in measured for measured in measurements)
+    }
 
 
 def diagnose(history: Iterable[Measurement], total_steps: int) -> Verdict:

@@ -15,7 +15,8 @@ from sslzoo.training.remaining_time import RemainingTime
 FIRST_LINE_METRICS = ("loss", "lr")
 HIDDEN_METRICS = (
     "seconds", "images_per_second", "step", "epoch", "feature_std", "feature_rank", "centered_rank", "max_rank",
-    "uniformity", "alignment", "teacher_norm", "teacher_distance", "queue_age", "queue_std", "trivial_loss",
+    "uniformity", "alignment", "view_distance", "student_norm", "teacher_norm", "teacher_distance", "queue_age",
+    "queue_std", "trivial_loss",
 )  # fmt: skip
 """Metrics that are not shown: those of the health of a run that the verdict summarizes, and the position."""
 

@@ -1,6 +1,6 @@
 """Signals of health of a run, measured at the log interval: spread, rank, views, teacher, queue and trivial loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,9 @@ from sslzoo.modules.queue import Queue
 
 MAX_QUEUE_ROWS = 1024
 """Number of keys from which the spread of the queue is measured."""
+
+COMPARED_IMAGES = 8
+"""Number of images whose views are compared pixel by pixel."""
 
 
 class Signals:
@@ -34,6 +37,7 @@ class Signals:
         self._batch = 0
         self._features: list[Tensor] = []
         self._embeddings: list[Tensor] = []
+        self._view_distance: Tensor | None = None
         modules = list(method.modules())
         self._queue = next((module for module in modules if isinstance(module, Queue)), None)
         self._teacher = _find_encoder(next((module for module in modules if isinstance(module, Teacher)), None))
@@ -43,10 +47,11 @@ class Signals:
             projector.register_forward_hook(self._keep)
 
     def _forget(self, module: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        """Forget the previous pass, and note the number of images of this one."""
+        """Forget the previous pass; note the number of images of this one, and the distance of their views."""
         views = inputs[0] if inputs else keywords["views"]
         self._batch = len(views[0])
         self._features, self._embeddings = [], []
+        self._view_distance = measure_view_distance(views)
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """Keep input and output of a call of the projector, for one view or for all views one after the other."""
@@ -72,7 +77,10 @@ class Signals:
             features = torch.cat(self._features)[: self._batch].float()
             values["feature_std"] = float(embedding_std(features))
             values["feature_rank"] = measure_centered_rank(features)
+        if self._view_distance is not None:
+            values["view_distance"] = float(self._view_distance)
         values |= self._measure_views(output)
+        values["student_norm"] = measure_norm(self.method.student)
         if self._teacher is not None and isinstance(self.method.student, Encoder):
             values |= compare_parameters(self._teacher, self.method.student)
         if self._queue is not None:
@@ -106,9 +114,23 @@ class Signals:
         return {"queue_age": float(age), "queue_std": float(embedding_std(queue.keys[:MAX_QUEUE_ROWS]))}
 
 
+def measure_view_distance(views: Sequence[Tensor]) -> Tensor | None:
+    """Measure the root mean square difference () of two normalized views of some images; None if sizes differ."""
+    sample = [view[:COMPARED_IMAGES].detach().float() for view in views[:2]]
+    if len(sample) < 2 or sample[0].shape != sample[1].shape:
+        return None
+    return (sample[0] - sample[1]).square().mean().sqrt()
+
+
 def measure_centered_rank(embeddings: Tensor) -> float:
     """Measure the effective rank of embeddings (B, D) about their mean, from 1 to min(B - 1, D)."""
     return float(effective_rank(embeddings - embeddings.mean(dim=0)))
+
+
+def measure_norm(module: nn.Module) -> float:
+    """Measure the norm of all parameters together."""
+    norms = torch.stack([parameter.detach().float().norm() for parameter in module.parameters()])
+    return float(norms.cpu().double().square().sum().sqrt())
 
 
 def compare_parameters(teacher: nn.Module, student: nn.Module) -> dict[str, float]:

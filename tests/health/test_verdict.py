@@ -7,13 +7,13 @@ import pytest
 
 from sslzoo.health.measurement import Measurement
 from sslzoo.health.symptoms import SYMPTOMS
-from sslzoo.health.verdict import HEALTHY, MIN_START, PATIENCE, Examination, Verdict, diagnose
+from sslzoo.health.verdict import HEALTHY, MIN_START, WINDOW, Examination, Verdict, diagnose
 
 TOTAL = 600
 GOOD = {
     "loss": 4.0, "grad_norm": 1.0, "embedding_std": 0.8, "effective_rank": 22.0, "centered_rank": 20.0,
-    "max_rank": 64.0, "separation": 0.7, "alignment": 0.5, "trivial_loss": 5.0, "certainty": 0.5,
-    "teacher_distance": 0.1,
+    "max_rank": 64.0, "feature_rank": 40.0, "separation": 0.7, "view_distance": 0.8, "trivial_loss": 5.0,
+    "certainty": 0.5, "teacher_distance": 0.1,
 }  # fmt: skip
 
 SIGNS: dict[str, list[dict[str, float]]] = {
@@ -23,8 +23,9 @@ SIGNS: dict[str, list[dict[str, float]]] = {
         {"effective_rank": 3.0},
         {"effective_rank": 1.2, "max_rank": 3.0},
         {"centered_rank": 4.0, "separation": 0.05},
+        {"feature_rank": 7.0},
     ],
-    "equal views": [{"alignment": 0.0}],
+    "equal views": [{"view_distance": 0.0}],
     "constant target": [{"prototypes_used": 1.1}],
     "uniform target": [{"certainty": 1e-5}, {"confidence": 1e-5}],
     "frozen teacher": [{"teacher_norm": 40.0, "teacher_distance": 0.2}],
@@ -35,15 +36,19 @@ SIGNS: dict[str, list[dict[str, float]]] = {
         {"loss": 5.8, "separation": 0.1},
         {"loss": 5.99, "separation": 0.1},
         {"grad_norm": 0.0},
+        {"student_norm": 50.0},
     ],
 }
 """What is measured in a run with each symptom."""
 
 
 def measure(steps: range, signs: dict[str, float] | None = None, **first: float) -> list[Measurement]:
-    """Create a measurement for each step; the teacher moves, and the first loss is 6."""
-    history: list[dict[str, Any]] = [{"step": 10, **GOOD, "loss": 6.0, "teacher_norm": 40.0, **first}]
-    history += [{"step": step, **GOOD, "teacher_norm": 40 + step / 100, **(signs or {})} for step in steps]
+    """Create a measurement for each step; student and teacher move, and the first loss is 6."""
+    norms = {"teacher_norm": 40.0, "student_norm": 50.0}
+    history: list[dict[str, Any]] = [{"step": 10, **GOOD, **norms, "loss": 6.0, **first}]
+    for step in steps:
+        moved = {name: norm + step / 100 for name, norm in norms.items()}
+        history.append({"step": step, **GOOD, **moved, **(signs or {})})
     return list(history)
 
 
@@ -61,7 +66,7 @@ def test_there_are_signs_of_each_symptom() -> None:
     ("kind", "signs"), [(kind, signs) for kind, cases in SIGNS.items() for signs in cases], ids=lambda value: str(value)
 )
 def test_symptom_is_diagnosed_once_it_has_lasted(kind: str, signs: dict[str, float]) -> None:
-    history = measure(range(300, 300 + 10 * PATIENCE, 10), signs)
+    history = measure(range(300, 300 + 10 * WINDOW, 10), signs)
     *early, last = judge_prefixes(history)
     assert {verdict.kind for verdict in early} == {"healthy"}
     assert (last.kind, last.since) == (kind, 300)
@@ -85,12 +90,30 @@ def test_nothing_is_judged_during_the_first_steps() -> None:
 
 
 def test_run_recovers_and_an_outlier_is_ignored() -> None:
-    sick = SIGNS["dimensional collapse"][0]
-    history = [*measure(range(300, 340, 10), sick), *measure(range(340, 350, 10))[1:]]
+    sick, good = measure(range(300, 340, 10), SIGNS["dimensional collapse"][0]), measure(range(340, 360, 10))[1:]
+    kinds = [verdict.kind for verdict in judge_prefixes(sick + good)]
+    assert kinds == ["healthy"] * 3 + ["dimensional collapse"] * 2 + ["healthy"] * 2
+    assert {verdict.kind for verdict in judge_prefixes([*sick[:2], *good])} == {"healthy"}
+
+
+def test_noise_does_not_hide_a_symptom() -> None:
+    """One of three measurements is above the threshold, as the separation of VICReg without variance term."""
+    history = [measure(range(300, 310))[0]]
+    for step, separation in ((300, 0.08), (310, 0.17), (320, -0.1)):
+        history += measure(range(step, step + 1), {"embedding_std": 0.25, "separation": separation})[1:]
     kinds = [verdict.kind for verdict in judge_prefixes(history)]
-    assert kinds == ["healthy"] * 3 + ["dimensional collapse"] * 2 + ["healthy"]
-    outlier = [*measure(range(300, 320, 10), sick), *measure(range(320, 330))[1:2], *measure(range(330, 331), sick)[1:]]
-    assert {verdict.kind for verdict in judge_prefixes(outlier)} == {"healthy"}
+    assert kinds == ["healthy"] * 3 + ["complete collapse"]
+
+
+def test_loss_that_passes_its_trivial_value_is_healthy() -> None:
+    """That of SwAV starts above it."""
+    history = [{"step": step, **GOOD, "loss": loss} for step, loss in ((20, 6.0), (300, 5.1), (310, 5.0), (320, 4.9))]
+    assert {verdict.kind for verdict in judge_prefixes(history)} == {"healthy"}
+
+
+def test_rank_of_features_that_was_never_high_is_healthy() -> None:
+    """An untrained ViT has features of low rank."""
+    assert diagnose(measure(range(300, 400, 10), {"feature_rank": 7.0}, feature_rank=9.0), TOTAL) == HEALTHY
 
 
 def test_since_is_the_first_measurement_and_evidence_the_last() -> None:
@@ -117,10 +140,10 @@ def test_first_of_several_symptoms_is_named() -> None:
         {"embedding_std": 0.4, "separation": 0.05, "prototypes_used": 20.0},  # DINO: targets differ between images
         {"centered_rank": 3.0, "separation": 0.05, "prototypes_used": 20.0},
         {"loss": 5.99, "trivial_loss": 7.0, "separation": 0.27},  # CLSA early on
-        {"alignment": 0.05},
+        {"view_distance": 0.05},
         {"confidence": 0.0, "positive_weight": 1.0},  # a target that has become that of MoCo
         {"teacher_distance": 0.0, "teacher_norm": 40.0},  # neither student nor teacher moves
-        {"prototypes_used": 5.0},
+        {"prototypes_used": 7.0},
         {"centered_rank": 2.0, "separation": 0.25},  # DINO
         {"loss": -200.0, "trivial_loss": -160.0},
         {"grad_norm": 90.0},

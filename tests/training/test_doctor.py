@@ -21,7 +21,7 @@ from sslzoo.method.base import METHODS
 from sslzoo.modules.queue import Queue
 from sslzoo.runtime.errors import UserError
 from sslzoo.training.final import show_health
-from sslzoo.training.signals import MAX_QUEUE_ROWS, Signals
+from sslzoo.training.signals import MAX_QUEUE_ROWS, Signals, measure_view_distance
 from sslzoo.training.stop import Interrupted
 
 COLLAPSING = [
@@ -124,12 +124,25 @@ def test_signals_are_finite_and_change_nothing(name: str) -> None:
     assert all(torch.equal(value, method.state_dict()[key]) for key, value in plain.state_dict().items())
     assert torch.isfinite(torch.tensor(list(values.values()))).all()
     expected = {"embedding_std", "effective_rank", "feature_std", "feature_rank", "centered_rank", "uniformity"}
+    expected |= {"view_distance", "student_norm"}
     expected |= set() if name == "tico" else {"alignment", "separation"}
     expected |= {"teacher_norm", "teacher_distance"} if name in ("moco", "dino", "tico") else set()
     expected |= {"queue_age", "queue_std"} if name == "moco" else set()
     assert expected <= values.keys()
     assert 1 <= values["feature_rank"] <= 16
     assert 1 <= values["centered_rank"] <= values["max_rank"] + 0.1
+
+
+def test_view_distance_is_that_of_the_pixels() -> None:
+    one = torch.zeros(20, 3, 4, 4)
+    distance = measure_view_distance([one, one + 0.5, one + 9])
+    assert distance is not None
+    assert distance.item() == pytest.approx(0.5)
+    equal = measure_view_distance([one, one])
+    assert equal is not None
+    assert equal.item() == 0
+    assert measure_view_distance([one, one[..., 1:]]) is None
+    assert measure_view_distance([one]) is None
 
 
 @pytest.mark.parametrize("name", METHODS.names())
