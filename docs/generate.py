@@ -28,7 +28,7 @@ from sslzoo.config.registry import Registry
 from sslzoo.config.schema import PartConfig
 from sslzoo.data.augment import Augmentation
 from sslzoo.embedding.job import EmbeddingJob
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EvaluationJob
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS, PairMethod
@@ -142,7 +142,7 @@ def config_page() -> str:
         sections.append(f"## {kind}\n\n" + "\n\n".join(tables))
     sections.append(
         "## evaluate\n\nSettings of `run.py evaluate` besides `backbone`, `dataset`, `evaluation` and `augmentations`, "
-        f"which are as above.\n\n{settings_table(Job, '', 'key', nested=False)}"
+        f"which are as above.\n\n{settings_table(EvaluationJob, '', 'key', nested=False)}"
     )
     sections.append(
         "## embed\n\nSettings of `run.py embed` besides `backbone`, `dataset` and `augmentations`, which are as "

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from sslzoo.data.augment import Augmentation
 from sslzoo.embedding.job import EmbeddingJob
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EvaluationJob
 from sslzoo.experiment.schema import Experiment
 from sslzoo.losses import LOSSES
 from sslzoo.method import METHODS
@@ -106,7 +106,7 @@ def test_config_reference_lists_each_key(generated: dict[str, str]) -> None:
     page = generated["reference/config.md"]
     expected = {
         *list_keys(Experiment, ""),
-        *list_keys(Job, ""),
+        *list_keys(EvaluationJob, ""),
         *list_keys(EmbeddingJob, ""),
         *list_keys(Augmentation, "augmentations.NAME."),
     }

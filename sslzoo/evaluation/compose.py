@@ -10,7 +10,7 @@ from pydantic import create_model
 from sslzoo.config.arguments import ArgumentParser
 from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_all, read_layer, read_layers
 from sslzoo.config.schema import SettingError
-from sslzoo.evaluation.job import STANDARD, EncoderJob, Job
+from sslzoo.evaluation.job import STANDARD, EncoderJob, EvaluationJob
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.flags import has_flag, parse_flags
 from sslzoo.experiment.layers import (
@@ -44,7 +44,7 @@ HELP = """
 
 def compose_jobs(
     arguments: Sequence[str], settings: Mapping[str, Any] | None = None, *, prog: str = "run.py evaluate"
-) -> list[tuple[str, Job]]:
+) -> list[tuple[str, EvaluationJob]]:
     """Compose the settings of each requested protocol.
 
     Args:
@@ -67,12 +67,12 @@ def compose_jobs(
     _require_known(values)
     layers = compose_layers(run, named)
     known = ", ".join(path.removeprefix("evaluation/") for path in config_names("evaluation"))
-    description = f"{Job.__doc__}\n{HELP.format(protocols=known)}"
+    description = f"{EvaluationJob.__doc__}\n{HELP.format(protocols=known)}"
     jobs = []
     for protocol in named.protocol or [None]:
         file = _find_protocol(protocol) if protocol else None
         layer = [] if file is None else [(str(file), read_layer(file))]
-        job = create_job(Job, [*layers, *(content for _, content in layer), values], flags, prog, description)
+        job = create_job(EvaluationJob, [*layers, *(content for _, content in layer), values], flags, prog, description)
         own = select_own_layers([*read_named_layers(named), *layer, (PYTHON, values)])
         jobs.append((protocol or STANDARD, _fit_schedule(prefer_own_transform(job, own, flags), own, flags)))
     return jobs
@@ -130,7 +130,7 @@ def prefer_own_transform(job: AnyJob, own: Sequence[Layer], flags: Sequence[str]
     return job
 
 
-def _fit_schedule(job: Job, own: Sequence[Layer], flags: Sequence[str]) -> Job:
+def _fit_schedule(job: EvaluationJob, own: Sequence[Layer], flags: Sequence[str]) -> EvaluationJob:
     """Shorten a warm-up of fine-tuning that is too long for its epochs and that neither flags nor own files set.
 
     Args:
@@ -236,7 +236,7 @@ def _find_protocol(name: str) -> Path:
 
 
 def _require_known(settings: Layer) -> None:
-    allowed = {*Job.model_fields, "augmentations"}
+    allowed = {*EvaluationJob.model_fields, "augmentations"}
     for key in settings:
         if key not in allowed:
             raise UserError(f"{key}: no such setting{near_misses(key, allowed)}")
@@ -260,7 +260,7 @@ def create_job(
     """
     content = merge_all(layers)
     allowed = {*kind.model_fields}
-    known = {*allowed, *Job.model_fields, *Experiment.model_fields, "by_method"}
+    known = {*allowed, *EvaluationJob.model_fields, *Experiment.model_fields, "by_method"}
     unknown = [key for key in content if key not in known]
     if unknown:
         raise UserError(f"{unknown[0]}: no such setting{near_misses(unknown[0], allowed)}")

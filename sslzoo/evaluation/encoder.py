@@ -12,7 +12,7 @@ from sslzoo.data.cache import cache_root
 from sslzoo.data.images import Images
 from sslzoo.evaluation.checkpoint import ClassifierCheckpoints
 from sslzoo.evaluation.evaluated import EvaluatedEncoder
-from sslzoo.evaluation.job import EncoderJob, Job
+from sslzoo.evaluation.job import EncoderJob, EvaluationJob
 from sslzoo.evaluation.store import FeatureStore
 from sslzoo.evaluation.transform import Transform
 from sslzoo.modules.backbones import create_backbone, model_arguments, resolve_name
@@ -60,7 +60,7 @@ def create_feature_store(
 
 
 def load_features(
-    job: Job,
+    job: EvaluationJob,
     encoder: nn.Module,
     transform: Transform,
     train: Images,

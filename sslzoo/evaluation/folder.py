@@ -8,7 +8,7 @@ from typing import Any
 from sslzoo.config.folders import create_result_folder, slugify
 from sslzoo.data.images import Images
 from sslzoo.evaluation.images import get_labels
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EvaluationJob
 from sslzoo.evaluation.labels import split_and_draw
 from sslzoo.evaluation.score import Score, Scores
 from sslzoo.evaluation.summary import CLASSIFIERS
@@ -28,7 +28,7 @@ class ResultFolder:
         self.path = path
 
     @classmethod
-    def create(cls, jobs: list[tuple[str, Job]]) -> "ResultFolder":
+    def create(cls, jobs: list[tuple[str, EvaluationJob]]) -> "ResultFolder":
         """Create a folder and write settings and environment into it; the default for a run is inside the run folder.
 
         Raises:
@@ -57,7 +57,7 @@ class ResultFolder:
         others = (path for path in self.path.iterdir() if path.is_file() and path != file)
         write_json(file, {**result, "sha256": hash_files(others)})
 
-    def write_protocol(self, name: str, job: Job, scores: Scores, train: Images) -> None:
+    def write_protocol(self, name: str, job: EvaluationJob, scores: Scores, train: Images) -> None:
         """Write the files of a protocol: accuracy per class, confusion matrices, and which labels were used."""
         stem = slugify(Path(name).stem)
         self._write_per_class(stem, scores, train.classes)
@@ -86,7 +86,7 @@ class ResultFolder:
         write_csv(self.path / f"{name}.csv", chain([["class", *classes]], rows))
         plots.draw_confusion(table, classes, self.path / name, title=title)
 
-    def _write_labels(self, stem: str, job: Job, train: Images) -> None:
+    def _write_labels(self, stem: str, job: EvaluationJob, train: Images) -> None:
         held_out, draws = split_and_draw(get_labels(train), job.evaluation)
         content = {"held_out": train.ids[held_out].tolist(), "draws": [train.ids[draw].tolist() for draw in draws]}
         write_json(self.path / f"labels-{stem}.json", content)

@@ -7,14 +7,14 @@ from sslzoo.config.layers import read_layer
 from sslzoo.data.held_out import MIN_IMAGES
 from sslzoo.data.images import Images
 from sslzoo.data.load import Data
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EvaluationJob
 from sslzoo.runtime.errors import UserError
 
 DECIDE_TEST = ("train", "labeled", "test", "unlabeled", "label", "limit", "test_share", "test_seed")
 """Settings of a data set that decide which images are held out for a test."""
 
 
-def select_labeled_images(data: Data, job: Job) -> tuple[Images, Images]:
+def select_labeled_images(data: Data, job: EvaluationJob) -> tuple[Images, Images]:
     """Select the labeled images to learn from and to test on.
 
     Raises:
@@ -47,7 +47,7 @@ def select_images_without_labels(data: Data) -> tuple[Images, Images]:
     return images, images
 
 
-def describe_held_out(job: Job, data: Data) -> str | None:
+def describe_held_out(job: EvaluationJob, data: Data) -> str | None:
     """Describe how the test split was held out, and whether the evaluated run may have trained on its images.
 
     Returns:

@@ -65,7 +65,7 @@ class EncoderJob(Config):
         return dump_layer({"format": FORMAT, **self.model_dump(mode="json")})
 
 
-class Job(EncoderJob):
+class EvaluationJob(EncoderJob):
     """Score a trained encoder: timm's weights, a run's, or a file's."""
 
     quality: bool = False

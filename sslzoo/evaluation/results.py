@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sslzoo.data.images import Images
-from sslzoo.evaluation.job import STANDARD, Job
+from sslzoo.evaluation.job import STANDARD, EvaluationJob
 from sslzoo.evaluation.quality import Quality, create_quality_rows
 from sslzoo.evaluation.score import Scores
 from sslzoo.evaluation.summary import CLASSIFIERS, format_accuracy
@@ -22,7 +22,7 @@ SHORT_NAMES = {"temperature": "t", "weight_decay": "decay", "c": "C"}
 
 
 def describe_inputs(
-    job: Job, train: Images, test: Images, weights: str, transform: Transform, processes: int
+    job: EvaluationJob, train: Images, test: Images, weights: str, transform: Transform, processes: int
 ) -> dict[str, Any]:
     """Return the entries of result.json that describe encoder, images and machine."""
     return {
@@ -40,7 +40,7 @@ def describe_inputs(
     }
 
 
-def describe_protocol(job: Job, scores: Scores, test_images: int, held_out: str | None) -> str:
+def describe_protocol(job: EvaluationJob, scores: Scores, test_images: int, held_out: str | None) -> str:
     """Describe how the scores of a protocol were measured: labels, choice of settings, test images, interval.
 
     Args:

@@ -19,7 +19,7 @@ from sslzoo.evaluation.images import (
     select_images_without_labels,
     select_labeled_images,
 )
-from sslzoo.evaluation.job import Job
+from sslzoo.evaluation.job import EvaluationJob
 from sslzoo.evaluation.labels import check_labels
 from sslzoo.evaluation.protocol import create_feature_classifiers, score_classifiers
 from sslzoo.evaluation.quality import Quality, measure_quality
@@ -40,7 +40,7 @@ NEIGHBORS = (1, 10, 100)
 """Numbers of neighbors at which purity is measured, as far as each class has more images."""
 
 
-def evaluate(jobs: list[tuple[str, Job]], *, quiet: bool = False) -> tuple[dict[str, Any], Path]:
+def evaluate(jobs: list[tuple[str, EvaluationJob]], *, quiet: bool = False) -> tuple[dict[str, Any], Path]:
     """Score one encoder by several protocols in order, then measure its representation if one of them asks for it.
 
     Each result is written as soon as it is available.
@@ -93,7 +93,10 @@ def evaluate(jobs: list[tuple[str, Job]], *, quiet: bool = False) -> tuple[dict[
 
 
 def run_protocols(
-    protocols: list[tuple[str, Job]], evaluated: EvaluatedEncoder, folder: ResultFolder, result: dict[str, Any]
+    protocols: list[tuple[str, EvaluationJob]],
+    evaluated: EvaluatedEncoder,
+    folder: ResultFolder,
+    result: dict[str, Any],
 ) -> dict[str, Scores]:
     """Score the encoder by each protocol, and add the scores to `result` and its folder; called by all processes."""
     results: dict[str, Scores] = {}
@@ -110,7 +113,7 @@ def run_protocols(
     return results
 
 
-def score_protocol(evaluated: EvaluatedEncoder, job: Job) -> Scores:
+def score_protocol(evaluated: EvaluatedEncoder, job: EvaluationJob) -> Scores:
     """Choose the settings of a protocol's classifiers and test them; called by all processes."""
     device, config = evaluated.accelerator.device, job.evaluation
     train_labels, test_labels = get_labels(evaluated.train), get_labels(evaluated.test)
@@ -136,7 +139,9 @@ def score_protocol(evaluated: EvaluatedEncoder, job: Job) -> Scores:
     return score_classifiers(classifiers, train_labels, test_labels, evaluated.classes, config, report)
 
 
-def run_quality(job: Job, evaluated: EvaluatedEncoder, folder: ResultFolder, result: dict[str, Any]) -> Quality:
+def run_quality(
+    job: EvaluationJob, evaluated: EvaluatedEncoder, folder: ResultFolder, result: dict[str, Any]
+) -> Quality:
     """Measure the representation, and add the measures to `result` and its folder; called by all processes."""
     quality = measure_encoder(evaluated, job)
     result["quality"] = quality.as_dict()
@@ -145,7 +150,7 @@ def run_quality(job: Job, evaluated: EvaluatedEncoder, folder: ResultFolder, res
     return quality
 
 
-def measure_encoder(evaluated: EvaluatedEncoder, job: Job) -> Quality:
+def measure_encoder(evaluated: EvaluatedEncoder, job: EvaluationJob) -> Quality:
     """Measure the representation of the test images and of strong views of some of them."""
     evaluated.console.print(f"quality: {job.quality_views} views of up to {job.quality_images:,} test images")
     views = evaluated.encode_views(
