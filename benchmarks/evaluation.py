@@ -125,12 +125,12 @@ def compare_encoding(images: int) -> Comparison:
     augmentation = Augmentation(size=32, crop="center")
     accelerator = Accelerator(cpu=DEVICE.type == "cpu")
 
-    def view(batch: Batch) -> Tensor:
-        return create_view(augmentation, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)
+    def create_views(batch: Batch) -> list[Tensor]:
+        return [create_view(augmentation, batch, seed=0, epoch=0, view=0, mean=MEAN, std=STD)]
 
     def run_sslzoo(precision: torch.dtype | None = None) -> None:
         with torch.autocast(DEVICE.type, precision or torch.bfloat16, enabled=precision is not None):
-            for _ in encode_images(encoder, noise, view, accelerator, batch_size=128, workers=0):
+            for _ in encode_images(encoder, noise, create_views, accelerator, batch_size=128, workers=0):
                 pass
 
     def run_one_by_one() -> None:

@@ -20,8 +20,8 @@ MOST_PATCHES = 1000
 class EMPSSL(Method):
     """EMP-SSL: many small crops of an image agree with their mean, while the crops of all images spread.
 
-    The authors score the mean of the features of many crops, behind the first layer of the projector; ours are those of
-    the backbone for the whole image.
+    The authors score the mean of the features of 128 crops, behind the first layer of the projector, as `evaluate RUN
+    --crops 128 --projector-layers 1` does; by default they are those of the backbone for the whole image.
     """
 
     paper = "Tong et al. 2023 (arXiv 2304.03977); factors, projector and crops as in their code"

@@ -52,7 +52,7 @@ class ShardEncoder:
         pixels = torch.zeros(1, self.images.channels, size, size, dtype=getattr(torch, self.images.dtype))
         blank = Batch(pixels, torch.full((1, 2), size), torch.zeros(1, dtype=torch.int64), torch.full((1,), -1))
         with evaluation_mode(self.encoder):
-            return 4 * encode_batch(self.encoder, blank, self.transform, self.accelerator).numel()
+            return 4 * encode_batch(self.encoder, blank, self.transform.create_views, self.accelerator).numel()
 
     def encode(self, shards: list[Shard], partial: Partial, steps: Steps) -> None:
         """Encode shards in order, each into its file; one batch of features is in memory at a time.
@@ -72,7 +72,9 @@ class ShardEncoder:
                         kept = np.array([], np.int64) if decoded.batch is None else decoded.batch.ids.numpy()
                         self._record_skipped(writer, chunk, kept, decoded.errors)
                         if decoded.batch is not None:
-                            features = encode_batch(self.encoder, decoded.batch, self.transform, self.accelerator)
+                            features = encode_batch(
+                                self.encoder, decoded.batch, self.transform.create_views, self.accelerator
+                            )
                             self._require_finite(features, kept)
                             shape = tuple(features.shape[1:])
                             writer.write(features.numpy())

@@ -44,39 +44,44 @@ def extract_features(
 def encode_images(
     encoder: nn.Module,
     images: Images,
-    create_view: Callable[[Batch], Tensor],
+    create_views: Callable[[Batch], Iterable[Tensor]],
     accelerator: Accelerator,
     *,
     batch_size: int,
     workers: int,
 ) -> Iterator[Tensor]:
-    """Encode a view of each image, in order; yields (B, D) float32 on the CPU for each batch.
+    """Encode all images in order; yields (B, D) float32 on the CPU for each batch.
 
-    The encoder runs in the accelerator's precision; the view is created in float32, as in training.
+    The encoder runs in the accelerator's precision; views are created in float32, as in training.
 
     Args:
         encoder: (B, C, H, W) -> (B, D); runs in evaluation mode.
-        create_view: creates a view (B, C, H, W) of a batch of stored images.
+        create_views: creates views (B, C, H, W) of a batch of stored images; their features are averaged.
         workers: processes that decode images that are not stored decoded.
     """
     with evaluation_mode(encoder):
         for batch in ordered_batches(images, batch_size, workers=workers):
-            yield encode_batch(encoder, batch, create_view, accelerator)
+            yield encode_batch(encoder, batch, create_views, accelerator)
 
 
 @torch.inference_mode()
 def encode_batch(
-    encoder: Callable[[Tensor], Tensor], batch: Batch, create_view: Callable[[Batch], Tensor], accelerator: Accelerator
+    encoder: Callable[[Tensor], Tensor],
+    batch: Batch,
+    create_views: Callable[[Batch], Iterable[Tensor]],
+    accelerator: Accelerator,
 ) -> Tensor:
-    """Encode a view of each stored image of a batch; see `encode_images`.
+    """Encode each stored image of a batch; see `encode_images`.
 
     Returns:
         What `encoder` returns, for example (B, D), as float32 on the CPU.
     """
-    view = create_view(batch.to(accelerator.device))
-    with accelerator.autocast():
-        features = encoder(view)
-    return features.float().cpu()
+    total, count = torch.zeros(()), 0
+    for count, view in enumerate(create_views(batch.to(accelerator.device)), start=1):
+        with accelerator.autocast():
+            features = encoder(view)
+        total = features.float() if count == 1 else total + features.float()
+    return (total if count == 1 else total / count).cpu()
 
 
 def require_finite_features(features: Tensor) -> None:

@@ -101,8 +101,9 @@ class FineTuning(Classifier):
         """Compute the logits (N, C) of the test view on the CPU of every process."""
         evaluated, accelerator = self.evaluated, self.evaluated.accelerator
         share = images.share(accelerator.process_index, accelerator.num_processes)
+        create_views = evaluated.transform.create_views
         batches = encode_images(
-            model, share, evaluated.transform, accelerator, batch_size=evaluated.batch_size, workers=evaluated.workers
+            model, share, create_views, accelerator, batch_size=evaluated.batch_size, workers=evaluated.workers
         )
         return gather_rows(torch.cat(list(batches)))
 

@@ -75,6 +75,13 @@ class EvaluationJob(EncoderJob):
     """Number of test images whose strong views are measured."""
     quality_views: PositiveInt = Field(10, ge=2)
     """Number of strong views per image."""
+    crops: NonNegativeInt = 0
+    """Features of an image are the mean of those of this many random crops by `crop_augmentation`, as EMP-SSL's authors
+    evaluate; 0 encodes the test view."""
+    crop_augmentation: str = "patch"
+    """Name of the augmentation of the crops."""
+    projector_layers: NonNegativeInt = 0
+    """Score the features behind this many layers of a run's projector; 0 scores those of the backbone."""
     folder: Path | None = None
     """Folder of the result; None creates one in `output`."""
     output: Path = Path("evaluations")

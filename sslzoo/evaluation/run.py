@@ -1,5 +1,6 @@
 """Run an evaluation: encoder, features, protocols, measures of the representation, and the result folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from sslzoo.data.load import load_data
 from sslzoo.evaluation.augmented import AugmentedProbe
 from sslzoo.evaluation.classifier import Classifier
+from sslzoo.evaluation.crops import choose_crops
 from sslzoo.evaluation.encoder import create_encoder, load_features
 from sslzoo.evaluation.evaluated import EvaluatedEncoder
 from sslzoo.evaluation.fine_tune import FineTuning
@@ -21,6 +23,7 @@ from sslzoo.evaluation.images import (
 )
 from sslzoo.evaluation.job import EvaluationJob
 from sslzoo.evaluation.labels import check_labels
+from sslzoo.evaluation.projector import add_projector
 from sslzoo.evaluation.protocol import create_feature_classifiers, score_classifiers
 from sslzoo.evaluation.quality import Quality, measure_quality
 from sslzoo.evaluation.results import describe_inputs, describe_protocol, print_header, print_results
@@ -72,8 +75,11 @@ def evaluate(jobs: list[tuple[str, EvaluationJob]], *, quiet: bool = False) -> t
     train, test = select_labeled_images(data, job) if protocols else select_images_without_labels(data)
     for _, each in protocols:
         check_labels(get_labels(train), get_labels(test), each.evaluation, data.classes)
-    transform = choose_transform(job)
+    transform = replace(choose_transform(job), crops=choose_crops(job))
     encoder, weights = create_encoder(job, transform)
+    if job.projector_layers:
+        encoder = add_projector(encoder, job.run, job.projector_layers)
+        weights += f"; layers of the projector: {job.projector_layers}"
     encoder.to(accelerator.device)
     folder = ResultFolder(run_on_main_process(accelerator, lambda: ResultFolder.create(jobs).path))
     result = describe_inputs(job, train, test, weights, transform, accelerator.num_processes)

@@ -57,6 +57,8 @@ class FeatureStore:
             "images": images.fingerprint,
             "transform": [transform.augmentation.model_dump(), transform.mean, transform.std, *transform.own_range],
         }
+        if transform.crops is not None:
+            key["crops"] = [transform.crops.count, transform.crops.augmentation.model_dump(), transform.crops.seed]
         return self.root / f"{digest(json.dumps(key, sort_keys=True))}.npy"
 
     def has_features(self, images: Images, transform: Transform) -> bool:
@@ -124,5 +126,10 @@ class FeatureStore:
 
     def _encode(self, images: Images, transform: Transform) -> Iterator[Tensor]:
         return encode_images(
-            self.encoder, images, transform, self.accelerator, batch_size=self.batch_size, workers=self.workers
+            self.encoder,
+            images,
+            transform.create_views,
+            self.accelerator,
+            batch_size=self.batch_size,
+            workers=self.workers,
         )

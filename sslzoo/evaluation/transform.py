@@ -1,6 +1,6 @@
 """The transform from stored images to the input of an encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from sslzoo.data.augment.view import create_view
 from sslzoo.data.batch import Batch
 from sslzoo.data.decode import is_converted
 from sslzoo.data.pixels import RANGES
+from sslzoo.evaluation.crops import Crops
 from sslzoo.evaluation.job import EncoderJob
 from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
@@ -40,10 +41,20 @@ class Transform:
     """Smallest and largest pixel value, which become 0 and 1; not needed for uint8."""
     rgb: tuple[int, int, int] | None = None
     """Channels of red, green and blue, see `find_color_channels`."""
+    crops: Crops | None = None
+    """Crops that replace the test view."""
 
     def __call__(self, batch: Batch) -> Tensor:
         """Create the test view (B, C, size, size) float32 of a batch."""
         return self.create_view(self.augmentation, batch)
+
+    def create_views(self, batch: Batch) -> Iterator[Tensor]:
+        """Create the views (B, C, size, size) whose features are averaged: the test view, or each crop."""
+        if self.crops is None:
+            yield self(batch)
+            return
+        for number in range(self.crops.count):
+            yield self.create_view(self.crops.augmentation, batch, seed=self.crops.seed, epoch=number)
 
     def create_view(self, augmentation: Augmentation, batch: Batch, *, seed: int = 0, epoch: int = 0) -> Tensor:
         """Create a view of a batch by another augmentation, by default with the size of the test view."""
@@ -62,15 +73,13 @@ class Transform:
         )
 
     def __str__(self) -> str:
-        crop = (
-            self.augmentation.crop
-            if self.augmentation.crop_pct == 1
-            else f"{self.augmentation.crop} {self.augmentation.crop_pct:g}"
-        )
+        kind, share = self.augmentation.crop, self.augmentation.crop_pct
+        crop = f"crop {kind}" if share == 1 else f"crop {kind} {share:g}"
         mean, std = (", ".join(f"{value:.4g}" for value in numbers) for numbers in (self.mean, self.std))
         size, interpolation = self.augmentation.size, self.augmentation.interpolation
+        crop = crop if self.crops is None else str(self.crops)
         own = ", range {:.6g} to {:.6g}".format(*self.own_range) if self.own_range else ""
-        return f"{size} px, crop {crop}, {interpolation}, mean {mean}, std {std}{own} ({self.origin})"
+        return f"{size} px, {crop}, {interpolation}, mean {mean}, std {std}{own} ({self.origin})"
 
     @property
     def own_range(self) -> tuple[float, ...]:

@@ -64,7 +64,7 @@ def test_features_equal_those_of_evaluate(words: Words, images: Path, tmp_path: 
     encoder, _ = create_encoder(job, transform)
     accelerator = create_accelerator("fp32")
     opened = open_images(job, transform)
-    expected = list(encode_images(encoder, opened, transform, accelerator, batch_size=4, workers=0))
+    expected = list(encode_images(encoder, opened, transform.create_views, accelerator, batch_size=4, workers=0))
     np.testing.assert_array_equal(found.vectors, torch.cat(expected).numpy())
 
 

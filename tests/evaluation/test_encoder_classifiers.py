@@ -1,6 +1,7 @@
 """Classifiers that run the encoder, and cached features, on images whose class is their brightness."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from sslzoo.data.skipped import Skipped
 from sslzoo.evaluation.augmented import AugmentedProbe
 from sslzoo.evaluation.checkpoint import ClassifierCheckpoints
 from sslzoo.evaluation.classifier import Classifier
+from sslzoo.evaluation.crops import Crops
 from sslzoo.evaluation.evaluated import EvaluatedEncoder
 from sslzoo.evaluation.features import encode_images
 from sslzoo.evaluation.fine_tune import FineTuning, add_classifier
@@ -100,10 +102,26 @@ def test_only_the_encoder_runs_in_half_precision(encoder: nn.Module) -> None:
 
     encoder.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].clone(), output.dtype)))
     part = create_images(4, 0)
-    (features,) = encode_images(encoder, part, TRANSFORM, HalfAccelerator(), batch_size=4, workers=0)
+    (features,) = encode_images(encoder, part, TRANSFORM.create_views, HalfAccelerator(), batch_size=4, workers=0)
     ((view, dtype),) = seen
     assert torch.equal(view, TRANSFORM(part.gather(np.arange(4))))
     assert (dtype, features.dtype) == (torch.bfloat16, torch.float32)
+
+
+def test_features_of_crops_are_averaged(encoder: nn.Module, tmp_path: Path) -> None:
+    part, crop = create_images(10, 0), Augmentation(size=16, crop="random", crop_scale=(0.25, 0.5))
+    cropped = replace(TRANSFORM, crops=Crops(3, "patch", crop, seed=5))
+    store = create_store(encoder, tmp_path)
+    features = store.load_features(part, cropped, Steps(QUIET, "", 10))
+    stored = part.gather(np.arange(10))
+    views = [TRANSFORM.create_view(crop, stored, seed=5, epoch=number) for number in range(3)]
+    assert not torch.equal(views[0], views[1])
+    with torch.no_grad():
+        expected = torch.stack([encoder.eval()(view) for view in views]).mean(dim=0)
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+    others = [Crops(2, "patch", crop, seed=5), Crops(3, "patch", crop, seed=6), Crops(3, "weak", TEST, seed=5), None]
+    files = {store.locate(part, replace(TRANSFORM, crops=other)) for other in (cropped.crops, *others)}
+    assert len(files) == 5
 
 
 def test_every_input_of_the_features_changes_the_file(encoder: nn.Module, tmp_path: Path) -> None:

@@ -14,17 +14,19 @@ import timm.models
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.nn import functional as F
 
 from sslzoo.cli import main
 from sslzoo.data.load import load_data
 from sslzoo.evaluation.compose import compose_jobs
 from sslzoo.evaluation.encoder import create_encoder
 from sslzoo.evaluation.images import get_labels
+from sslzoo.evaluation.projector import add_projector
 from sslzoo.evaluation.transform import choose_transform
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,6 +211,27 @@ def test_protocols_that_run_the_encoder(run_folder: Path, tmp_path: Path) -> Non
     assert (tmp_path / "result" / "labels-semi-supervised-10.json").is_file()
 
 
+def test_crops_and_layers_of_the_projector(run_folder: Path, tmp_path: Path, cache: Path) -> None:
+    words = ["evaluate", str(run_folder), "--protocol", "knn", *SMALL, "--folder", str(tmp_path / "out")]
+    words += ["--crops", "2", "--crop-augmentation", "weak", "--projector-layers", "1"]
+    assert main(words) == 0
+    result = read_result(tmp_path / "out")
+    assert "8 px, mean of 2 crops by weak, seed 0" in result["transform"]
+    assert result["weights"].endswith("; layers of the projector: 1")
+    (job,) = (job for _, job in compose_jobs([str(run_folder)]))
+    backbone, _ = create_encoder(job, choose_transform(job))
+    saved = load_file(next((run_folder / "checkpoints").glob("step-*/model.safetensors")))
+    weight = saved["student.projector.0.weight"]
+    norm = [saved[f"student.projector.1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+    head = add_projector(backbone.eval(), run_folder, 1).eval()
+    images = torch.randn(3, 1, 8, 8)
+    with torch.no_grad():
+        expected = torch.relu(F.batch_norm(backbone(images) @ weight.T, *norm))
+        torch.testing.assert_close(head(images), expected)
+        assert add_projector(backbone, run_folder, 2)(images).shape == (3, len(saved["student.projector.3.bias"]))
+    assert load_cached(cache, 200).shape[1] == len(weight)
+
+
 def test_transfer_uses_channels_and_normalization_of_the_run(run_folder: Path) -> None:
     ((_, job),) = compose_jobs([str(run_folder), "--dataset", "cifar10"])
     assert (job.dataset.path, job.dataset.channels, job.dataset.mean) == ("uoft-cs/cifar10", 1, (0.3059,))
@@ -350,6 +373,18 @@ def create_invalid_inputs(tmp_path: Path, run_folder: Path) -> dict[str, tuple[l
         "two weights": (
             [str(run_folder), "--pretrained"],
             f"error: --pretrained: cannot be combined with the run folder {run_folder}",
+        ),
+        "a crop": (
+            [str(run_folder), "--crops", "2", "--crop-augmentation", "weaker"],
+            "error: --crop-augmentation weaker: no such augmentation; did you mean weak",
+        ),
+        "more layers than the projector has": (
+            [str(run_folder), "--projector-layers", "9"],
+            f"error: --projector-layers 9: the projector of {run_folder} has 2",
+        ),
+        "a projector without run": (
+            ["--untrained", "--projector-layers", "1"],
+            "error: --projector-layers 1: needs a run folder, whose checkpoint has the projector",
         ),
         "a protocol": (
             [str(run_folder), "--protocol", "liner"],
