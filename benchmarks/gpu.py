@@ -50,8 +50,14 @@ TRAIN = {
     ],
     "moco": ["--method", "moco", "--dataset", "cifar10"],
     "ascl": ["--method", "ascl", "--dataset", "cifar10"],
+    "emp-ssl": ["--method", "emp-ssl", "--dataset", "cifar10", "--epochs", "1"],
 }
-"""MoCo with its authors' settings, ASCL with the same settings, and both with the settings of ASCL's authors."""
+"""MoCo with its authors' settings, ASCL with the same settings, both with the settings of ASCL's authors, and EMP-SSL
+with those of its authors."""
+EVALUATE = {
+    "emp-ssl": ["--protocol", "linear", "--crops", "128" if CUDA else "2", "--projector-layers", "1"],
+}
+"""Flags of a further evaluation of a run, as its method's authors evaluate."""
 
 MODES = {
     "graph": [],
@@ -389,7 +395,7 @@ def train(report: Report, asked: argparse.Namespace) -> None:
             continue
         words = [*TRAIN[name], "--dataset.path", str(asked.data.resolve()), "--seed", str(number)]
         words += ["--run-folder", str(folder), "--resume", "auto", "--log-every", "100"]
-        words += ["--precision", "bf16", "--knn-every", "50"] if CUDA else small_run_flags()
+        words += ["--precision", "bf16", "--knn-every", "50"] if CUDA else small_run_flags(name)
         words += asked.flags.split()
         start = time.monotonic()
         try:
@@ -402,23 +408,26 @@ def train(report: Report, asked: argparse.Namespace) -> None:
             report.add(f"{name}, seed {number}", f"exit status {done.returncode}")
         else:
             report.add(f"{name}, seed {number}", read_results(folder) | {"seconds": round(time.monotonic() - start, 1)})
+            if name in EVALUATE:
+                report.add(f"{name}, seed {number}, as its authors evaluate", evaluate_as_authors(folder, name))
 
 
-def small_run_flags() -> list[str]:
+def evaluate_as_authors(folder: Path, name: str) -> dict[str, float] | str:
+    """Evaluate a finished run with the flags in `EVALUATE`; return accuracies in percent, or the exit status."""
+    result = folder / "as-authors"
+    words = [sys.executable, "run.py", "evaluate", str(folder), *EVALUATE[name], "--folder", str(result)]
+    done = subprocess.run(words, cwd=ROOT, check=False)
+    if done.returncode:
+        return f"exit status {done.returncode}"
+    scores = json.loads((result / "result.json").read_text())["protocols"]["linear"]
+    return {key: 100 * score["accuracy"] for key, score in scores.items() if isinstance(score, dict)}
+
+
+def small_run_flags(name: str) -> list[str]:
     """Return the flags of a small run for a CPU, with a hundredth of CIFAR-10."""
     size = ["--dataset.limit", "500", "--dataset.test-limit", "100", "--epochs", "2", "--batch-size", "64"]
-    return [
-        *size,
-        *NARROW,
-        "--method.queue-size",
-        "128",
-        "--schedule.warmup-epochs",
-        "0",
-        "--knn-every",
-        "0",
-        "--precision",
-        "fp32",
-    ]
+    queue = [] if name == "emp-ssl" else ["--method.queue-size", "128"]
+    return [*size, *NARROW, *queue, "--schedule.warmup-epochs", "0", "--knn-every", "0", "--precision", "fp32"]
 
 
 def read_results(folder: Path) -> dict[str, Any]:
