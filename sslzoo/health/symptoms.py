@@ -52,7 +52,7 @@ DISTANT_TEACHER = 0.7
 """Distance of student and teacher, relative to the norm of the teacher, at which they have lost each other."""
 
 UNCHANGED_NORM = 1e-6
-"""Change of the norm of the student's parameters, relative to the first norm, below which nothing is learned."""
+"""Change of the norm of the student's parameters, relative to the first norm, below which they do not change."""
 
 MOVED_STUDENT = 0.01
 """Distance of student and teacher at which a teacher that has not moved at all is frozen."""
@@ -165,24 +165,26 @@ def show_distant_teacher(measured: Measurement, first: Measurement) -> str | Non
 
 
 def show_no_learning(measured: Measurement, first: Measurement) -> str | None:
-    """Recognize a loss that is trivial, or that is no better than trivial or than at first while views are not alike.
+    """Recognize a loss that is trivial, or no better than trivial or than at first while views or parameters show that
+    nothing is learned.
 
     A trivial loss of 0 or less is the smallest possible one, so that a larger one means nothing.
     """
     loss, start, trivial = measured["loss"], first["loss"], measured.get("trivial_loss")
     if measured.get("grad_norm") == 0:
         return "the gradient is 0"
-    norm, initial = measured.get("student_norm", math.inf), first.get("student_norm", 0.0)
-    if abs(norm - initial) < UNCHANGED_NORM * initial:
-        return "the parameters do not change"
     if trivial is not None and abs(loss - trivial) < TRIVIAL_LOSS * max(1.0, abs(trivial)):
         return f"loss {loss:.4g}, that of equal embeddings is {trivial:.4g}"
     separation = measured.get("separation", math.inf)
     unlearned = f"separation of views {separation:.2f}, loss {loss:.4g}"
     if trivial is not None and 0 < trivial < loss and separation < UNLEARNED_SEPARATION:
         return f"{unlearned}, that of equal embeddings is {trivial:.4g}"
-    constant = loss > start - CONSTANT_LOSS * max(1.0, abs(start))
-    return f"{unlearned}, at first {start:.4g}" if constant and separation < CONSTANT_SEPARATION else None
+    if loss <= start - CONSTANT_LOSS * max(1.0, abs(start)):
+        return None
+    norm, initial = measured.get("student_norm", math.inf), first.get("student_norm", 0.0)
+    if abs(norm - initial) < UNCHANGED_NORM * initial:
+        return f"the parameters do not change, loss {loss:.4g}, at first {start:.4g}"
+    return f"{unlearned}, at first {start:.4g}" if separation < CONSTANT_SEPARATION else None
 
 
 SYMPTOMS = (

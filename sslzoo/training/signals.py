@@ -128,8 +128,8 @@ def measure_centered_rank(embeddings: Tensor) -> float:
 
 
 def measure_norm(module: nn.Module) -> float:
-    """Measure the norm of all parameters together."""
-    norms = torch.stack([parameter.detach().float().norm() for parameter in module.parameters()])
+    """Measure the norm of all trainable parameters together; 0 if there are none."""
+    norms = torch.stack([p.detach().float().norm() for p in module.parameters() if p.requires_grad] or [torch.zeros(1)])
     return float(norms.cpu().double().square().sum().sqrt())
 
 

@@ -36,7 +36,7 @@ SIGNS: dict[str, list[dict[str, float]]] = {
         {"loss": 5.8, "separation": 0.1},
         {"loss": 5.99, "separation": 0.1},
         {"grad_norm": 0.0},
-        {"student_norm": 50.0},
+        {"student_norm": 50.0, "loss": 5.99, "trivial_loss": 7.0},
     ],
 }
 """What is measured in a run with each symptom."""
@@ -143,6 +143,7 @@ def test_first_of_several_symptoms_is_named() -> None:
         {"view_distance": 0.05},
         {"confidence": 0.0, "positive_weight": 1.0},  # a target that has become that of MoCo
         {"teacher_distance": 0.0, "teacher_norm": 40.0},  # neither student nor teacher moves
+        {"student_norm": 50.0},  # the loss falls: few parameters are trained
         {"prototypes_used": 7.0},
         {"centered_rank": 2.0, "separation": 0.25},  # DINO
         {"loss": -200.0, "trivial_loss": -160.0},
