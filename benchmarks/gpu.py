@@ -420,7 +420,12 @@ def evaluate_as_authors(folder: Path, name: str) -> dict[str, float] | str:
     if done.returncode:
         return f"exit status {done.returncode}"
     scores = json.loads((result / "result.json").read_text())["protocols"]["linear"]
-    return {key: 100 * score["accuracy"] for key, score in scores.items() if isinstance(score, dict)}
+    return read_accuracies(scores)
+
+
+def read_accuracies(scores: dict[str, Any]) -> dict[str, float]:
+    """Read the accuracies in percent from the scores of an encoder, by classifier."""
+    return {name: 100 * score["accuracy"] for name, score in scores.items() if isinstance(score, dict)}
 
 
 def small_run_flags(name: str) -> list[str]:
@@ -433,10 +438,9 @@ def small_run_flags(name: str) -> list[str]:
 def read_results(folder: Path) -> dict[str, Any]:
     """Read scores and cost of a finished run."""
     summary = json.loads((folder / "summary.json").read_text())
-    trained = summary["test"]["trained"]
     return {
         "epochs": summary["epochs"],
-        **{name: 100 * score["accuracy"] for name, score in trained.items() if isinstance(score, dict)},
+        **read_accuracies(summary["test"]["trained"]),
         "training seconds": summary["train_seconds"],
         "images/s": summary["images_per_second"],
     }

@@ -9,6 +9,7 @@ import pandas as pd
 from torch import nn
 
 from sslzoo.api.arguments import Names, list_names
+from sslzoo.config.folders import find_newest_weights
 from sslzoo.config.registry import load_plugin
 from sslzoo.experiment.compose import compose
 from sslzoo.experiment.schema import Experiment
@@ -129,7 +130,7 @@ class Run:
     def _find_weights(self) -> Path:
         if self._folder.backbone.is_file():
             return self._folder.backbone
-        saved = sorted(self._folder.checkpoints.glob("step-*/model.safetensors"))
-        if not saved:
+        saved = find_newest_weights(self.path)
+        if saved is None:
             raise UserError(f"{self.path}: the run has no checkpoint yet")
-        return saved[-1]
+        return saved

@@ -30,3 +30,8 @@ def create_result_folder(output: Path, stem: str) -> Path:
             raise
         return path
     raise UserError(f"--output {output}: a hundred results of this second exist already")
+
+
+def find_newest_weights(run: Path) -> Path | None:
+    """Return the weights of the newest checkpoint in a run folder; None if there is none."""
+    return max((run / "checkpoints").glob("step-*/model.safetensors"), default=None)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import create_model
 
 from sslzoo.config.arguments import ArgumentParser
+from sslzoo.config.folders import find_newest_weights
 from sslzoo.config.layers import Layer, config_names, find_layer, merge, merge_all, read_layer, read_layers
 from sslzoo.config.schema import SettingError
 from sslzoo.evaluation.job import STANDARD, EncoderJob, EvaluationJob
@@ -176,10 +177,10 @@ def _run_layers(run: Path, dataset: str | None, command: str) -> list[Layer]:
     experiment = compose(["--config", str(config)])
     weights = run / "backbone.safetensors"
     if not weights.is_file():
-        saved = sorted((run / "checkpoints").glob("step-*/model.safetensors"))
+        saved = find_newest_weights(run)
         hint = (
             f"; `{command} --backbone {resolve_name(experiment.backbone, experiment.img_size)} "
-            f"--checkpoint {saved[-1]}` {command}s its newest checkpoint"
+            f"--checkpoint {saved}` {command}s its newest checkpoint"
             if saved
             else ""
         )

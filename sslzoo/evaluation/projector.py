@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
+from sslzoo.config.folders import find_newest_weights
 from sslzoo.experiment.compose import compose
 from sslzoo.modules.heads import Encoder, Head, HeadConfig, feature_width
 from sslzoo.runtime.errors import UserError
@@ -25,19 +26,19 @@ def add_projector(backbone: nn.Module, run: Path | None, layers: int) -> Encoder
     if run is None:
         raise UserError(f"{flag}: needs a run folder, whose checkpoint has the projector")
     config = getattr(compose(["--config", str(run / "config.yaml")]).method, "projector", None)
-    saved = sorted((run / "checkpoints").glob("step-*/model.safetensors"))
+    saved = find_newest_weights(run)
     if not isinstance(config, HeadConfig):
         raise UserError(f"{flag}: the method of {run} has no projector of this kind")
     if layers > config.layers:
         raise UserError(f"{flag}: the projector of {run} has {config.layers}")
-    if not saved:
+    if saved is None:
         raise UserError(f"{flag}: {run} has no checkpoint, which has the projector")
-    head, tensors = Head(feature_width(backbone), config), read_tensors(saved[-1])
+    head, tensors = Head(feature_width(backbone), config), read_tensors(saved)
     names = [name for name in head.state_dict() if PREFIX + name in tensors]
     try:
         head.load_state_dict({name: tensors[PREFIX + name] for name in names})
     except RuntimeError:
-        raise UserError(f"{flag}: {saved[-1]} has no projector as in the config of the run") from None
+        raise UserError(f"{flag}: {saved} has no projector as in the config of the run") from None
     return Encoder(backbone, nn.Sequential(*take_layers(head, layers)))
 
 

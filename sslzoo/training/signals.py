@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import get_total_norm
 
 from sslzoo.evaluation.hypersphere import alignment, uniformity
 from sslzoo.evaluation.representation import effective_rank, embedding_std, measure_separation
@@ -119,7 +121,7 @@ def measure_view_distance(views: Sequence[Tensor]) -> Tensor | None:
     sample = [view[:COMPARED_IMAGES].detach().float() for view in views[:2]]
     if len(sample) < 2 or sample[0].shape != sample[1].shape:
         return None
-    return (sample[0] - sample[1]).square().mean().sqrt()
+    return F.mse_loss(sample[0], sample[1]).sqrt()
 
 
 def measure_centered_rank(embeddings: Tensor) -> float:
@@ -129,8 +131,7 @@ def measure_centered_rank(embeddings: Tensor) -> float:
 
 def measure_norm(module: nn.Module) -> float:
     """Measure the norm of all trainable parameters together; 0 if there are none."""
-    norms = torch.stack([p.detach().float().norm() for p in module.parameters() if p.requires_grad] or [torch.zeros(1)])
-    return float(norms.cpu().double().square().sum().sqrt())
+    return float(get_total_norm([parameter.detach() for parameter in module.parameters() if parameter.requires_grad]))
 
 
 def compare_parameters(teacher: nn.Module, student: nn.Module) -> dict[str, float]:
