@@ -79,14 +79,14 @@ def time_extraction(images: Path, words: Sequence[str], folder: Path) -> float:
 
     from sslzoo.data.loader import ordered_batches
     from sslzoo.embedding.compose import compose_embedding
-    from sslzoo.embedding.images import open_images
+    from sslzoo.embedding.images import open_images, resolve_pixels
     from sslzoo.evaluation.encoder import create_encoder, create_feature_store
     from sslzoo.evaluation.transform import choose_transform
     from sslzoo.runtime.launch import create_accelerator, prepare_cpu
     from sslzoo.runtime.progress import Steps
 
     words = [*words, "--images", str(images), "--dataset.cache-dir", str(folder / "cache")]
-    job = compose_embedding(words, needs_output=False)
+    job = resolve_pixels(compose_embedding(words, needs_output=False))
     prepare_cpu(job.threads)
     accelerator = create_accelerator(job.precision)
     transform = choose_transform(job)

@@ -65,6 +65,13 @@ def test_gpu_stages_run_scaled_down(tmp_path: Path) -> None:
     assert len(speed) > 1
 
 
+def test_extraction_of_evaluate_is_timed(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    embed = load("embed")
+    embed.write_images(tmp_path / "images", 16)
+    words = [*embed.ENCODER, "--img-size", "32", "--threads", "1", "--dataset.workers", "0"]
+    assert embed.time_extraction(tmp_path / "images", words, tmp_path) > 0
+
+
 def test_contenders_are_timed_in_turn(load: Callable[[str], ModuleType]) -> None:
     rounds, calls = load("rounds"), []
     contenders = {name: (lambda name=name: calls.append(name)) for name in ("first", "second")}
