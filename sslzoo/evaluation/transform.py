@@ -20,7 +20,7 @@ from sslzoo.modules.backbone_config import BackboneConfig
 from sslzoo.modules.backbones import resolve_name
 from sslzoo.runtime.errors import UserError
 from sslzoo.weights.export import read_input_config
-from sslzoo.weights.load import has_plain_layout
+from sslzoo.weights.load import has_timm_input
 from sslzoo.weights.read import read_metadata
 
 CROPS = ("center", "squash")
@@ -140,7 +140,7 @@ def find_file_transform(job: EncoderJob) -> Transform | None:
     weights for the architecture.
 
     Returns:
-        None if neither is known: without a file, for a file of another project, and for a model that timm has no
+        None if neither is known: without a file, for most other projects' files, and for a model that timm has no
         weights of, or none for the channels of the images.
 
     Raises:
@@ -158,7 +158,7 @@ def find_file_transform(job: EncoderJob) -> Transform | None:
         return None
     name = resolve_name(backbone, job.img_size or job.augmentation("test").size or 224)
     cfg = timm.get_pretrained_cfg(name)
-    if cfg is None or not cfg.has_weights or cfg.input_size[0] != channels or not has_plain_layout(file):
+    if cfg is None or not cfg.has_weights or cfg.input_size[0] != channels or not has_timm_input(file):
         return None
     tagged = f"{cfg.architecture}.{cfg.tag}" if cfg.tag else name
     origin = f"of timm's {tagged}, as the file states none; --transform dataset uses those of the data set's config"

@@ -21,6 +21,8 @@ class Layout:
     """Further prefixes, one of which must be in the file if the encoder's prefix does not identify the project."""
     left_out: tuple[str, ...] = ()
     """Patterns of tensors below the encoder that do not belong to the backbone, besides timm's classifier."""
+    has_timm_input: bool = False
+    """Whether the project preprocesses images as timm does for the same architecture."""
 
 
 LAYOUTS = (
@@ -67,7 +69,7 @@ LAYOUTS = (
     # HobbitLong/SupContrast: networks/resnet_big.py
     Layout("SimCLR or SupCon", ("encoder",), beside=("head",)),
     # timm: models/_helpers.py, load_state_dict
-    Layout("timm, averaged weights", ("state_dict_ema", "model_ema")),
+    Layout("timm, averaged weights", ("state_dict_ema", "model_ema"), has_timm_input=True),
     # facebookresearch/swav and deepcluster: src/resnet50.py
     Layout(
         "SwAV or DeepCluster v2",
@@ -76,13 +78,13 @@ LAYOUTS = (
         left_out=("projection_head.*", "prototypes*"),
     ),
     # lukemelas/EfficientNet-PyTorch: efficientnet_pytorch/model.py
-    Layout("EfficientNet-PyTorch", ("",), beside=("_conv_stem",)),
+    Layout("EfficientNet-PyTorch", ("",), beside=("_conv_stem",), has_timm_input=True),
     # facebookresearch/mae: main_linprobe.py
     Layout("MAE", ("",), beside=("decoder_embed",), left_out=("decoder_*", "mask_token")),
 )
 """Known layouts; the first one that matches the names in a file is used."""
 
-PLAIN = Layout("", ("",))
+PLAIN = Layout("", ("",), has_timm_input=True)
 """Names of timm and torchvision: exports of sslzoo, published backbones."""
 
 

@@ -93,14 +93,14 @@ def load_checkpoint(model: nn.Module, path: Path, encoder: str | None = None) ->
     return LoadReport(path.name, layout.project, prefix, len(kept), left_out, others, notes)
 
 
-def has_plain_layout(path: Path) -> bool:
-    """Whether a file has timm's layout, which is also that of torchvision, and not that of another project.
+def has_timm_input(path: Path) -> bool:
+    """Whether the weights in a file are of timm, or of a project that preprocesses images as timm does.
 
     Raises:
         UserError: the file does not exist, or contains no weights.
     """
-    found = find_layout(collect_spellings(read_tensors(path)))
-    return found is None or found[0].project.startswith("timm")
+    layout, _ = find_layout(collect_spellings(read_tensors(path))) or (PLAIN, "")
+    return layout.has_timm_input
 
 
 def _choose_encoder(

@@ -62,6 +62,12 @@ def test_file_of_another_project_keeps_the_images_of_the_data_set(tmp_path: Path
     assert choose("test_efficientnet", file).origin == "of the data set's config"
 
 
+def test_file_of_efficientnet_pytorch_gets_the_transform_of_timms_weights(tmp_path: Path) -> None:
+    torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "file.pth")
+    chosen = choose("tf_efficientnet_lite0", tmp_path / "file.pth")
+    assert (chosen.augmentation.size, chosen.mean) == (224, HALF)
+
+
 def test_model_without_known_images_keeps_those_of_the_data_set(tmp_path: Path) -> None:
     file = save("resnet10t", tmp_path / "own.pth")
     assert choose("resnet10t", file, dataset="digits").origin == "of the data set's config"  # grayscale
