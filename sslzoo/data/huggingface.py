@@ -162,9 +162,10 @@ class HuggingFace(Source):
         """The builder of the configuration `subset` in the folder's README.md."""
         known = datasets.get_dataset_config_names(str(folder))
         if self.config.subset not in known:
-            hint = near_misses(str(self.config.subset), known)
+            hint = "" if known == ["default"] else near_misses(str(self.config.subset), known)
             raise UserError(
-                f"--dataset.subset {self.config.subset}: {folder}/README.md has no such configuration{hint}"
+                f"--dataset.subset {self.config.subset}: {folder} has no README.md with such a configuration{hint}"
+                " (`--dataset.subset None` reads all files)"
             )
         return datasets.load_dataset_builder(str(folder), self.config.subset)
 

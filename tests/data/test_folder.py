@@ -239,8 +239,11 @@ def test_configuration_of_a_readme_is_read_on_request(tmp_path, random_image):
     configs = "\n".join(f"- config_name: {name}\n  data_files: {name}.parquet" for name in ("few", "many"))
     (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}\n---\n")
     assert len(load(tmp_path, subset="many").train) == 3
-    with pytest.raises(UserError, match=r"--dataset\.subset manny: .*no such configuration; did you mean many\?"):
+    with pytest.raises(UserError, match=r"--dataset\.subset manny: .*with such a configuration; did you mean many\?"):
         load(tmp_path, subset="manny")
+    (tmp_path / "README.md").unlink()
+    with pytest.raises(UserError, match=r"has no README\.md .* configuration \(`--dataset\.subset None` reads all"):
+        load(tmp_path, subset="many")
 
 
 def test_postscript_is_not_opened(tmp_path, random_image, monkeypatch):
