@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sslzoo.evaluation.classifier import Classifier
 from sslzoo.evaluation.evaluated import EvaluatedEncoder
-from sslzoo.evaluation.features import evaluation_mode
+from sslzoo.evaluation.features import encode_view, evaluation_mode
 from sslzoo.evaluation.labels import Indices
 from sslzoo.evaluation.linear import QUERIES_AT_ONCE, LinearHeads, Standardizer, select_setting
 from sslzoo.evaluation.score import rank_top_classes
@@ -60,9 +60,8 @@ class AugmentedProbe(Classifier):
         )
         with evaluation_mode(evaluated.encoder):
             for step, view, labels in views:
-                with evaluated.accelerator.autocast():
-                    features = evaluated.encoder(view)
-                heads.step(standardize(gather(features.float())), gather(labels), step / views.total_steps)
+                features = encode_view(evaluated.encoder, view, evaluated.accelerator)
+                heads.step(standardize(gather(features)), gather(labels), step / views.total_steps)
                 checkpoint.save_if_due(step + 1, lambda: {"heads": heads.state()})
         checkpoint.save_finished(views.total_steps, lambda: {"heads": heads.state()})
         return heads

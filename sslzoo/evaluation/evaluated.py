@@ -11,7 +11,7 @@ from sslzoo.data.augment.config import Augmentation
 from sslzoo.data.images import Images
 from sslzoo.data.loader import ordered_batches
 from sslzoo.evaluation.checkpoint import ClassifierCheckpoints
-from sslzoo.evaluation.features import evaluation_mode
+from sslzoo.evaluation.features import encode_view, evaluation_mode
 from sslzoo.evaluation.transform import Transform
 from sslzoo.runtime.counter_rng import permutation
 from sslzoo.runtime.distributed import gather_rows
@@ -70,9 +70,8 @@ class EvaluatedEncoder:
                 batch_features = []
                 for epoch in range(views):
                     view = self.transform.create_view(augmentation, batch, seed=seed, epoch=epoch)
-                    with self.accelerator.autocast():
-                        features = self.encoder(view)
-                    batch_features.append(features.float().cpu())
+                    features = encode_view(self.encoder, view, self.accelerator)
+                    batch_features.append(features.cpu())
                     steps.advance(len(features) * self.accelerator.num_processes)
                 encoded.append(torch.stack(batch_features, dim=1))
         return gather_rows(torch.cat(encoded))

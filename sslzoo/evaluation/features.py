@@ -12,6 +12,9 @@ from sslzoo.data.images import Images
 from sslzoo.data.loader import ordered_batches
 from sslzoo.runtime.errors import UserError
 
+PIXELS_ON_CPU, IMAGES_ON_CPU = 1 << 18, (8, 64)
+"""Pixels of a view that a CPU encodes at once, and the smallest and the largest number of images."""
+
 
 @torch.inference_mode()
 def extract_features(
@@ -32,9 +35,7 @@ def extract_features(
     features, labels = [], []
     with evaluation_mode(encoder):
         for images, classes in batches:
-            with accelerator.autocast():
-                encoded = encoder(images.to(accelerator.device))
-            features.append(encoded.float().cpu())
+            features.append(encode_view(encoder, images.to(accelerator.device), accelerator).cpu())
             require_finite_features(features[-1])
             labels.append(classes.cpu())
     return torch.cat(features), torch.cat(labels)
@@ -78,10 +79,22 @@ def encode_batch(
     """
     total, count = torch.zeros(()), 0
     for count, view in enumerate(create_views(batch.to(accelerator.device)), start=1):
-        with accelerator.autocast():
-            features = encoder(view)
-        total = features.float() if count == 1 else total + features.float()
+        features = encode_view(encoder, view, accelerator)
+        total = features if count == 1 else total + features
     return (total if count == 1 else total / count).cpu()
+
+
+def encode_view(encoder: Callable[[Tensor], Tensor], view: Tensor, accelerator: Accelerator) -> Tensor:
+    """Encode a view (B, C, H, W) without gradient in the accelerator's precision; returns float32 on its device.
+
+    A CPU encodes a few images at once, whose activations fit into memory that it uses again and again; for larger ones
+    the system provides and clears new memory in each layer, which takes longer than the layer.
+    """
+    fewest, most = IMAGES_ON_CPU
+    pixels = view.shape[-2] * view.shape[-1]
+    size = max(fewest, min(most, PIXELS_ON_CPU // pixels)) if view.device.type == "cpu" else len(view)
+    with accelerator.autocast():
+        return torch.cat([encoder(part) for part in torch.split(view, size)]).float()
 
 
 def require_finite_features(features: Tensor) -> None:

@@ -21,12 +21,12 @@ COLLAPSED_RANK = 0.05
 MIN_RANK = 1.5
 """Effective rank below which embeddings have collapsed, whatever the possible rank."""
 
-LOW_RANK = 0.1
+LOW_RANK = 0.125
 """Largest rank about the mean, as a fraction of the possible rank, of embeddings that also have a `LOW_SEPARATION`.
 
 A low rank alone does no harm: DINO on the digits has a rank of 2 of 64 and learns."""
 
-LOW_SEPARATION = 0.15
+LOW_SEPARATION = 0.3
 """Largest separation of embeddings that have lost the differences between images."""
 
 TRIVIAL_LOSS = 0.002

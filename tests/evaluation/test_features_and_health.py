@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sslzoo.evaluation.features import extract_features
+from sslzoo.evaluation.features import IMAGES_ON_CPU, encode_view, extract_features
 from sslzoo.evaluation.representation import effective_rank, embedding_std, measure_separation
 
 
@@ -23,6 +23,21 @@ def test_extraction_preserves_order_type_and_mode() -> None:
     torch.testing.assert_close(features, torch.cat([x for x, _ in batches]).flatten(1), atol=1e-4, rtol=1e-4)
     assert [module.training for module in encoder] == [True, True, False]
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(8, IMAGES_ON_CPU[1]), (128, 16), (512, IMAGES_ON_CPU[0])])
+def test_cpu_encodes_few_images_at_once(size: int, at_once: int) -> None:
+    counts = []
+
+    def encode(view: Tensor) -> Tensor:
+        counts.append(len(view))
+        return view.mean((1, 2, 3))[:, None].double()
+
+    view = torch.randn(70, 1, size, size)
+    features = encode_view(encode, view, Accelerator(cpu=True))
+    assert max(counts) == at_once
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, view.mean((1, 2, 3))[:, None])
 
 
 def test_encoder_can_be_trained_after_extraction() -> None:

@@ -23,6 +23,7 @@ SIGNS: dict[str, list[dict[str, float]]] = {
         {"effective_rank": 3.0},
         {"effective_rank": 1.2, "max_rank": 3.0},
         {"centered_rank": 4.0, "separation": 0.05},
+        {"centered_rank": 7.1, "separation": 0.28},  # SimSiam without predictor
         {"feature_rank": 7.0},
     ],
     "equal views": [{"view_distance": 0.0}],
@@ -145,7 +146,8 @@ def test_first_of_several_symptoms_is_named() -> None:
         {"teacher_distance": 0.0, "teacher_norm": 40.0},  # neither student nor teacher moves
         {"student_norm": 50.0},  # the loss falls: few parameters are trained
         {"prototypes_used": 7.0},
-        {"centered_rank": 2.0, "separation": 0.25},  # DINO
+        {"centered_rank": 2.0, "separation": 0.25, "prototypes_used": 14.0},  # DINO
+        {"centered_rank": 6.0, "separation": 0.5},  # MoCo
         {"loss": -200.0, "trivial_loss": -160.0},
         {"grad_norm": 90.0},
     ],
