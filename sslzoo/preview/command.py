@@ -31,11 +31,11 @@ def preview(asked: Namespace, experiment: Experiment) -> int:
     data = load_data(experiment.dataset.model_copy(update={"cache": "none"}))  # decodes the drawn images only
     experiment = experiment.with_dataset(data.config)
     stem = slugify(f"augmentations-{experiment.method.name}-{experiment.dataset.name}")
-    path = asked.file or Path(f"{stem}.png")
+    path = asked.output or Path(f"{stem}.png")
     try:
         draw_views(experiment, data.train, path, images_shown=asked.images, epoch=asked.epoch)
     except OSError as error:
-        raise UserError(f"--file {path}: cannot be written: {error.strerror}") from error
+        raise UserError(f"--output {path}: cannot be written: {error.strerror}") from error
     for name in dict.fromkeys(experiment.method.views):
         print_field(console, name, describe_augmentation(experiment.augmentation(name)))
     print_note(console, f"figure: {path}")

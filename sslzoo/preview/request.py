@@ -14,7 +14,7 @@ Draw training images and the views that a method would be trained on. Accepts al
 
   --images N    number of images (default: 8)
   --epoch N     epoch of training whose views are drawn, from 0 (default: 0)
-  --file FILE   the figure, a .png file (default: augmentations-METHOD-DATASET.png)
+  --output FILE the figure, a .png file (default: augmentations-METHOD-DATASET.png)
 """
 MAX_IMAGES = 64
 
@@ -29,7 +29,7 @@ def parse_request(words: list[str]) -> tuple[Namespace, Experiment]:
     own = ArgumentParser(prog="run.py augmentations", add_help=False)
     own.add_argument("--images", type=int, default=8)
     own.add_argument("--epoch", type=int, default=0)
-    own.add_argument("--file", type=Path)
+    own.add_argument("--output", type=Path)
     asked, flags = own.parse_known_args(words)
     if "--help" in flags or "-h" in flags:
         print(HELP)
@@ -37,6 +37,6 @@ def parse_request(words: list[str]) -> tuple[Namespace, Experiment]:
         raise UserError(f"--images {asked.images}: must be from 1 to {MAX_IMAGES}")
     if asked.epoch < 0:
         raise UserError(f"--epoch {asked.epoch}: must be 0 or above")
-    if asked.file is not None and asked.file.suffix.lower() != ".png":
-        raise UserError(f"--file {asked.file}: must end in .png")
+    if asked.output is not None and asked.output.suffix.lower() != ".png":
+        raise UserError(f"--output {asked.output}: must end in .png")
     return asked, compose(flags, prog="run.py augmentations")

@@ -81,7 +81,7 @@ def test_only_the_drawn_images_are_decoded(photographs: Path, tmp_path: Path, mo
     decode = EncodedImages.decode
     monkeypatch.setattr(EncodedImages, "decode", lambda self, at: (decoded.extend(at), decode(self, at))[1])
     words = ["--dataset", "folder", "--dataset.path", str(photographs), "--images", "3"]
-    assert main(["augmentations", *words, "--file", str(tmp_path / "views.png")]) == 0
+    assert main(["augmentations", *words, "--output", str(tmp_path / "views.png")]) == 0
     assert len(decoded) == 3
 
 
@@ -122,8 +122,8 @@ def test_command_names_the_picture_and_the_settings(
     [
         (["--images", "0"], "error: --images 0: must be from 1 to 64"),
         (["--epoch", "-1"], "error: --epoch -1: must be 0 or above"),
-        (["--file", "views.jpg"], "error: --file views.jpg: must end in .png"),
-        (["--file", "none/views.png"], "error: --file none/views.png: cannot be written: No such file or directory"),
+        (["--output", "views.jpg"], "error: --output views.jpg: must end in .png"),
+        (["--output", "none/views.png"], "error: --output none/views.png: cannot be written: No such file or directory"),
         (["--imges", "3"], "error: Unrecognized options: --imges, 3"),
     ],
 )
