@@ -123,7 +123,7 @@ def test_command_names_the_picture_and_the_settings(
         (["--images", "0"], "error: --images 0: must be from 1 to 64"),
         (["--epoch", "-1"], "error: --epoch -1: must be 0 or above"),
         (["--output", "views.jpg"], "error: --output views.jpg: must end in .png"),
-        (["--output", "none/views.png"], "error: --output none/views.png: cannot be written: No such file or directory"),
+        (["--output", "no/views.png"], "error: --output no/views.png: cannot be written: No such file or directory"),
         (["--imges", "3"], "error: Unrecognized options: --imges, 3"),
     ],
 )
