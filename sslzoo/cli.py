@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         from sslzoo.runtime.launch import summarize_error
 
-        line = summarize_error(error)
+        line = summarize_error(error, MEMORY_REMEDIES.get(command, TRAINING_REMEDIES))
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
@@ -258,3 +258,13 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "check": check,
     "new": new,
 }
+
+TRAINING_REMEDIES = (
+    "--precision bf16, a smaller --batch-size, --accumulate (the same batch in parts) or a shorter queue"
+)
+MEMORY_REMEDIES = {
+    "evaluate": "--precision bf16 or a smaller --batch-size",
+    "embed": "--precision bf16 or a smaller --batch-size",
+    "search": "a file of fewer images, or of features of fewer dimensions,",
+}
+"""What reduces the memory use of a command; `TRAINING_REMEDIES` for the others."""

@@ -30,6 +30,17 @@ def test_ctrl_c_is_one_line_and_status_130(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == "interrupted\n"
 
 
+@pytest.mark.parametrize(("command", "remedy"), [("list", "--accumulate"), ("search", "fewer images")])
+def test_memory_that_does_not_suffice_is_one_line_and_status_1(
+    command: str, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.COMMANDS, command, lambda words: raise_error(MemoryError("Unable to allocate 1.5 TiB")))
+    assert cli.main([command]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: out of memory, could not allocate 1.5 TiB; ")
+    assert remedy in shown
+
+
 def test_unexpected_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cli.COMMANDS, "list", lambda words: raise_error(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):

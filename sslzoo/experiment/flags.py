@@ -108,7 +108,9 @@ def _shorten_error(box: str, default: Config) -> str:
     similar = re.findall(r"^(--[\w.-]+)", text.partition("Perhaps you meant:")[2], flags=re.MULTILINE)
     unknown = re.match(r"Unrecognized options: (--[\w.-]+)", error)
     if unknown:
-        similar += difflib.get_close_matches(unknown[1], [f"--{flag}" for flag in READ_FIRST], n=2, cutoff=0.75)
+        settings = [name for name in type(default).model_fields if not isinstance(getattr(default, name), Config)]
+        top = [f"--{name}".replace("_", "-") for name in (*READ_FIRST, *settings)]
+        similar += difflib.get_close_matches(unknown[1], top, n=2, cutoff=0.75)
         similar = difflib.get_close_matches(unknown[1], similar, n=3, cutoff=0)
     if unknown and not similar:
         return error + _list_settings(unknown[1], default)

@@ -122,15 +122,16 @@ def run_on_main_process(accelerator: "Accelerator | PartialState", function: Cal
     return result
 
 
-def summarize_error(error: RuntimeError | MemoryError) -> str | None:
-    """Summarize an out-of-memory error or the failure of another process in one line; return None for other errors."""
+def summarize_error(error: RuntimeError | MemoryError, remedies: str) -> str | None:
+    """Summarize an out-of-memory error or the failure of another process in one line; return None for other errors.
+
+    Args:
+        remedies: what reduces the memory use of the command.
+    """
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
         needed = re.search(r"allocate [\d.]+ ?\w+", text)
         failed = f", could not {needed[0]}" if needed else ""
-        remedies = (
-            "a smaller --batch-size, --accumulate (the same batch in chunks), --precision bf16 or a shorter queue"
-        )
         return f"out of memory{failed}; {remedies} reduces memory use"
     if world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in text):
         lost = f"process {rank()}: another process of the run has exited; its own message states the reason"

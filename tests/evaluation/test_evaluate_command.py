@@ -394,6 +394,10 @@ def create_invalid_inputs(tmp_path: Path, run_folder: Path) -> dict[str, tuple[l
             [str(run_folder), "--evaluation.knn-kk", "4"],
             "error: Unrecognized options: --evaluation.knn-kk, 4; did you mean --evaluation.knn-k?",
         ),
+        "a top-level setting": (
+            [str(run_folder), "--crop", "4"],
+            "error: Unrecognized options: --crop, 4; did you mean --crops or ",
+        ),
         "a warm-up without end": (
             [
                 *(str(run_folder), "--protocol", "fine-tune", "--evaluation.fine-tune.epochs", "3"),
