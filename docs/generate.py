@@ -37,6 +37,9 @@ from sslzoo.targets import TARGETS
 DOCS = Path(__file__).resolve().parent
 EXAMPLES = DOCS.parent / "examples"
 PARTS: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
+FOR_SCRIPTS = ["train", "evaluate", "compare", "embed", "Run", "Evaluation", "Embeddings", "Event", "Interrupted"]
+FOR_SCRIPTS += ["UserError"]
+"""Public names for scripts and notebooks; the others are for plug-ins."""
 CELL = str.maketrans({"|": "\\|", "\n": " "})
 
 
@@ -239,27 +242,30 @@ def default_of(value: Any) -> str:
 
 def api_page() -> str:
     """The public names of the package, by mkdocstrings."""
-    sections = []
-    for name in sorted(sslzoo.__all__, key=lambda name: (name.islower(), name)):
-        part = getattr(sslzoo, name)
-        if not isinstance(part, Registry):
-            sections.append(documented(part, name))
-    registries = [(name, part) for name in sslzoo.__all__ if isinstance(part := getattr(sslzoo, name), Registry)]
-    rows = "\n".join(f"| `{name}` | `{part.base.__name__}` | `{part.group}` |" for name, part in registries)
-    exported = "".join(f"    {name},\n" for name in sorted(sslzoo.__all__))
-    return (
-        "# Python API\n\nThe public names of `sslzoo`: functions for scripts and notebooks ([examples](../python.md)), "
-        "and what plug-ins and their tests need. They are imported on first use.\n\n"
-        f"```python\nfrom sslzoo import (\n{exported})\n```\n\n"
-        f"## Registries\n\n| registry | base class of its parts | entry points |\n|---|---|---|\n{rows}\n\n"
-        + "\n\n".join([documented(Registry, "Registry"), *sections])
-        + "\n"
+    public = {name: getattr(sslzoo, name) for name in sorted(sslzoo.__all__, key=lambda name: (name.islower(), name))}
+    registries = {name: part for name, part in public.items() if isinstance(part, Registry)}
+    others = [name for name in public if name not in registries and name not in FOR_SCRIPTS]
+    rows = "\n".join(f"| `{name}` | `{part.base.__name__}` | `{part.group}` |" for name, part in registries.items())
+    return "\n\n".join(
+        [
+            "# Python API",
+            "The public names of `sslzoo`. They are imported on first use, so that `import sslzoo` is fast.",
+            "## For scripts and notebooks",
+            "Examples: [Python and notebooks](../python.md).",
+            *(documented(public[name], name) for name in FOR_SCRIPTS),
+            "## For plug-ins and their tests",
+            "Examples: [Plug-ins](../plugins.md).",
+            f"| registry | base class of its parts | entry points |\n|---|---|---|\n{rows}",
+            documented(Registry, "Registry"),
+            *(documented(public[name], name) for name in others),
+            "",
+        ]
     )
 
 
 def documented(part: type | FunctionType, name: str) -> str:
     """The directive by which mkdocstrings documents a class or function under its public name."""
-    options = {"heading": name, "toc_label": name, "heading_level": 2}
+    options = {"heading": name, "toc_label": name, "heading_level": 3}
     lines = "".join(f"\n        {key}: {value}" for key, value in options.items())
     return f"::: {part.__module__}.{part.__qualname__}\n    options:{lines}"
 
