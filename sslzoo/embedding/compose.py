@@ -67,18 +67,19 @@ def compose_embedding(
         _add_weights(named)
     if not named.images and named.dataset is None and named.run is None and not named.config and not helping:
         raise UserError("embed: no images; name a folder, files or a list by --images, or a data set by --dataset")
-    images = EVERY_IMAGE
+    images, folder = EVERY_IMAGE, None
     if named.images:
         if named.dataset is not None:
             raise UserError(f"--images {named.images[0]}: cannot be combined with --dataset {named.dataset}")
         named.dataset = "folder"
-        images = {"images": named.images, "dataset": {**EVERY_IMAGE["dataset"], **FOLDER["dataset"]}}
-        if len(named.images) == 1 and Path(named.images[0]).expanduser().is_dir():
-            images["dataset"]["path"] = named.images[0]
+        folder = named.images[0] if len(named.images) == 1 and Path(named.images[0]).expanduser().is_dir() else None
+        images = {"images": named.images, "dataset": {**EVERY_IMAGE["dataset"], **FOLDER["dataset"], "path": folder}}
     layers = compose_layers(named.run, named, images, command="embed")
     job = create_job(EmbeddingJob, [*layers, values], flags, prog, f"{EmbeddingJob.__doc__}\n{HELP}", command="embed")
     own = select_own_layers([*read_named_layers(named), (PYTHON, values)])
     job = prefer_own_transform(job, own, flags)
+    if job.images and job.dataset.path != folder:
+        raise UserError(f"--dataset.path {job.dataset.path}: cannot be combined with --images {job.images[0]}")
     _check(job, needs_output=needs_output)
     return job
 

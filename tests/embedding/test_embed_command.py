@@ -217,6 +217,10 @@ def test_finished_output_is_kept(words: Words, images: Path, tmp_path: Path, cap
         (["--images", "HERE", "--output", "a.faiss", "--tokens"], "--tokens: a FAISS index has one vector per image"),
         (["--images", "gone.png", "--output", "a.npz"], "--images gone.png: no such file"),
         (["--images", "HERE", "--dataset", "digits", "--output", "a.npz"], "cannot be combined with --dataset digits"),
+        (
+            ["--images", "x.png", "--dataset.path", "HERE", "--output", "a.npz"],
+            "cannot be combined with --images x.png",
+        ),
         (["--images", "HERE", "--split", "tset", "--output", "a.npz"], "--dataset.train tset: no such split"),
         (["--images", "HERE", "--output", "a.npz", "--columms"], "Unrecognized options: --columms"),
         (
@@ -250,14 +254,16 @@ def test_weights_are_one_argument(images: Path, tmp_path: Path, checkpoint: Path
 
 def test_a_run_embeds_its_own_images_and_others(images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    small = ["--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--threads", "1", "--dataset.limit", "64"]
-    more = ["--epochs", "1", "--batch-size", "32", "--method.queue-size", "64", "--schedule.warmup-epochs", "0"]
-    last = ["--knn-every", "0", "--evaluation.draws", "2", "--evaluation.linear.epochs", "1", "--save-minutes", "0"]
-    assert main([*small, *more, *last, "--run-folder", str(folder)]) == 0
+    small = ["--backbone", "resnet10t", "--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--img-size", "8"]
+    more = ["--epochs", "1", "--batch-size", "16", "--method.queue-size", "16", "--threads", "1", "--save-minutes", "0"]
+    assert main(["--dataset", "folder", "--dataset.path", str(images), *small, *more, "--run-folder", str(folder)]) == 0
     own = embed([str(folder)], tmp_path / "own.npz", "--threads", "1")
-    assert (len(own), own.metadata["dataset"]) == (64, "digits")
-    others = embed([str(folder)], tmp_path / "others.npz", "--images", str(images), "--threads", "1")
-    assert len(others) == 21
+    assert (len(own), own.metadata["dataset"]) == (21, "folder")
+    names = [str(images / "bee/003.png"), str(images / "ant/000.png")]
+    two = embed([str(folder)], tmp_path / "two.npz", "--images", *names, "--threads", "1")
+    assert [name.endswith(path) for name, path in zip(names, two.paths, strict=True)] == [True, True]
+    others = embed([str(folder)], tmp_path / "others.npz", "--images", str(images / "bee"), "--threads", "1")
+    assert len(others) == len(list((images / "bee").glob("*.png"))) < 21
     assert others.metadata["transform"].startswith("8 px")
     ((_, job),) = compose_jobs([str(folder)])
     assert others.metadata["transform"] == str(choose_transform(job))
@@ -265,7 +271,7 @@ def test_a_run_embeds_its_own_images_and_others(images: Path, tmp_path: Path) ->
     class Run:
         path = folder
 
-    same = sslzoo.embed(images, Run(), progress=False, threads=1)
+    same = sslzoo.embed(images / "bee", Run(), progress=False, threads=1)
     np.testing.assert_array_equal(same.vectors, others.vectors)
 
 
