@@ -3,8 +3,8 @@
     python benchmarks/evaluation.py
     python benchmarks/evaluation.py --images 50000 --queries 10000
 
-Nearest neighbors and probes use random features of dimension 512. Features are extracted by a ResNet-18 with the stem
-for small images and random weights from random images of 32 pixels.
+Nearest neighbors and probes use random features of dimension 512. Features are extracted by ResNets-18 with random
+weights from random images: of 32 pixels, with the stem for small images, and of 224 pixels.
 """
 
 import os
@@ -103,26 +103,27 @@ def compare_sweeps(images: int) -> Comparison:
 
 
 class RandomImages(Images):
-    """Random decoded images of 32 pixels."""
+    """Random decoded images (3, size, size)."""
 
     decoded = True
 
-    def __init__(self, count: int) -> None:
-        self.pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    def __init__(self, count: int, size: int) -> None:
+        self.pixels = np.random.default_rng(0).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+        self.size = size
         self.ids, self.labels, self.classes, self.channels = np.arange(count), None, [], 3
         self.fingerprint = "noise"
 
     def gather(self, indices: Indices) -> Batch:
         """Return the images at these indices."""
-        return self._batch(torch.from_numpy(self.pixels[indices]), torch.full((len(indices), 2), 32), indices)
+        return self._batch(torch.from_numpy(self.pixels[indices]), torch.full((len(indices), 2), self.size), indices)
 
 
-def compare_encoding(images: int) -> Comparison:
-    """Compare feature extraction from decoded images."""
-    noise = RandomImages(images)
-    encoder = create_backbone(BackboneConfig(name="resnet18_cifar"), in_chans=3, img_size=32, view_sizes=[32])
+def compare_encoding(images: int, name: str, size: int) -> Comparison:
+    """Compare feature extraction from decoded images (3, size, size)."""
+    noise = RandomImages(images, size)
+    encoder = create_backbone(BackboneConfig(name=name), in_chans=3, img_size=size, view_sizes=[size])
     encoder.to(DEVICE).eval()
-    augmentation = Augmentation(size=32, crop="center")
+    augmentation = Augmentation(size=size, crop="center")
     accelerator = Accelerator(cpu=DEVICE.type == "cpu")
 
     def create_views(batch: Batch) -> list[Tensor]:
@@ -145,7 +146,7 @@ def compare_encoding(images: int) -> Comparison:
         "sslzoo, encode": run_sslzoo,
         "sslzoo, encode, bf16": lambda: run_sslzoo(torch.bfloat16),
     }
-    title = f"features of a ResNet-18, {images:,} images of 32 pixels, batch 128"
+    title = f"features of {name}, {images:,} images of {size} pixels, batch 128"
     return Comparison(title, "images a second", images, contenders)
 
 
@@ -153,7 +154,8 @@ def report(console: Console, images: int, queries: int) -> None:
     """Run all comparisons and print their tables."""
     show(console, compare_knn(images, queries), REPEATS)
     show(console, compare_sweeps(images), REPEATS)
-    show(console, compare_encoding(queries // 4), REPEATS)
+    show(console, compare_encoding(queries // 4, "resnet18_cifar", 32), REPEATS)
+    show(console, compare_encoding(queries // 16, "resnet18", 224), REPEATS)
 
 
 def main() -> None:

@@ -32,6 +32,9 @@ LOW_SEPARATION = 0.3
 TRIVIAL_LOSS = 0.002
 """Distance from its trivial value below which a loss is trivial, as a fraction of that value, at least of 1."""
 
+DISTINCT_SEPARATION = 1.0
+"""Separation above which an encoder recognizes images; a loss with its trivial value then passes it by chance."""
+
 UNLEARNED_SEPARATION = 0.3
 """Separation below which an encoder does not recognize images if its loss is above the trivial one; untrained encoders
 have 0.1 to 0.2 on strong views."""
@@ -173,7 +176,8 @@ def show_no_learning(measured: Measurement, first: Measurement) -> str | None:
     loss, start, trivial = measured["loss"], first["loss"], measured.get("trivial_loss")
     if measured.get("grad_norm") == 0:
         return "the gradient is 0"
-    if trivial is not None and abs(loss - trivial) < TRIVIAL_LOSS * max(1.0, abs(trivial)):
+    is_trivial = trivial is not None and abs(loss - trivial) < TRIVIAL_LOSS * max(1.0, abs(trivial))
+    if is_trivial and measured.get("separation", 0.0) < DISTINCT_SEPARATION:
         return f"loss {loss:.4g}, that of equal embeddings is {trivial:.4g}"
     separation = measured.get("separation", math.inf)
     unlearned = f"separation of views {separation:.2f}, loss {loss:.4g}"

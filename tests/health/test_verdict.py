@@ -135,6 +135,7 @@ def test_first_of_several_symptoms_is_named() -> None:
     "signs",
     [
         {"loss": 4.98},  # 0.4 percent below the trivial value, as ReSSL early on
+        {"loss": 5.0, "separation": 1.6},  # HCL passes the trivial value slowly
         {"embedding_std": 0.25, "separation": 0.3},  # MoCo early on
         {"loss": 0.3, "trivial_loss": 0.0},  # BYOL
         {"separation": 0.1},  # DINO early on: the loss falls
