@@ -184,7 +184,7 @@ def settings(
             if nested and isinstance(default, BaseModel):
                 yield from settings(type(default), key, default)
             continue
-        yield key, type_of(field), default_of(default), prose(" ".join((field.description or "").split()))
+        yield key, type_of(field), default_of(default), prose(field.description or "")
 
 
 def is_section(field: FieldInfo) -> bool:

@@ -87,6 +87,12 @@ class Config(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Make each description one line, which `--help` wraps."""
+        for field in cls.model_fields.values():
+            field.description = " ".join(field.description.split()) if field.description else None
+
     def __init__(self, **settings: Any) -> None:
         """Validate the settings.
 

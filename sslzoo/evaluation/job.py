@@ -29,7 +29,7 @@ class EncoderJob(Config):
     transform: Literal["auto", "weights", "dataset"] = "auto"
     """Size, crop, interpolation and normalization of the images: `weights` uses those of timm's weights, `dataset`
     those of the data set's config. `auto` uses the settings of the run for a run and for its exported file, and
-    `weights` for timm's weights and for a file in timm's layout that states none."""
+    `weights` for timm's weights and for a file of timm, torchvision or EfficientNet-PyTorch that states none."""
     img_size: PositiveInt | None = None
     """Image size in pixels; None uses that of the transform."""
     batch_size: PositiveInt = 256

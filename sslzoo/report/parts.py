@@ -103,7 +103,7 @@ def _list_settings(
         if isinstance(default, BaseModel):
             yield from _list_settings(type(default), flag, default)
         else:
-            yield flag, _format_default(default), " ".join((field.description or "").split())
+            yield flag, _format_default(default), field.description or ""
 
 
 def _format_default(value: object) -> str:
