@@ -33,7 +33,7 @@ class EncoderJob(Config):
     img_size: PositiveInt | None = None
     """Image size in pixels; None uses that of the transform."""
     batch_size: PositiveInt = 256
-    """Images that a process encodes at once."""
+    """Images in a batch of a process; a CPU encodes a batch in parts."""
     precision: PrecisionSetting = "auto"
     """Precision of the encoder; features, distances and classifiers are always float32. `auto` uses bf16 if the device
     supports it natively, otherwise fp32."""
