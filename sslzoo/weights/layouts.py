@@ -108,8 +108,8 @@ def collect_spellings(names: Iterable[str]) -> Mapping[str, set[str]]:
     return found
 
 
-def find_layout(known: Mapping[str, set[str]]) -> tuple[Layout, str] | None:
-    """Return the layout of a file and the encoder's prefix in the normalized spelling; None if no layout matches.
+def find_layout(known: Mapping[str, set[str]]) -> tuple[Layout, str]:
+    """Return the layout of a file and the encoder's prefix in the normalized spelling; `PLAIN` if no other one matches.
 
     Args:
         known: result of `collect_spellings`.
@@ -118,7 +118,7 @@ def find_layout(known: Mapping[str, set[str]]) -> tuple[Layout, str] | None:
         encoder = next((prefix for prefix in layout.encoders if prefix in known), None)
         if encoder is not None and (not layout.beside or any(sign in known for sign in layout.beside)):
             return layout, encoder
-    return None
+    return PLAIN, ""
 
 
 def count_by_prefix(names: Iterable[str], beside: str = "") -> dict[str, int]:

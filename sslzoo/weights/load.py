@@ -99,7 +99,7 @@ def has_timm_input(path: Path) -> bool:
     Raises:
         UserError: the file does not exist, or contains no weights.
     """
-    layout, _ = find_layout(collect_spellings(read_tensors(path))) or (PLAIN, "")
+    layout, _ = find_layout(collect_spellings(read_tensors(path)))
     return layout.has_timm_input
 
 
@@ -108,7 +108,7 @@ def _choose_encoder(
 ) -> tuple[Layout, str]:
     """Return the layout of a file and the prefix of its encoder in the file's spelling."""
     known = collect_spellings(tensors)
-    layout, plain = find_layout(known) or (PLAIN, "")
+    layout, plain = find_layout(known)
     if encoder is not None:
         spelled = {encoder} if any(_is_below(name, encoder) for name in tensors) else known.get(encoder, set())
         if len(spelled) != 1:
