@@ -67,7 +67,7 @@ def compose_embedding(
         _add_weights(named)
     if not named.images and named.dataset is None and named.run is None and not named.config and not helping:
         raise UserError("embed: no images; name a folder, files or a list by --images, or a data set by --dataset")
-    images, folder = EVERY_IMAGE, None
+    images = EVERY_IMAGE
     if named.images:
         if named.dataset is not None:
             raise UserError(f"--images {named.images[0]}: cannot be combined with --dataset {named.dataset}")
@@ -78,8 +78,6 @@ def compose_embedding(
     job = create_job(EmbeddingJob, [*layers, values], flags, prog, f"{EmbeddingJob.__doc__}\n{HELP}", command="embed")
     own = select_own_layers([*read_named_layers(named), (PYTHON, values)])
     job = prefer_own_transform(job, own, flags)
-    if job.images and job.dataset.path != folder:
-        raise UserError(f"--dataset.path {job.dataset.path}: cannot be combined with --images {job.images[0]}")
     _check(job, needs_output=needs_output)
     return job
 
@@ -124,5 +122,7 @@ def _check(job: EmbeddingJob, *, needs_output: bool) -> None:
         check_output(job.output, tokens=job.tokens, columns=job.columns)
     if job.dataset.streaming:
         raise UserError("--dataset.streaming true: embed reads a split as a table; leave it out")
+    if job.images and job.dataset.path not in (None, job.images[0]):
+        raise UserError(f"--dataset.path {job.dataset.path}: cannot be combined with --images {job.images[0]}")
     if job.split is not None and job.images and job.dataset.path is None:
         raise UserError(f"--split {job.split}: a list of files has no splits")

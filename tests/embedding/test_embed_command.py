@@ -254,6 +254,27 @@ def test_weights_are_one_argument(images: Path, tmp_path: Path, checkpoint: Path
 
 def test_a_run_embeds_its_own_images_and_others(images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
+    small = ["--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--threads", "1", "--dataset.limit", "64"]
+    more = ["--epochs", "1", "--batch-size", "32", "--method.queue-size", "64", "--schedule.warmup-epochs", "0"]
+    last = ["--knn-every", "0", "--evaluation.draws", "2", "--evaluation.linear.epochs", "1", "--save-minutes", "0"]
+    assert main([*small, *more, *last, "--run-folder", str(folder)]) == 0
+    own = embed([str(folder)], tmp_path / "own.npz", "--threads", "1")
+    assert (len(own), own.metadata["dataset"]) == (64, "digits")
+    others = embed([str(folder)], tmp_path / "others.npz", "--images", str(images), "--threads", "1")
+    assert len(others) == 21
+    assert others.metadata["transform"].startswith("8 px")
+    ((_, job),) = compose_jobs([str(folder)])
+    assert others.metadata["transform"] == str(choose_transform(job))
+
+    class Run:
+        path = folder
+
+    same = sslzoo.embed(images, Run(), progress=False, threads=1)
+    np.testing.assert_array_equal(same.vectors, others.vectors)
+
+
+def test_a_run_on_a_folder_embeds_the_files_that_are_named(images: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "run"
     small = ["--backbone", "resnet10t", "--backbone.kwargs", "{channels: [8, 8, 8, 8]}", "--img-size", "8"]
     more = ["--epochs", "1", "--batch-size", "16", "--method.queue-size", "16", "--threads", "1", "--save-minutes", "0"]
     assert main(["--dataset", "folder", "--dataset.path", str(images), *small, *more, "--run-folder", str(folder)]) == 0
@@ -262,17 +283,10 @@ def test_a_run_embeds_its_own_images_and_others(images: Path, tmp_path: Path) ->
     names = [str(images / "bee/003.png"), str(images / "ant/000.png")]
     two = embed([str(folder)], tmp_path / "two.npz", "--images", *names, "--threads", "1")
     assert [name.endswith(path) for name, path in zip(names, two.paths, strict=True)] == [True, True]
-    others = embed([str(folder)], tmp_path / "others.npz", "--images", str(images / "bee"), "--threads", "1")
-    assert len(others) == len(list((images / "bee").glob("*.png"))) < 21
-    assert others.metadata["transform"].startswith("8 px")
-    ((_, job),) = compose_jobs([str(folder)])
-    assert others.metadata["transform"] == str(choose_transform(job))
-
-    class Run:
-        path = folder
-
-    same = sslzoo.embed(images / "bee", Run(), progress=False, threads=1)
-    np.testing.assert_array_equal(same.vectors, others.vectors)
+    bees = embed([str(folder)], tmp_path / "bees.npz", "--images", str(images / "bee"), "--threads", "1")
+    assert len(bees) == len(list((images / "bee").glob("*.png"))) < 21
+    missing = [str(folder), "--images", "gone", "--output", str(tmp_path / "gone.npz")]
+    assert refuse(missing, capsys) == "--images gone: no such file"
 
 
 def test_python_accepts_images_in_memory(images: Path, checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
