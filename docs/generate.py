@@ -37,8 +37,10 @@ from sslzoo.targets import TARGETS
 DOCS = Path(__file__).resolve().parent
 EXAMPLES = DOCS.parent / "examples"
 PARTS: dict[str, Registry[Any]] = {"method": METHODS, "target": TARGETS, "loss": LOSSES}
-FOR_SCRIPTS = ["train", "evaluate", "compare", "embed", "Run", "Evaluation", "Embeddings", "Event", "Interrupted"]
-FOR_SCRIPTS += ["UserError"]
+FOR_SCRIPTS = (
+    *("train", "evaluate", "compare", "embed"),
+    *("Run", "Evaluation", "Embeddings", "Event", "Interrupted", "UserError"),
+)
 """Public names for scripts and notebooks; the others are for plug-ins."""
 CELL = str.maketrans({"|": "\\|", "\n": " "})
 

@@ -37,7 +37,7 @@ class EvaluatedEncoder:
     accelerator: Accelerator
     console: Console
     batch_size: int
-    """Images that a process encodes at once without gradient."""
+    """Images in a batch of a process without gradient."""
     workers: int
     """Processes that decode images that are not stored decoded."""
     checkpoints: ClassifierCheckpoints
